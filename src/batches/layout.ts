@@ -1,0 +1,156 @@
+/**
+ * Byte layouts of what lies in the pipeline's shared memory. The twin of assembly/abi/layout.ts:
+ * test/batches/layout.test.ts compares the two. All integers are little-endian, addresses are u32.
+ *
+ * Descriptor: one packet, one 64-byte cache line.
+ *
+ *    0        4        8    10   12      14       15      16      20        24     25    26     28
+ *   +--------+--------+----+----+-------+--------+-------+-------+---------+------+-----+------+------+
+ *   | data   | length | l3 | l4 |payload|protocol|output | flags | flowHash|device|queue|error | mark |
+ *   +--------+--------+----+----+-------+--------+-------+-------+---------+------+-----+------+------+
+ *    32                                                    44          48          56     60
+ *   +-----------------------------------------------------+-----------+-----------+------+----------+
+ *   | vnet_hdr: flags gsoType hdrLen gsoSize csumStart    | datagrams | timestamp | slot | capacity |
+ *   |           csumOffset numBuffers                     |           |           |      |          |
+ *   +-----------------------------------------------------+-----------+-----------+------+----------+
+ */
+export const DESCRIPTOR = {
+  /** Address of the packet's first byte: the Ethernet header (layer 2) or the IP header (layer 3). */
+  DATA: 0,
+  /** Bytes from DATA. */
+  LENGTH: 4,
+  /** Offset from DATA of the IP header (u16). */
+  L3: 8,
+  /** Offset from DATA of the transport header, 0: there is none (u16). */
+  L4: 10,
+  /** Offset from DATA of what follows the transport header, 0: there is none (u16). */
+  PAYLOAD: 12,
+  /** IP protocol number of the upper layer, after IPv6 extension headers (u8). */
+  PROTOCOL: 14,
+  /** The output that the last filter chose: 0 next, 1 drop, then by name (u8). */
+  OUTPUT: 15,
+  /** PACKET_FLAG bits (u32). */
+  FLAGS: 16,
+  /** Hash of the flow's addresses, protocol and ports; the same in both directions (u32). */
+  FLOW_HASH: 20,
+  /** Index of the device it came from (u8). */
+  DEVICE: 24,
+  /** Queue of that device (u8). */
+  QUEUE: 25,
+  /** Index in MALFORMED of why FLAGS has MALFORMED (u16). */
+  ERROR: 26,
+  MARK: 28,
+  /** struct virtio_net_hdr_v1, 12 bytes. */
+  VNET_FLAGS: 32,
+  VNET_GSO_TYPE: 33,
+  VNET_HDR_LEN: 34,
+  VNET_GSO_SIZE: 36,
+  VNET_CSUM_START: 38,
+  VNET_CSUM_OFFSET: 40,
+  VNET_NUM_BUFFERS: 42,
+  /** Datagrams this packet is on the wire: 1 unless a GSO super-packet (u32). */
+  DATAGRAMS: 44,
+  /** When it was received, ns (u64); CLOCK_MONOTONIC for devices, the record's own time for a capture. */
+  TIMESTAMP: 48,
+  /** Address of its slot: headroom, packet, tailroom. Never changes. */
+  SLOT: 56,
+  /** Bytes of the slot. Never changes. */
+  CAPACITY: 60,
+  SIZE: 64,
+} as const;
+
+export const PACKET_FLAG = {
+  IPV4: 1 << 0,
+  IPV6: 1 << 1,
+  /** A fragment; with FIRST_FRAGMENT the one that has the transport header. */
+  FRAGMENT: 1 << 2,
+  FIRST_FRAGMENT: 1 << 3,
+  /** IPv4 options or IPv6 extension headers are present. */
+  OPTIONS: 1 << 4,
+  /** Lengths or versions contradict the bytes; ERROR says how. L3, L4 hold only what was proved. */
+  MALFORMED: 1 << 5,
+  /** The transport checksum holds only the pseudo-header's sum (VIRTIO_NET_HDR_F_NEEDS_CSUM). */
+  CSUM_PARTIAL: 1 << 6,
+  /** The kernel vouches for the checksum (VIRTIO_NET_HDR_F_DATA_VALID). */
+  CSUM_VALID: 1 << 7,
+  /** Not an IP packet at all (ARP, LLDP, ... on layer 2). */
+  NOT_IP: 1 << 8,
+  /** The Ethernet frame has at least one VLAN tag. */
+  VLAN: 1 << 9,
+  BROADCAST: 1 << 10,
+  MULTICAST: 1 << 11,
+} as const;
+
+/** Why a packet is malformed, by the index in ERROR. The report counts by these names. */
+export const MALFORMED = [
+  "none",
+  "truncated-ethernet",
+  "bad-version",
+  "truncated-ipv4",
+  "bad-ipv4-header-length",
+  "bad-ipv4-total-length",
+  "truncated-ipv6",
+  "bad-ipv6-payload-length",
+  "truncated-extension-header",
+  "too-many-extension-headers",
+  "bad-fragment",
+  "truncated-tcp",
+  "bad-tcp-data-offset",
+  "truncated-udp",
+  "bad-udp-length",
+  "truncated-icmp",
+] as const;
+
+/** Batch: a vector of descriptor addresses. Also the free list, used as a stack. */
+export const BATCH = {
+  COUNT: 0,
+  CAPACITY: 4,
+  /** First entry (u32 each); bytes 8 to 15 are reserved. */
+  ENTRIES: 16,
+} as const;
+
+/** Context: what one filter instance on one worker knows beside its packets. 128 bytes. */
+export const CONTEXT = {
+  WORKER: 0,
+  WORKERS: 4,
+  /** CLOCK_MONOTONIC ns at the start of this batch (u64), the same clock on every worker. */
+  NOW: 8,
+  /** ns since the epoch at the start of this batch (u64). */
+  WALL_CLOCK: 16,
+  /** State of the instance's random generator (u64), seeded by the host, never 0. */
+  RANDOM: 24,
+  PARAMS: 32,
+  WORKER_STATE: 36,
+  WORKER_STATE_BYTES: 40,
+  SHARED_STATE: 44,
+  SHARED_STATE_BYTES: 48,
+  /** This worker's counters of this filter: u64 each, numbered as in FilterConfig.counters. */
+  COUNTERS: 52,
+  /** How many outputs the filter has, next and drop included. */
+  OUTPUTS: 56,
+  /** Packets by output, u64 each; core's partition counts. */
+  OUTPUT_COUNTERS: 60,
+  /** Batch address by output where an output leads on the step at hand (u32 each); [0] is 0: next stays. */
+  OUTPUT_BATCHES: 64,
+  /** The worker's free descriptors, a batch used as a stack. */
+  FREE: 68,
+  /** DeviceInfo table (DEVICE_INFO.SIZE bytes each), indexed by DESCRIPTOR.DEVICE. */
+  DEVICES: 72,
+  SIZE: 128,
+} as const;
+
+/** What filters may know of a device. */
+export const DEVICE_INFO = {
+  MTU: 0,
+  /** 2 or 3. */
+  LAYER: 4,
+  SIZE: 16,
+} as const;
+
+/** Bytes free before the packet in a slot, for headers that filters push. */
+export const HEADROOM = 128;
+/** Most packets a filter or an engine sees in one batch. */
+export const BATCH_PACKETS = 64;
+export const OUTPUT_NEXT = 0;
+export const OUTPUT_DROP = 1;
+export const ABI_VERSION = 1;

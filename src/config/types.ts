@@ -1,0 +1,73 @@
+/** What comes out of the config stage: the pipeline file, checked, defaults filled in, plain data. */
+import type { ParamSpec, ParamValues } from "../params/types.ts";
+
+/** A filter's filter.yaml. `outputs` and `counters` are in the order in which they are numbered. */
+export interface Manifest {
+  /** Folder name of a built-in; the path as written in the pipeline file for a filter of the user's. */
+  kind: string;
+  /** Absolute path of the folder, or of the built .wasm. */
+  location: string;
+  summary: string;
+  params: ParamSpec[];
+  /** Named outputs beside `next` (0) and `drop` (1), numbered from 2. */
+  outputs: { name: string; doc: string }[];
+  /** A counter, or one counter for each element of the list parameter `each` (named by its `name` field or its index). */
+  counters: { name: string; doc: string; each?: string }[];
+  /** Bytes of private state a worker, and of state shared by all workers. */
+  state: { worker: number | "computed"; shared: number | "computed" };
+}
+
+export interface DeviceManifest {
+  kind: string;
+  summary: string;
+  /** 3: packets start with the IP header; 2: with the Ethernet header; "any": takes both (sinks), "file": by link type. */
+  layer: 2 | 3 | "any" | "file";
+  /** Can packets come from it, can they leave by it. pcap decides by its parameters. */
+  source: boolean;
+  sink: boolean;
+  params: ParamSpec[];
+}
+
+export interface DeviceConfig {
+  id: string;
+  kind: string;
+  params: ParamValues;
+}
+
+export type OnTrap = "drop" | "pass" | "stop";
+
+export interface FilterConfig {
+  id: string;
+  manifest: Manifest;
+  params: ParamValues;
+  onTrap: OnTrap;
+  /** All output names, numbered: ["next", "drop", ...manifest outputs, ...outputs named by parameters]. */
+  outputs: string[];
+  /** All counter names, numbered, `each` expanded. */
+  counters: string[];
+}
+
+export interface StepConfig {
+  filter: string;
+  /** Output name -> path id. `next` and `drop` are never here. */
+  outputs: Record<string, string>;
+}
+
+export type Target = { kind: "device"; device: string } | { kind: "path"; path: string } | { kind: "drop" };
+
+export interface PathConfig {
+  id: string;
+  /** Device ids; empty: entered only from other paths. */
+  from: string[];
+  through: StepConfig[];
+  to: Target;
+}
+
+export interface Pipeline {
+  file: string;
+  name: string;
+  workers: number;
+  devices: DeviceConfig[];
+  filters: FilterConfig[];
+  paths: PathConfig[];
+}

@@ -1,0 +1,74 @@
+/**
+ * The type system of parameters, shared by filters (filter.yaml) and devices (manifest.ts).
+ * A spec says what may stand in the pipeline file; a value is what came out of it, checked and canonical,
+ * and plain data, so that it can be cloned to a worker.
+ */
+
+export type ScalarType =
+  | "bool"
+  | "u8"
+  | "u16"
+  | "u32"
+  | "u64"
+  | "i32"
+  | "f64"
+  | "duration"
+  | "size"
+  | "rate"
+  | "port"
+  | "port-range"
+  | "ipv4"
+  | "ipv6"
+  | "ip"
+  | "prefix"
+  | "interface-address"
+  | "mac"
+  | "string"
+  | "output";
+
+export type ParamType =
+  | { kind: ScalarType }
+  /** One of a few words; encoded as the word's index. */
+  | { kind: "enum"; values: string[] }
+  /** Either a word or a number in the spec's range, e.g. an IP protocol: encoded as u8, words map to `codes`. */
+  | { kind: "code"; codes: Record<string, number> }
+  | { kind: "list"; of: ParamType }
+  | { kind: "record"; fields: ParamSpec[] };
+
+export interface ParamSpec {
+  name: string;
+  type: ParamType;
+  doc: string;
+  /** Absent: the parameter is required (a list without a default is empty). Written as in the pipeline file. */
+  default?: unknown;
+  /** Inclusive bounds of a number (ns for a duration, bytes for a size), or of a list's length. */
+  min?: number;
+  max?: number;
+}
+
+/** Bits or packets a second. */
+export interface Rate {
+  value: number;
+  unit: "bit" | "packet";
+}
+export interface PortRange {
+  first: number;
+  last: number;
+}
+
+/**
+ * bool: boolean; u8 u16 u32 i32 f64 port: number; u64 duration (ns) size (bytes): number, exact up to 2^53;
+ * rate: Rate; port-range: PortRange; ipv4 ipv6 ip: canonical address; prefix: "address/length", host bits zero;
+ * interface-address: "address/length" with host bits; mac: "xx:xx:xx:xx:xx:xx"; string, enum: the word;
+ * code: number; output: the output's name ("next", "drop", ...); list: array; record: object by field name.
+ */
+export type ParamValue =
+  | boolean
+  | number
+  | string
+  | Rate
+  | PortRange
+  | ParamValue[]
+  | { [field: string]: ParamValue };
+
+export type ParamValues = Record<string, ParamValue>;
