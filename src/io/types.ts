@@ -2,39 +2,39 @@
  * What moves batches between devices and the pipeline's memory. Thread: the worker's. The loop owns every batch;
  * an engine or a sink hands descriptors back to the worker's free list when it is done with them.
  */
+import type { PortPlan } from "../plan/types.ts";
 
-/** Addresses of a port's counters (u64 each), filled by whoever moves the packets. */
-export interface PortCounters {
-  rxPackets: number;
-  rxBytes: number;
-  rxDatagrams: number;
-  txPackets: number;
-  txBytes: number;
-  txDatagrams: number;
-  /** Base of the drop counters, indexed as DROP_REASONS. */
-  drops: number;
-  /** Base of the malformed counters, indexed as MALFORMED; core's dissect counts. */
-  malformed: number;
+export { DROP_REASONS, type DropReason, type PortCounters } from "../batches/counters.ts";
+
+/** A kernel queue of this worker: its place in the plan, and the descriptor that reads and writes it. */
+export interface KernelPort {
+  plan: PortPlan;
+  fd: number;
+  /** For messages: "lan queue 0". */
+  label: string;
 }
 
-/** Why a device did not take a packet, or could not give one. The report counts by these names. */
-export const DROP_REASONS = [
-  /** EAGAIN: the queue of the device is full. Flow control, not an error. */
-  "would-block",
-  /** EIO, ENETDOWN: the interface is down. */
-  "down",
-  /** EINVAL: the kernel refused the packet itself (version nibble, vnet_hdr). */
-  "invalid",
-  /** ENOBUFS, ENOMEM. */
-  "no-memory",
-  /** Longer than the device's MTU, or than a slot. */
-  "too-long",
-  /** Layer or link type that the device cannot carry. */
-  "wrong-layer",
-  /** Any other errno; the worker logs the first of each. */
-  "io-error",
-] as const;
-export type DropReason = (typeof DROP_REASONS)[number];
+/** Moves packets of kernel queues. One a worker, for all its kernel ports. */
+export interface Engine {
+  readonly name: "poll" | "uring";
+  /** Once a round, before the ports are read: submits what was transmitted, collects what has arrived. */
+  turn(): void;
+  /**
+   * Fills the port's rxBatch from its queue, up to BATCH_PACKETS or as many as there are free descriptors.
+   * @returns packets received
+   * @throws SystemError when the device is gone
+   */
+  receive(port: number): number;
+  /** Sends all of the port's txBatch, counts tx or drops, gives the descriptors back, empties the batch. */
+  transmit(port: number): void;
+  /**
+   * Sleeps until a queue may have packets, the worker's eventfd was signalled, or the time is over.
+   * @param timeout ns; Infinity: no limit
+   */
+  wait(timeout: number): void;
+  /** Completes what is under way and releases the engine's own resources; the ports' descriptors are not its own. */
+  close(): void;
+}
 
 /** Where packets enter that are not a kernel queue: a capture file, the generator. */
 export interface SoftSource {

@@ -1,0 +1,42 @@
+/**
+ * Control words: how the main thread and the workers speak while the workers' loops run. A worker's loop is
+ * synchronous and never sees a message, so it looks at these words once a round; a worker that sleeps is woken
+ * through its eventfd. i32 each, one cache line for the pipeline and one for each worker.
+ */
+export const CONTROL = {
+  BYTES: 64,
+} as const;
+
+export const PIPELINE_CONTROL = {
+  /** COMMAND: what all workers shall do. Written by the main thread, or by the worker whose source ended last. */
+  COMMAND: 0,
+  /** Finite sources that have not ended. */
+  FINITE_SOURCES: 4,
+} as const;
+
+export const COMMAND = {
+  RUN: 0,
+  /** Send what has been received, flush, end. */
+  DRAIN: 1,
+} as const;
+
+export const WORKER_CONTROL = {
+  STATE: 0,
+  /** Rounds of the loop, modulo 2^32: stands still in a worker that sleeps or hangs. */
+  HEARTBEAT: 4,
+  /** 1 while the worker sleeps in the kernel: a heartbeat that stands still then is no hang. */
+  ASLEEP: 8,
+  /** The engine it runs: ENGINE. */
+  ENGINE: 12,
+} as const;
+
+export const WORKER_STATE = {
+  STARTING: 0,
+  RUNNING: 1,
+  ENDED: 2,
+  FAILED: 3,
+} as const;
+
+/** Engines by number, for WORKER_CONTROL.ENGINE. */
+export const ENGINES = ["none", "poll", "uring"] as const;
+export type EngineName = (typeof ENGINES)[number];

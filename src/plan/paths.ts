@@ -1,0 +1,53 @@
+/** Paths of names to paths of indices, in an order in which each comes after those that lead to it. */
+import type { PathConfig, Pipeline } from "../config/types.ts";
+import type { PathPlan } from "./types.ts";
+
+/** @throws Error on a cycle; config reports cycles with their position before this. */
+export function orderPaths(paths: PathConfig[]): PathConfig[] {
+  const byId = new Map(paths.map((path) => [path.id, path]));
+  const done = new Set<string>();
+  const active = new Set<string>();
+  const order: PathConfig[] = [];
+  const visit = (path: PathConfig): void => {
+    if (done.has(path.id)) return;
+    if (active.has(path.id)) throw new Error(`paths form a cycle through "${path.id}"`);
+    active.add(path.id);
+    for (const id of successors(path)) visit(byId.get(id)!);
+    active.delete(path.id);
+    done.add(path.id);
+    order.push(path);
+  };
+  for (const path of paths) visit(path);
+  return order.reverse();
+}
+
+function successors(path: PathConfig): string[] {
+  const ids = path.through.flatMap((step) => Object.values(step.outputs));
+  if (path.to.kind === "path") ids.push(path.to.path);
+  return ids;
+}
+
+export function planPaths(pipeline: Pipeline): PathPlan[] {
+  const ordered = orderPaths(pipeline.paths);
+  const pathIndex = new Map(ordered.map((path, i) => [path.id, i]));
+  const deviceIndex = new Map(pipeline.devices.map((device, i) => [device.id, i]));
+  const filterIndex = new Map(pipeline.filters.map((filter, i) => [filter.id, i]));
+  return ordered.map((path) => ({
+    id: path.id,
+    from: path.from.map((id) => deviceIndex.get(id)!),
+    steps: path.through.map((step) => {
+      const filter = filterIndex.get(step.filter)!;
+      const outputs = pipeline.filters[filter].outputs.map((name) => {
+        const target = step.outputs[name];
+        return target === undefined ? -1 : pathIndex.get(target)!;
+      });
+      return { filter, outputs };
+    }),
+    to:
+      path.to.kind === "device"
+        ? { kind: "device", device: deviceIndex.get(path.to.device)! }
+        : path.to.kind === "path"
+          ? { kind: "path", path: pathIndex.get(path.to.path)! }
+          : { kind: "drop" },
+  }));
+}

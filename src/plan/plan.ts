@@ -1,0 +1,152 @@
+/**
+ * Stage 2: Pipeline -> Plan. In: the checked pipeline and what opening its devices and filters told. Out: plain data
+ * that says which worker owns which queue, where each packet goes next, and where everything lies in memory. Pure.
+ */
+
+import { CONTROL } from "../batches/control.ts";
+import { HOST_COUNTER, PORT_COUNTERS_BYTES, portCounters } from "../batches/counters.ts";
+import {
+  BATCH,
+  BATCH_PACKETS,
+  CONTEXT,
+  DESCRIPTOR,
+  DEVICE_INFO,
+  HEADROOM,
+  OUTPUT_DROP,
+} from "../batches/layout.ts";
+import type { Pipeline } from "../config/types.ts";
+import { Allocator, slotBytes } from "./memory.ts";
+import { planPaths } from "./paths.ts";
+import type {
+  DeviceFacts,
+  DevicePlan,
+  FilterFacts,
+  FilterPlan,
+  InstancePlan,
+  PathPlan,
+  Plan,
+  PortPlan,
+  Range,
+  WorkerPlan,
+} from "./types.ts";
+
+/** Room behind the longest packet: an Ethernet header with two tags, and what SIMD loads may touch past the end. */
+const TAILROOM = 22 + 64;
+const NO_RANGE: Range = { address: 0, bytes: 0 };
+
+export function makePlan(pipeline: Pipeline, devices: DeviceFacts[], filters: FilterFacts[]): Plan {
+  const memory = new Allocator();
+  const control = memory.take(CONTROL.BYTES);
+  const deviceInfo = memory.take(DEVICE_INFO.SIZE * Math.max(1, devices.length));
+  const devicePlans: DevicePlan[] = pipeline.devices.map((device, i) => ({
+    id: device.id,
+    kind: device.kind,
+    ...devices[i],
+    lock: memory.take(4),
+  }));
+  const filterPlans: FilterPlan[] = pipeline.filters.map((filter, i) => ({
+    id: filter.id,
+    kind: filter.manifest.kind,
+    onTrap: filter.onTrap,
+    outputs: filter.outputs,
+    counters: filter.counters,
+    params: memory.range(filters[i].paramsBytes),
+    sharedState: memory.range(filters[i].sharedStateBytes),
+  }));
+  const paths = planPaths(pipeline);
+  const workers: WorkerPlan[] = [];
+  for (let worker = 0; worker < pipeline.workers; worker++) {
+    const ports = portsOf(worker, pipeline.workers, devicePlans, paths);
+    workers.push(planWorker(memory, ports, devicePlans, filterPlans, filters, paths));
+  }
+  return {
+    pipeline: pipeline.name,
+    file: pipeline.file,
+    bytes: memory.bytes,
+    pages: memory.pages,
+    control,
+    deviceInfo,
+    devices: devicePlans,
+    filters: filterPlans,
+    paths,
+    workers,
+  };
+}
+
+type PortShape = Pick<PortPlan, "device" | "queue" | "path" | "transmits">;
+
+/**
+ * Worker w reads the queues q with q % workers = w, and writes to queue w % queues of every device that a path leads
+ * to. So with as many queues as workers it owns queue w of every device, and no descriptor is written by two threads.
+ */
+function portsOf(worker: number, workers: number, devices: DevicePlan[], paths: PathPlan[]): PortShape[] {
+  const ports: PortShape[] = [];
+  devices.forEach((device, index) => {
+    const path = paths.findIndex((candidate) => candidate.from.includes(index));
+    const isTarget = paths.some(
+      (candidate) => candidate.to.kind === "device" && candidate.to.device === index,
+    );
+    const txQueue = isTarget ? worker % device.queues : -1;
+    for (let queue = 0; queue < device.queues; queue++) {
+      const reads = path >= 0 && queue % workers === worker;
+      if (reads || queue === txQueue) {
+        ports.push({ device: index, queue, path: reads ? path : -1, transmits: queue === txQueue });
+      }
+    }
+  });
+  return ports;
+}
+
+function planWorker(
+  memory: Allocator,
+  shapes: PortShape[],
+  devices: DevicePlan[],
+  filters: FilterPlan[],
+  facts: FilterFacts[],
+  paths: PathPlan[],
+): WorkerPlan {
+  const control = memory.take(CONTROL.BYTES);
+  // A burst for each queue read, the burst before it still on its way out, and a burst to spare for filters.
+  const bursts = 2 * shapes.filter((port) => port.path >= 0).length + 1;
+  const slotCount = BATCH_PACKETS * bursts;
+  const longest = Math.max(...devices.map((device) => device.mtu)) + TAILROOM;
+  const bytes = slotBytes(HEADROOM, longest);
+  // Any batch may come to hold every packet of the worker, so none can overflow.
+  const batch = () => memory.take(BATCH.ENTRIES + 4 * slotCount);
+  const descriptors = memory.take(DESCRIPTOR.SIZE * slotCount);
+  const free = batch();
+  const ports = shapes.map((shape): PortPlan => {
+    const bufferBytes = devices[shape.device].bufferBytes;
+    return {
+      ...shape,
+      counters: portCounters(memory.take(PORT_COUNTERS_BYTES)),
+      rxBatch: batch(),
+      txBatch: batch(),
+      buffer: bufferBytes > 0 ? memory.range(bufferBytes) : NO_RANGE,
+    };
+  });
+  const instances = filters.map(
+    (filter, i): InstancePlan => ({
+      context: memory.take(CONTEXT.SIZE),
+      workerState: memory.range(facts[i].workerStateBytes),
+      counters: memory.take(8 * filter.counters.length),
+      outputCounters: memory.take(8 * filter.outputs.length),
+      host: memory.take(HOST_COUNTER.BYTES),
+    }),
+  );
+  const pathPlans = paths.map((path) => ({
+    batch: batch(),
+    counters: memory.take(24),
+    dropCounters: memory.take(8),
+    tables: path.steps.map((step) => memory.take(4 * step.outputs.length)),
+  }));
+  const batches = memory.take(16);
+  const slots = { address: memory.take(bytes * slotCount), count: slotCount, bytes };
+  return { control, slots, descriptors, free, ports, instances, paths: pathPlans, batches };
+}
+
+/** Address of the batch to which a step's output leads, for the tables that core's partition reads. */
+export function outputBatch(worker: WorkerPlan, output: number, target: number): number {
+  if (output < OUTPUT_DROP) return 0;
+  return target < 0 ? worker.free : worker.paths[target].batch;
+}

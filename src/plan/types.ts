@@ -1,0 +1,117 @@
+/**
+ * The plan: a pipeline laid out over workers and memory. Plain data, so that it is cloned to every worker.
+ * Every address in the pipeline's memory is decided here and nowhere else.
+ */
+import type { PortCounters } from "../batches/counters.ts";
+import type { OnTrap } from "../config/types.ts";
+
+/** What the plan must know of a device, found out by opening it (or, for `check`, from its configuration). */
+export interface DeviceFacts {
+  /** 2: packets start with Ethernet; 3: with IP; 0: not known before it is opened. */
+  layer: 0 | 2 | 3;
+  /** Longest packet without the Ethernet header, bytes. */
+  mtu: number;
+  queues: number;
+  /** Packets come by file descriptors of the kernel (tun, tap); otherwise by a SoftSource or SoftSink. */
+  kernel: boolean;
+  /** The source ends by itself. */
+  finite: boolean;
+  /** File buffer a port of it needs in memory, bytes. */
+  bufferBytes: number;
+}
+
+/** What the plan must know of a filter: sizes that depend on its parameters, bytes. */
+export interface FilterFacts {
+  paramsBytes: number;
+  workerStateBytes: number;
+  sharedStateBytes: number;
+}
+
+export interface Range {
+  address: number;
+  bytes: number;
+}
+
+export interface DevicePlan extends DeviceFacts {
+  id: string;
+  kind: string;
+  /** An i32 that ports of a soft device lock when they share a file. */
+  lock: number;
+}
+
+export interface FilterPlan {
+  id: string;
+  kind: string;
+  onTrap: OnTrap;
+  outputs: string[];
+  counters: string[];
+  params: Range;
+  sharedState: Range;
+}
+
+/** Where a step's output leads: a path's index, or -1 for drop. Entries 0 (next) and 1 (drop) are always -1. */
+export interface StepPlan {
+  filter: number;
+  outputs: number[];
+}
+
+export interface PathPlan {
+  id: string;
+  from: number[];
+  steps: StepPlan[];
+  to: { kind: "device"; device: number } | { kind: "path"; path: number } | { kind: "drop" };
+}
+
+/** One queue of one device as one worker sees it. */
+export interface PortPlan {
+  device: number;
+  queue: number;
+  /** This worker reads the queue; on the path with this index the packets start. -1: it only writes. */
+  path: number;
+  /** This worker writes to the queue. */
+  transmits: boolean;
+  counters: PortCounters;
+  rxBatch: number;
+  txBatch: number;
+  buffer: Range;
+}
+
+/** One filter instance on one worker. */
+export interface InstancePlan {
+  context: number;
+  workerState: Range;
+  counters: number;
+  outputCounters: number;
+  /** What the host counts itself: HOST_COUNTER in batches/counters.ts. */
+  host: number;
+}
+
+export interface WorkerPlan {
+  /** Address of its control words (WORKER_CONTROL in batches/control.ts). */
+  control: number;
+  slots: { address: number; count: number; bytes: number };
+  descriptors: number;
+  free: number;
+  ports: PortPlan[];
+  instances: InstancePlan[];
+  /** By path: the batch in which its packets stand, its counters (packets, bytes, datagrams; u64), per step its table. */
+  paths: { batch: number; counters: number; dropCounters: number; tables: number[] }[];
+  /** u64 each: batches that were not empty, packets in them. */
+  batches: number;
+}
+
+export interface Plan {
+  pipeline: string;
+  file: string;
+  /** Size of the shared memory. */
+  bytes: number;
+  pages: number;
+  /** Pipeline-wide control words (PIPELINE_CONTROL in batches/control.ts). */
+  control: number;
+  deviceInfo: number;
+  devices: DevicePlan[];
+  filters: FilterPlan[];
+  /** In the order in which they run: a path comes after every path that leads to it. */
+  paths: PathPlan[];
+  workers: WorkerPlan[];
+}
