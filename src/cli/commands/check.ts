@@ -1,0 +1,108 @@
+/** `pktflow check FILE`: validates a pipeline and prints its plan. Opens no device. */
+import type { Command } from "commander";
+import colors from "picocolors";
+import type { Pipeline } from "../../config/types.ts";
+import type { Plan } from "../../plan/types.ts";
+import { binaryBytes, table } from "../format.ts";
+import { collect } from "../options.ts";
+
+export function registerCheck(program: Command): void {
+  program
+    .command("check")
+    .description("validate a pipeline and print its plan: devices, queues to workers, paths, memory; touches nothing")
+    .argument("[file]", "the pipeline file (YAML)")
+    .option("--set <key=value>", "override one value of the file: devices.lan.queues=4", collect, [])
+    .option("--json", "print the plan as JSON")
+    .option("--schema", "print the JSON Schema of pipeline files instead, for editors")
+    .action(async (file: string | undefined, options: { set: string[]; json?: boolean; schema?: boolean }) => {
+      if (options.schema === true) return await printSchema();
+      if (file === undefined) {
+        const { UsageError } = await import("../exit.ts");
+        throw new UsageError("check: missing the pipeline file");
+      }
+      await check(file, options);
+    });
+}
+
+async function check(file: string, options: { set: string[]; json?: boolean }): Promise<void> {
+  const { loadPipeline } = await import("../../config/pipeline.ts");
+  const { planWithoutOpening } = await import("../../workers/prepare.ts");
+  const pipeline = loadPipeline(file, { set: options.set });
+  const plan = await planWithoutOpening(pipeline);
+  process.stdout.write(
+    options.json === true ? `${JSON.stringify(plan, null, 2)}\n` : `${planText(pipeline, plan)}\n`,
+  );
+}
+
+async function printSchema(): Promise<void> {
+  const { fullPipelineSchema } = await import("../../config/schema.ts");
+  process.stdout.write(`${JSON.stringify(fullPipelineSchema(), null, 2)}\n`);
+}
+
+function planText(pipeline: Pipeline, plan: Plan): string {
+  return [
+    `${colors.bold(pipeline.name)}: ${pipeline.file} is valid`,
+    deviceTable(plan),
+    pathLines(plan),
+    workerTable(plan),
+    memoryLine(plan),
+  ].join("\n\n");
+}
+
+function deviceTable(plan: Plan): string {
+  const rows = plan.devices.map((device) => [
+    device.id,
+    device.kind,
+    device.layer === 0 ? "by link type" : String(device.layer),
+    String(device.queues),
+    String(device.mtu),
+  ]);
+  return table(["device", "kind", "layer", "queues", "mtu"], rows, 2);
+}
+
+/** A path a line: `outbound: lan -> sane -> firewall [refuse -> bounce] -> masquerade -> wan` */
+function pathLines(plan: Plan): string {
+  return plan.paths
+    .map((path) => {
+      const steps = path.steps.map((step) => {
+        const filter = plan.filters[step.filter];
+        const named = step.outputs
+          .map((target, output) => (target < 0 ? "" : `${filter.outputs[output]} -> ${plan.paths[target].id}`))
+          .filter((text) => text !== "");
+        return named.length === 0 ? filter.id : `${filter.id} [${named.join(", ")}]`;
+      });
+      const from = path.from.length === 0 ? "(another path)" : path.from.map((i) => plan.devices[i].id).join(" + ");
+      const to =
+        path.to.kind === "device"
+          ? plan.devices[path.to.device].id
+          : path.to.kind === "path"
+            ? `path ${plan.paths[path.to.path].id}`
+            : "drop";
+      return `${colors.bold(path.id)}: ${[from, ...steps, to].join(" -> ")}`;
+    })
+    .join("\n");
+}
+
+function workerTable(plan: Plan): string {
+  const queues = (worker: Plan["workers"][number], reads: boolean) =>
+    worker.ports
+      .filter((port) => (reads ? port.path >= 0 : port.transmits))
+      .map((port) => `${plan.devices[port.device].id}:${port.queue}`)
+      .join(" ") || "-";
+  const rows = plan.workers.map((worker, i) => [
+    String(i),
+    queues(worker, true),
+    queues(worker, false),
+    `${worker.slots.count} x ${binaryBytes(worker.slots.bytes)}`,
+  ]);
+  return table(["worker", "reads", "writes", "packet slots"], rows, 4);
+}
+
+function memoryLine(plan: Plan): string {
+  const shared = plan.filters.reduce((sum, filter) => sum + filter.sharedState.bytes, 0);
+  const slots = plan.workers.reduce((sum, worker) => sum + worker.slots.count * worker.slots.bytes, 0);
+  return (
+    `memory: ${binaryBytes(plan.pages * 65536)}, of which packet slots ${binaryBytes(slots)}, ` +
+    `filters' shared state ${binaryBytes(shared)}`
+  );
+}

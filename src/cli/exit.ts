@@ -1,0 +1,41 @@
+/** Exit statuses of the command line, and which error gets which. */
+import { ConfigError } from "../config/diagnostics.ts";
+import { SystemError } from "../sys/errno.ts";
+
+export const EXIT = {
+  OK: 0,
+  /** Failed while running. */
+  FAILED: 1,
+  /** Wrong usage or an invalid file. */
+  USAGE: 2,
+  /** Not permitted, or not available on this machine. */
+  UNAVAILABLE: 3,
+} as const;
+
+/** The command line itself is wrong. */
+export class UsageError extends Error {}
+
+/** Something this machine does not give: the message says what, the hint how to get it. */
+export class UnavailableError extends Error {
+  readonly hint: string | undefined;
+  constructor(message: string, hint?: string) {
+    super(message);
+    this.hint = hint;
+  }
+}
+
+export function exitStatus(error: unknown): number {
+  if (error instanceof ConfigError || error instanceof UsageError) return EXIT.USAGE;
+  if (error instanceof UnavailableError) return EXIT.UNAVAILABLE;
+  if (error instanceof SystemError && error.unavailable) return EXIT.UNAVAILABLE;
+  return EXIT.FAILED;
+}
+
+/** What standard error gets: `pktflow: WHAT: WHY`, a hint on a line of its own; diagnostics as they are. */
+export function errorText(error: unknown): string {
+  if (error instanceof ConfigError) return `${error.message}\n`;
+  if (!(error instanceof Error)) return `pktflow: ${String(error)}\n`;
+  const hint = (error as { hint?: string }).hint;
+  const text = `pktflow: ${error.message}\n${hint === undefined ? "" : `  ${hint}\n`}`;
+  return process.env["PKTFLOW_DEBUG"] === undefined ? text : `${text}${error.stack ?? ""}\n`;
+}

@@ -1,0 +1,71 @@
+/** Numbers and tables as people read them. */
+import Table from "cli-table3";
+import colors from "picocolors";
+
+const STEPS: [number, string][] = [
+  [1e9, " G"],
+  [1e6, " M"],
+  [1e3, " k"],
+];
+
+/** Three digits and a decimal prefix: 1234567 -> "1.23 M". */
+export function compact(value: number): string {
+  for (const [size, suffix] of STEPS) {
+    if (Math.abs(value) >= size) return (value / size).toPrecision(3) + suffix;
+  }
+  return Number.isInteger(value) ? String(value) : value.toPrecision(3);
+}
+
+/** Whole numbers with thousands separators: 1234567 -> "1,234,567". */
+export function whole(value: number): string {
+  return Math.round(value).toLocaleString("en-US");
+}
+
+/** Bytes a second to gigabits a second: "0.123". */
+export function gigabits(bytesPerSecond: number): string {
+  const value = (bytesPerSecond * 8) / 1e9;
+  return value >= 100 ? value.toFixed(0) : value.toFixed(3);
+}
+
+/** 2048 -> "2 KiB". */
+export function binaryBytes(bytes: number): string {
+  if (bytes >= 1 << 20) return `${trim(bytes / (1 << 20))} MiB`;
+  if (bytes >= 1 << 10) return `${trim(bytes / (1 << 10))} KiB`;
+  return `${bytes} B`;
+}
+
+function trim(value: number): string {
+  return value.toFixed(1).replace(/\.0$/, "");
+}
+
+/** A borderless table: the first `left` columns to the left, numbers to the right. */
+export function table(head: string[], rows: string[][], left = 1): string {
+  const view = new Table({
+    head: head.map((text) => colors.bold(text)),
+    colAligns: head.map((_, i) => (i < left ? "left" : "right")),
+    style: { head: [], border: [], "padding-left": 0, "padding-right": 2 },
+    chars: {
+      top: "",
+      "top-mid": "",
+      "top-left": "",
+      "top-right": "",
+      bottom: "",
+      "bottom-mid": "",
+      "bottom-left": "",
+      "bottom-right": "",
+      left: "",
+      "left-mid": "",
+      mid: "",
+      "mid-mid": "",
+      right: "",
+      "right-mid": "",
+      middle: "",
+    },
+  });
+  view.push(...rows);
+  return view
+    .toString()
+    .split("\n")
+    .map((line) => line.trimEnd())
+    .join("\n");
+}

@@ -1,0 +1,106 @@
+/** What a running pipeline shows: a table that renews itself on a terminal, a line every few seconds elsewhere. */
+import type { QueueReport, Report } from "../control/report.ts";
+import { compact, gigabits, table, whole } from "./format.ts";
+
+const TABLE_PERIOD = 1000;
+const LINE_PERIOD = 5000;
+
+export interface LiveView {
+  /** Stops renewing and takes the table off the screen, so that the summary can stand in its place. */
+  stop(): void;
+}
+
+export function startLiveView(out: NodeJS.WriteStream, read: () => Report): LiveView {
+  return out.isTTY ? liveTable(out, read) : liveLines(out, read);
+}
+
+function liveTable(out: NodeJS.WriteStream, read: () => Report): LiveView {
+  let previous = read();
+  let lines = 0;
+  const erase = () => {
+    if (lines > 0) out.write(`\x1b[${lines}A\x1b[J`);
+    lines = 0;
+  };
+  const draw = () => {
+    const report = read();
+    const text = rateTable(previous, report);
+    previous = report;
+    erase();
+    // A table higher than the screen cannot be erased by moving up: show what fits.
+    const shown = text.split("\n").slice(0, Math.max(3, (out.rows ?? 24) - 1));
+    out.write(shown.join("\n") + "\n");
+    lines = shown.length;
+  };
+  draw();
+  const timer = setInterval(draw, TABLE_PERIOD);
+  return {
+    stop() {
+      clearInterval(timer);
+      erase();
+    },
+  };
+}
+
+function liveLines(out: NodeJS.WriteStream, read: () => Report): LiveView {
+  let previous = read();
+  const timer = setInterval(() => {
+    const report = read();
+    out.write(rateLine(previous, report) + "\n");
+    previous = report;
+  }, LINE_PERIOD);
+  return { stop: () => clearInterval(timer) };
+}
+
+function dropsOf(queue: QueueReport): number {
+  return Object.values(queue.drops).reduce((a, b) => a + b, 0);
+}
+
+/** Rates between two reports, a row a device and queue. */
+export function rateTable(before: Report, now: Report): string {
+  const seconds = Math.max(now.seconds - before.seconds, 1e-9);
+  const rows: string[][] = [];
+  for (const [id, device] of Object.entries(now.devices)) {
+    device.queues.forEach((queue, q) => {
+      const old = before.devices[id].queues[q];
+      const rate = (a: number, b: number) => compact(Math.round((a - b) / seconds));
+      rows.push([
+        id,
+        String(q),
+        rate(queue.rx.packets, old.rx.packets),
+        gigabits((queue.rx.bytes - old.rx.bytes) / seconds),
+        rate(queue.tx.packets, old.tx.packets),
+        gigabits((queue.tx.bytes - old.tx.bytes) / seconds),
+        compact(dropsOf(queue)),
+      ]);
+    });
+  }
+  const title = `${now.pipeline}  ${now.seconds.toFixed(0)} s  ${now.workers} worker${now.workers === 1 ? "" : "s"}  ${now.io}`;
+  const head = ["device", "queue", "in p/s", "in Gb/s", "out p/s", "out Gb/s", "drops"];
+  const filters = Object.entries(now.filters).map(([id, filter]) => [
+    id,
+    compact(Math.round((filter.packets - before.filters[id].packets) / seconds)),
+    compact((filter.outputs["drop"] ?? 0) + filter.trapped),
+    filter.nsPerPacket.toFixed(1),
+  ]);
+  const parts = [title, table(head, rows)];
+  if (filters.length > 0) parts.push(table(["filter", "p/s", "drops", "ns/packet"], filters));
+  return parts.join("\n\n");
+}
+
+/** The same in one line, for logs. */
+export function rateLine(before: Report, now: Report): string {
+  const seconds = Math.max(now.seconds - before.seconds, 1e-9);
+  const total = (report: Report, field: (queue: QueueReport) => number) =>
+    Object.values(report.devices)
+      .flatMap((device) => device.queues)
+      .reduce((sum, queue) => sum + field(queue), 0);
+  const rate = (field: (queue: QueueReport) => number) =>
+    (total(now, field) - total(before, field)) / seconds;
+  const filterDrops = Object.values(now.filters).reduce((sum, f) => sum + f.outputs["drop"] + f.trapped, 0);
+  return (
+    `${now.pipeline}: ${now.seconds.toFixed(0)} s  ` +
+    `in ${compact(Math.round(rate((q) => q.rx.packets)))}p/s ${gigabits(rate((q) => q.rx.bytes))} Gb/s  ` +
+    `out ${compact(Math.round(rate((q) => q.tx.packets)))}p/s ${gigabits(rate((q) => q.tx.bytes))} Gb/s  ` +
+    `drops ${whole(total(now, dropsOf) + filterDrops)}`
+  );
+}

@@ -1,0 +1,53 @@
+#!/usr/bin/env node
+/** From argv to a command and an exit status. Commands load what they need when they run, so that all start fast. */
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import { registerCheck } from "./commands/check.ts";
+import { registerLab } from "./commands/lab.ts";
+import { registerRun } from "./commands/run.ts";
+import { registerTuntap } from "./commands/tuntap.ts";
+
+const EXAMPLES = `
+Examples:
+  pktflow run pipelines/quickstart.yaml
+  pktflow check pipelines/nat-gateway.yaml
+  pktflow lab pipelines/nat-gateway.yaml -- ping -c 3 198.51.100.1
+  pktflow tuntap add tun7 mode tun multi_queue
+
+Exit status: 0 done; 1 failed while running; 2 wrong usage or an invalid file; 3 not permitted or not available here.
+`;
+
+async function main(argv: string[]): Promise<void> {
+  const program = new Command("pktflow")
+    .description("Packet processing in TypeScript: TUN/TAP devices, worker threads, sandboxed Wasm filters.")
+    .version(version(), "-V, --version")
+    .enablePositionalOptions()
+    .showHelpAfterError("(pktflow --help lists the commands and options)")
+    .addHelpText("after", EXAMPLES)
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(`pktflow: ${text.replace(/^error: /, "")}`) });
+  for (const register of [registerRun, registerCheck, registerLab, registerTuntap]) register(program);
+  for (const command of program.commands) {
+    command.exitOverride().copyInheritedSettings(program);
+  }
+  try {
+    await program.parseAsync(argv, { from: "user" });
+  } catch (error) {
+    process.exitCode = await statusOf(error);
+  }
+}
+
+async function statusOf(error: unknown): Promise<number> {
+  // Commander has said what is wrong; asking for help or the version is no error.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  const { errorText, exitStatus } = await import("./exit.ts");
+  process.stderr.write(errorText(error));
+  return exitStatus(error);
+}
+
+function version(): string {
+  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+await main(process.argv.slice(2));

@@ -1,0 +1,21 @@
+/** Values of options, checked as the command line is read. */
+import { InvalidArgumentError } from "commander";
+import { parseDuration as parseDurationText } from "../params/quantities.ts";
+
+export function collect(value: string, previous: string[]): string[] {
+  return [...previous, value];
+}
+
+/** "10s" -> ns */
+export function parseDuration(text: string): number {
+  const ns = parseDurationText(text);
+  if (typeof ns !== "number") throw new InvalidArgumentError(`"${text}" is not a duration such as 500ms, 10s or 2m.`);
+  return ns;
+}
+
+export function parseIo(text: string): "auto" | "uring" | "poll" {
+  if (text !== "auto" && text !== "uring" && text !== "poll") {
+    throw new InvalidArgumentError("it is one of auto, uring, poll.");
+  }
+  return text;
+}

@@ -1,0 +1,98 @@
+/** The summary at the end of a run: each queue, each filter, and where every packet went. */
+import colors from "picocolors";
+import { conservation, type Report } from "../control/report.ts";
+import { compact, gigabits, table, whole } from "./format.ts";
+
+export function summary(report: Report): string {
+  const sections = [
+    title(report),
+    queueTable(report),
+    filterTable(report),
+    counterLines(report),
+    balance(report),
+  ];
+  return sections.filter((section) => section !== "").join("\n\n");
+}
+
+function title(report: Report): string {
+  return (
+    `${colors.bold(report.pipeline)}: ${report.seconds.toFixed(2)} s, ` +
+    `${report.workers} worker${report.workers === 1 ? "" : "s"}, ${report.io} engine, ` +
+    `${report.batches.packetsPerBatch.toFixed(1)} packets a batch`
+  );
+}
+
+/** A row a device and queue: totals of the whole run. */
+export function queueTable(report: Report): string {
+  const rows: string[][] = [];
+  for (const [id, device] of Object.entries(report.devices)) {
+    device.queues.forEach((queue, q) => {
+      const drops = Object.values(queue.drops).reduce((a, b) => a + b, 0);
+      const perSecond = Math.max(queue.rx.packets, queue.tx.packets) / Math.max(report.seconds, 1e-9);
+      rows.push([
+        id,
+        String(q),
+        whole(queue.rx.packets),
+        whole(queue.rx.bytes),
+        whole(queue.tx.packets),
+        whole(queue.tx.bytes),
+        whole(drops),
+        compact(Math.round(perSecond)),
+        gigabits(Math.max(queue.rx.bytes, queue.tx.bytes) / Math.max(report.seconds, 1e-9)),
+      ]);
+    });
+  }
+  return table(["device", "queue", "in", "bytes", "out", "bytes", "drops", "p/s", "Gb/s"], rows);
+}
+
+function filterTable(report: Report): string {
+  const rows = Object.entries(report.filters).map(([id, filter]) => {
+    const named = Object.entries(filter.outputs)
+      .slice(2)
+      .map(([name, packets]) => `${name} ${whole(packets)}`)
+      .join(", ");
+    return [
+      id,
+      whole(filter.packets),
+      whole(filter.outputs["next"]),
+      whole(filter.outputs["drop"] + filter.trapped),
+      filter.nsPerPacket.toFixed(1),
+      named,
+    ];
+  });
+  return rows.length === 0
+    ? ""
+    : table(["filter", "packets", "next", "drop", "ns/packet", "other outputs"], rows);
+}
+
+function counterLines(report: Report): string {
+  const lines: string[] = [];
+  for (const [id, device] of Object.entries(report.devices)) {
+    const malformed: Record<string, number> = {};
+    for (const queue of device.queues) {
+      for (const [reason, n] of Object.entries(queue.malformed))
+        malformed[reason] = (malformed[reason] ?? 0) + n;
+    }
+    lines.push(...countersOf(`${id} malformed`, malformed));
+  }
+  for (const [id, filter] of Object.entries(report.filters)) lines.push(...countersOf(id, filter.counters));
+  return lines.join("\n");
+}
+
+function countersOf(name: string, counters: Record<string, number>): string[] {
+  const parts = Object.entries(counters)
+    .filter(([, value]) => value > 0)
+    .map(([counter, value]) => `${counter} ${whole(value)}`);
+  return parts.length === 0 ? [] : [`${name}: ${parts.join(", ")}`];
+}
+
+/** "in 100 = out 98 + drops 2 (firewall drop 2)" */
+function balance(report: Report): string {
+  const { in: received, out, drops, missing } = conservation(report);
+  const dropped = Object.values(drops).reduce((a, b) => a + b, 0);
+  const reasons = Object.entries(drops).map(([what, n]) => `${what} ${whole(n)}`);
+  const line =
+    `in ${whole(received)} = out ${whole(out)} + drops ${whole(dropped)}` +
+    (reasons.length > 0 ? ` (${reasons.join(", ")})` : "");
+  return missing === 0 ? line : colors.red(`${line}: ${whole(missing)} unaccounted for`);
+}

@@ -1,0 +1,179 @@
+/**
+ * The report of a pipeline, running or ended, read from its counters. Thread: any; it asks no worker. What is written
+ * here is the public format of `run --report` and `stats --json`.
+ */
+import { ENGINES, WORKER_CONTROL } from "../batches/control.ts";
+import { DROP_REASONS, HOST_COUNTER } from "../batches/counters.ts";
+import { MALFORMED, OUTPUT_DROP } from "../batches/layout.ts";
+import { counterRead, type PacketMemory } from "../batches/memory.ts";
+import type { Plan, PortPlan } from "../plan/types.ts";
+
+export interface Traffic {
+  packets: number;
+  bytes: number;
+  /** What the packets are on the wire: a GSO super-packet carries several. */
+  datagrams: number;
+}
+
+export interface QueueReport {
+  rx: Traffic;
+  tx: Traffic;
+  /** Packets that the device did not take, by reason. */
+  drops: Record<string, number>;
+  /** Packets that came in with lengths or versions that contradict their bytes, by reason; they are not drops. */
+  malformed: Record<string, number>;
+}
+
+export interface FilterReport {
+  packets: number;
+  /** Packets by output; a packet that left by `drop` is gone. */
+  outputs: Record<string, number>;
+  counters: Record<string, number>;
+  /** Mean over the batches that were timed; 0: none yet. */
+  nsPerPacket: number;
+  /** How often it trapped, and the packets that were dropped for it. */
+  traps: number;
+  trapped: number;
+}
+
+export interface PathReport {
+  packets: number;
+  bytes: number;
+  /** Packets that reached the end of a path with `to: drop`. */
+  dropped: number;
+}
+
+export interface Report {
+  pipeline: string;
+  seconds: number;
+  io: string;
+  workers: number;
+  devices: Record<string, { queues: QueueReport[] }>;
+  filters: Record<string, FilterReport>;
+  paths: Record<string, PathReport>;
+  batches: { count: number; packetsPerBatch: number };
+}
+
+/** @param seconds since the pipeline started */
+export function makeReport(m: PacketMemory, plan: Plan, seconds: number): Report {
+  return {
+    pipeline: plan.pipeline,
+    seconds: Math.round(seconds * 1000) / 1000,
+    io: engineName(m, plan),
+    workers: plan.workers.length,
+    devices: Object.fromEntries(plan.devices.map((device, i) => [device.id, { queues: queues(m, plan, i) }])),
+    filters: Object.fromEntries(plan.filters.map((filter, i) => [filter.id, filterReport(m, plan, i)])),
+    paths: Object.fromEntries(plan.paths.map((path, i) => [path.id, pathReport(m, plan, i)])),
+    batches: batchReport(m, plan),
+  };
+}
+
+function engineName(m: PacketMemory, plan: Plan): string {
+  const engine = m.i32[(plan.workers[0].control + WORKER_CONTROL.ENGINE) >>> 2];
+  return ENGINES[engine] ?? "none";
+}
+
+function queues(m: PacketMemory, plan: Plan, device: number): QueueReport[] {
+  const reports: QueueReport[] = [];
+  for (let queue = 0; queue < plan.devices[device].queues; queue++) {
+    // The worker that reads a queue is not always the one that writes to it.
+    const ports = plan.workers.flatMap((worker) =>
+      worker.ports.filter((port) => port.device === device && port.queue === queue),
+    );
+    const sum = (address: (port: PortPlan) => number) =>
+      ports.reduce((total, port) => total + counterRead(m, address(port)), 0);
+    reports.push({
+      rx: {
+        packets: sum((port) => port.counters.rxPackets),
+        bytes: sum((port) => port.counters.rxBytes),
+        datagrams: sum((port) => port.counters.rxDatagrams),
+      },
+      tx: {
+        packets: sum((port) => port.counters.txPackets),
+        bytes: sum((port) => port.counters.txBytes),
+        datagrams: sum((port) => port.counters.txDatagrams),
+      },
+      drops: Object.fromEntries(
+        DROP_REASONS.map((reason, i) => [reason, sum((port) => port.counters.drops + 8 * i)]),
+      ),
+      malformed: Object.fromEntries(
+        MALFORMED.map((reason, i): [string, number] => [
+          reason,
+          sum((port) => port.counters.malformed + 8 * i),
+        ]).filter(([, count]) => count > 0),
+      ),
+    });
+  }
+  return reports;
+}
+
+function filterReport(m: PacketMemory, plan: Plan, index: number): FilterReport {
+  const filter = plan.filters[index];
+  const instances = plan.workers.map((worker) => worker.instances[index]);
+  const sum = (address: (instance: (typeof instances)[number]) => number) =>
+    instances.reduce((total, instance) => total + counterRead(m, address(instance)), 0);
+  const outputs = filter.outputs.map((_, i) => sum((instance) => instance.outputCounters + 8 * i));
+  const sampledNs = sum((instance) => instance.host + HOST_COUNTER.SAMPLED_NS);
+  const sampledPackets = sum((instance) => instance.host + HOST_COUNTER.SAMPLED_PACKETS);
+  const trapped = sum((instance) => instance.host + HOST_COUNTER.TRAPPED);
+  return {
+    packets: outputs.reduce((a, b) => a + b, 0) + trapped,
+    outputs: Object.fromEntries(filter.outputs.map((name, i) => [name, outputs[i]])),
+    counters: Object.fromEntries(
+      filter.counters.map((name, i) => [name, sum((instance) => instance.counters + 8 * i)]),
+    ),
+    nsPerPacket: sampledPackets === 0 ? 0 : Math.round((sampledNs / sampledPackets) * 10) / 10,
+    traps: sum((instance) => instance.host + HOST_COUNTER.TRAPS),
+    trapped,
+  };
+}
+
+function pathReport(m: PacketMemory, plan: Plan, index: number): PathReport {
+  const paths = plan.workers.map((worker) => worker.paths[index]);
+  const sum = (address: (path: (typeof paths)[number]) => number) =>
+    paths.reduce((total, path) => total + counterRead(m, address(path)), 0);
+  return {
+    packets: sum((path) => path.counters),
+    bytes: sum((path) => path.counters + 8),
+    dropped: sum((path) => path.dropCounters),
+  };
+}
+
+function batchReport(m: PacketMemory, plan: Plan): Report["batches"] {
+  const count = plan.workers.reduce((total, worker) => total + counterRead(m, worker.batches), 0);
+  const packets = plan.workers.reduce((total, worker) => total + counterRead(m, worker.batches + 8), 0);
+  return { count, packetsPerBatch: count === 0 ? 0 : Math.round((packets / count) * 100) / 100 };
+}
+
+/** Where every packet went. After a run `in` equals `out` plus all drops; a difference while it runs is in flight. */
+export interface Conservation {
+  in: number;
+  out: number;
+  /** "lan would-block", "firewall drop", "path bounce": packets. */
+  drops: Record<string, number>;
+  /** in - out - drops. */
+  missing: number;
+}
+
+export function conservation(report: Report): Conservation {
+  const drops: Record<string, number> = {};
+  const count = (what: string, packets: number) => {
+    if (packets > 0) drops[what] = (drops[what] ?? 0) + packets;
+  };
+  let received = 0;
+  let sent = 0;
+  for (const [id, device] of Object.entries(report.devices)) {
+    for (const queue of device.queues) {
+      received += queue.rx.packets;
+      sent += queue.tx.packets;
+      for (const [reason, packets] of Object.entries(queue.drops)) count(`${id} ${reason}`, packets);
+    }
+  }
+  for (const [id, filter] of Object.entries(report.filters)) {
+    count(`${id} drop`, Object.values(filter.outputs)[OUTPUT_DROP]);
+    count(`${id} trapped`, filter.trapped);
+  }
+  for (const [id, path] of Object.entries(report.paths)) count(`path ${id}`, path.dropped);
+  const dropped = Object.values(drops).reduce((a, b) => a + b, 0);
+  return { in: received, out: sent, drops, missing: received - sent - dropped };
+}

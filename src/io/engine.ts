@@ -1,0 +1,17 @@
+/** Chooses the engine that moves a worker's kernel queues. */
+import type { EngineName } from "../batches/control.ts";
+import type { PacketMemory } from "../batches/memory.ts";
+import type { WorkerPlan } from "../plan/types.ts";
+import { PollEngine } from "./poll/engine.ts";
+import type { Engine, KernelPort } from "./types.ts";
+
+/** @param wake the worker's eventfd: whoever signals it ends the engine's sleep */
+export function createEngine(
+  _name: EngineName,
+  m: PacketMemory,
+  worker: WorkerPlan,
+  ports: KernelPort[],
+  wake: number,
+): Engine {
+  return new PollEngine(m, worker, ports, wake);
+}

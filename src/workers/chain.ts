@@ -1,0 +1,147 @@
+/**
+ * The way of a batch through its paths. In: a batch on the path that its device feeds. Out: every packet in the txBatch
+ * of a port, or back on the free list and counted. Thread: the worker's. It allocates nothing after construction:
+ * batches are vectors in the pipeline's memory, and each filter costs one call into Wasm, each step one more to part
+ * the batch by output.
+ */
+import { HOST_COUNTER } from "../batches/counters.ts";
+import { BATCH, CONTEXT } from "../batches/layout.ts";
+import { batchCount, batchMove, counterAdd, type PacketMemory, u64Write } from "../batches/memory.ts";
+import { outputBatch } from "../plan/plan.ts";
+import type { Plan, WorkerPlan } from "../plan/types.ts";
+import type { Core } from "./core.ts";
+import { Instance } from "./instance.ts";
+
+interface Step {
+  instance: Instance;
+  context: number;
+  /** Where each output leads, for partition. */
+  table: number;
+}
+
+interface Path {
+  batch: number;
+  counters: number;
+  dropCounters: number;
+  steps: Step[];
+  /** Where a packet goes that came through: another batch, or 0 for the free list. */
+  target: number;
+}
+
+/** One round in this many is timed, so that the clock's own cost does not count. */
+const SAMPLE_EVERY = 16;
+
+export class Chain {
+  private readonly m: PacketMemory;
+  private readonly core: Core;
+  private readonly paths: Path[];
+  private readonly instances: Instance[];
+  private readonly free: number;
+  private round = 0;
+
+  constructor(m: PacketMemory, plan: Plan, worker: WorkerPlan, core: Core, modules: WebAssembly.Module[]) {
+    this.m = m;
+    this.core = core;
+    this.free = worker.free;
+    this.instances = modules.map((module, i) => new Instance(m, plan.filters[i], worker, i, module));
+    this.paths = plan.paths.map((path, p) => {
+      const mine = worker.paths[p];
+      const steps = path.steps.map((step, s): Step => {
+        const table = mine.tables[s];
+        step.outputs.forEach((target, output) => {
+          m.u32[(table >>> 2) + output] = outputBatch(worker, output, target);
+        });
+        return {
+          instance: this.instances[step.filter],
+          context: worker.instances[step.filter].context,
+          table,
+        };
+      });
+      return { ...mine, steps, target: targetOf(path.to, worker) };
+    });
+  }
+
+  /** The batch of a path, where a device that feeds it puts its packets. */
+  batchOf(path: number): number {
+    return this.paths[path].batch;
+  }
+
+  /** Tells every filter the time. Once a round, before run(). @param now CLOCK_MONOTONIC ns @param wallClock ns */
+  setTime(now: number, wallClock: number): void {
+    for (let i = 0; i < this.instances.length; i++) {
+      const context = this.instances[i].context;
+      u64Write(this.m, context + CONTEXT.NOW, now);
+      u64Write(this.m, context + CONTEXT.WALL_CLOCK, wallClock);
+    }
+  }
+
+  /** Runs every path that has packets, in the plan's order: a path comes after all that lead to it. */
+  run(now: number): void {
+    const timed = this.round++ % SAMPLE_EVERY === 0;
+    for (let i = 0; i < this.paths.length; i++) {
+      const path = this.paths[i];
+      if (batchCount(this.m, path.batch) > 0) this.runPath(path, now, timed);
+    }
+  }
+
+  /** Calls tick on every filter that has one. */
+  tick(now: number): void {
+    for (let i = 0; i < this.instances.length; i++) this.instances[i].tick(now);
+  }
+
+  get hasTick(): boolean {
+    return this.instances.some((instance) => instance.hasTick);
+  }
+
+  /** What filters did that the user should hear of, said once. */
+  get warnings(): string[] {
+    return this.instances.flatMap((instance) => instance.warnings);
+  }
+
+  private runPath(path: Path, now: number, timed: boolean): void {
+    const m = this.m;
+    const batch = path.batch;
+    this.core.measure(batch, path.counters);
+    for (let s = 0; s < path.steps.length; s++) {
+      const count = batchCount(m, batch);
+      if (count === 0) return;
+      const step = path.steps[s];
+      m.u32[(step.context + CONTEXT.OUTPUT_BATCHES) >>> 2] = step.table;
+      const start = timed ? performance.now() : 0;
+      if (!step.instance.process(batch + BATCH.ENTRIES, count, now)) {
+        this.discard(batch, step.instance, count);
+        continue;
+      }
+      if (timed) {
+        const host = step.instance.host;
+        counterAdd(m, host + HOST_COUNTER.SAMPLED_NS, Math.round((performance.now() - start) * 1e6));
+        counterAdd(m, host + HOST_COUNTER.SAMPLED_PACKETS, count);
+      }
+      this.core.partition(batch, step.context);
+    }
+    const left = batchCount(m, batch);
+    if (left === 0) return;
+    if (path.target === 0) {
+      counterAdd(m, path.dropCounters, left);
+      batchMove(m, batch, this.free);
+    } else {
+      batchMove(m, batch, path.target);
+    }
+  }
+
+  /** What a filter that trapped had in hand: dropped and counted, or let by, as its `on-trap` says. */
+  private discard(batch: number, instance: Instance, count: number): void {
+    if (instance.onTrap === "pass") {
+      counterAdd(this.m, instance.outputCounters, count);
+      return;
+    }
+    counterAdd(this.m, instance.host + HOST_COUNTER.TRAPPED, count);
+    batchMove(this.m, batch, this.free);
+  }
+}
+
+function targetOf(to: Plan["paths"][number]["to"], worker: WorkerPlan): number {
+  if (to.kind === "drop") return 0;
+  if (to.kind === "path") return worker.paths[to.path].batch;
+  return worker.ports.find((port) => port.device === to.device && port.transmits)!.txBatch;
+}

@@ -1,0 +1,163 @@
+/**
+ * A worker's life: inhale (a burst from each queue), dissect, filter, exhale, and sleep when there is nothing to do.
+ * Thread: the worker's; synchronous until the run ends. In: an engine, ports and a chain. It owns every batch between
+ * receive and transmit.
+ */
+import { COMMAND, PIPELINE_CONTROL, WORKER_CONTROL } from "../batches/control.ts";
+import { BATCH_PACKETS } from "../batches/layout.ts";
+import { batchCount, batchMove, counterAdd, type PacketMemory } from "../batches/memory.ts";
+import type { Engine } from "../io/types.ts";
+import type { Plan, WorkerPlan } from "../plan/types.ts";
+import type { Chain } from "./chain.ts";
+import type { Core } from "./core.ts";
+import type { WorkerPort } from "./ports.ts";
+
+/** How often filters with a tick get one: while packets flow, and while the worker sleeps. ns */
+const TICK_BUSY = 100e6;
+const TICK_IDLE = 1e9;
+
+export interface LoopClock {
+  /** CLOCK_MONOTONIC, ns. */
+  monotonic(): number;
+  /** Nanoseconds since the epoch minus CLOCK_MONOTONIC. */
+  epochOffset: number;
+}
+
+export class Loop {
+  private readonly m: PacketMemory;
+  private readonly plan: Plan;
+  private readonly worker: WorkerPlan;
+  private readonly engine: Engine;
+  private readonly ports: WorkerPort[];
+  private readonly chain: Chain;
+  private readonly core: Core;
+  private readonly clock: LoopClock;
+  /** Signals every worker: the last finite source of the pipeline has ended. */
+  private readonly wakeAll: () => void;
+  private nextTick = 0;
+
+  constructor(
+    m: PacketMemory,
+    plan: Plan,
+    worker: WorkerPlan,
+    parts: {
+      engine: Engine;
+      ports: WorkerPort[];
+      chain: Chain;
+      core: Core;
+      clock: LoopClock;
+      wakeAll: () => void;
+    },
+  ) {
+    this.m = m;
+    this.plan = plan;
+    this.worker = worker;
+    this.engine = parts.engine;
+    this.ports = parts.ports;
+    this.chain = parts.chain;
+    this.core = parts.core;
+    this.clock = parts.clock;
+    this.wakeAll = parts.wakeAll;
+  }
+
+  /** Runs until the pipeline's command says otherwise. @throws what a device or a filter with `on-trap: stop` throws */
+  run(): void {
+    const command = (this.plan.control + PIPELINE_CONTROL.COMMAND) >>> 2;
+    const heartbeat = (this.worker.control + WORKER_CONTROL.HEARTBEAT) >>> 2;
+    const i32 = this.m.i32;
+    let due = 0;
+    while (Atomics.load(i32, command) === COMMAND.RUN) {
+      i32[heartbeat] = (i32[heartbeat] + 1) | 0;
+      const now = this.clock.monotonic();
+      this.engine.turn();
+      due = this.inhale(now);
+      if (due !== 0) this.rest(due, now);
+      else if (this.chain.hasTick && now >= this.nextTick) this.tick(now, TICK_BUSY);
+    }
+  }
+
+  /**
+   * One round: a burst from every queue of this worker through its path and out.
+   * @returns ns until there may be more: 0 when packets came in, Infinity when only the kernel knows
+   */
+  private inhale(now: number): number {
+    let due = Number.POSITIVE_INFINITY;
+    let timeSet = false;
+    for (let i = 0; i < this.ports.length; i++) {
+      const port = this.ports[i];
+      if (port.path < 0 || port.ended) continue;
+      const next = this.receive(port, now);
+      if (next < due) due = next;
+      const received = batchCount(this.m, port.plan.rxBatch);
+      if (received === 0) continue;
+      due = 0;
+      if (!timeSet) {
+        this.chain.setTime(now, now + this.clock.epochOffset);
+        timeSet = true;
+      }
+      this.through(port, received, now);
+    }
+    return due;
+  }
+
+  private receive(port: WorkerPort, now: number): number {
+    if (port.source === undefined) {
+      this.engine.receive(port.engineIndex);
+      return Number.POSITIVE_INFINITY;
+    }
+    const next = port.source.receive(port.plan.rxBatch, BATCH_PACKETS, now);
+    if (next === Number.POSITIVE_INFINITY) this.sourceEnded(port);
+    return next;
+  }
+
+  private through(port: WorkerPort, received: number, now: number): void {
+    const m = this.m;
+    const { rxBatch, counters } = port.plan;
+    this.core.dissect(rxBatch, port.layer, counters.rxPackets, counters.malformed);
+    counterAdd(m, this.worker.batches, 1);
+    counterAdd(m, this.worker.batches + 8, received);
+    batchMove(m, rxBatch, this.chain.batchOf(port.path));
+    this.chain.run(now);
+    this.exhale();
+  }
+
+  private exhale(): void {
+    for (let i = 0; i < this.ports.length; i++) {
+      const port = this.ports[i];
+      const { txBatch } = port.plan;
+      if (batchCount(this.m, txBatch) === 0) continue;
+      if (port.sink !== undefined) port.sink.transmit(txBatch);
+      else this.engine.transmit(port.engineIndex);
+    }
+  }
+
+  /** Nothing came in: makes files durable, gives filters their tick, and sleeps until something is due. */
+  private rest(due: number, now: number): void {
+    for (let i = 0; i < this.ports.length; i++) this.ports[i].sink?.flush();
+    let timeout = due;
+    if (this.chain.hasTick) {
+      if (now >= this.nextTick) this.tick(now, TICK_IDLE);
+      timeout = Math.min(timeout, this.nextTick - now);
+    }
+    const asleep = (this.worker.control + WORKER_CONTROL.ASLEEP) >>> 2;
+    Atomics.store(this.m.i32, asleep, 1);
+    this.engine.wait(timeout);
+    Atomics.store(this.m.i32, asleep, 0);
+  }
+
+  private tick(now: number, period: number): void {
+    this.chain.setTime(now, now + this.clock.epochOffset);
+    this.chain.tick(now);
+    this.nextTick = now + period;
+  }
+
+  /** The run ends when every finite source of every worker has ended: the last one to end tells all. */
+  private sourceEnded(port: WorkerPort): void {
+    port.ended = true;
+    if (!this.plan.devices[port.plan.device].finite) return;
+    const left = (this.plan.control + PIPELINE_CONTROL.FINITE_SOURCES) >>> 2;
+    if (Atomics.sub(this.m.i32, left, 1) !== 1) return;
+    Atomics.store(this.m.i32, (this.plan.control + PIPELINE_CONTROL.COMMAND) >>> 2, COMMAND.DRAIN);
+    this.wakeAll();
+  }
+}

@@ -1,0 +1,86 @@
+/** The queues a worker reads and writes, kernel's and soft ones alike, opened on the worker's thread. */
+import type { PacketMemory } from "../batches/memory.ts";
+import { openSoftSink, openSoftSource } from "../devices/soft.ts";
+import type { KernelPort, SoftSink, SoftSource } from "../io/types.ts";
+import type { PortPlan } from "../plan/types.ts";
+import type { WorkerTask } from "./task.ts";
+
+export interface WorkerPort {
+  plan: PortPlan;
+  /** 2 or 3. */
+  layer: number;
+  /** Index of the path on which its packets start; -1: it is only written to. */
+  path: number;
+  /** Index among the engine's ports; -1: it is no kernel queue. */
+  engineIndex: number;
+  source: SoftSource | undefined;
+  sink: SoftSink | undefined;
+  /** Its source has nothing more to give. */
+  ended: boolean;
+}
+
+/** Opens worker `task.worker`'s ports. What was opened is closed again if one of them fails. */
+export function openPorts(task: WorkerTask, m: PacketMemory): { ports: WorkerPort[]; kernel: KernelPort[] } {
+  const { plan } = task;
+  const worker = plan.workers[task.worker];
+  const ports: WorkerPort[] = [];
+  const kernel: KernelPort[] = [];
+  try {
+    for (const port of worker.ports) {
+      const device = plan.devices[port.device];
+      const opened: WorkerPort = {
+        plan: port,
+        layer: device.layer,
+        path: port.path,
+        engineIndex: -1,
+        source: undefined,
+        sink: undefined,
+        ended: false,
+      };
+      ports.push(opened);
+      if (device.kernel) {
+        const fd = task.fds[port.device][port.queue];
+        opened.engineIndex = kernel.push({ plan: port, fd, label: `${device.id} queue ${port.queue}` }) - 1;
+        continue;
+      }
+      const context = {
+        m,
+        port,
+        free: worker.free,
+        lock: device.lock,
+        device: port.device,
+        queues: device.queues,
+      };
+      const options = task.soft[port.device];
+      if (port.path >= 0) opened.source = openSoftSource(device.kind, options, context);
+      if (port.transmits) opened.sink = openSoftSink(device.kind, options, context);
+    }
+  } catch (error) {
+    closePorts(ports);
+    throw error;
+  }
+  return { ports, kernel };
+}
+
+/**
+ * Flushes and closes every soft port, all of them even if one fails.
+ * @returns what failed: a truncated capture, a full disk
+ */
+export function closePorts(ports: WorkerPort[]): unknown[] {
+  const failures: unknown[] = [];
+  const attempt = (action: () => void) => {
+    try {
+      action();
+    } catch (error) {
+      failures.push(error);
+    }
+  };
+  for (const { source, sink } of ports) {
+    if (sink !== undefined) {
+      attempt(() => sink.flush());
+      attempt(() => sink.close());
+    }
+    if (source !== undefined) attempt(() => source.close());
+  }
+  return failures;
+}

@@ -1,0 +1,34 @@
+/** What the main thread hands a worker, and what the worker hands back. Plain data: it crosses by structured clone. */
+import type { EngineName } from "../batches/control.ts";
+import type { Plan } from "../plan/types.ts";
+
+export interface WorkerTask {
+  worker: number;
+  plan: Plan;
+  memory: WebAssembly.Memory;
+  /** core.wasm, and each filter's module by its index in the plan. */
+  core: Uint8Array;
+  modules: Uint8Array[];
+  /** By device, by queue; empty for a device that is no kernel device. Descriptors are the process's, so numbers do. */
+  fds: number[][];
+  /** By device: what its source and sink need (devices/soft.ts); undefined for a kernel device. */
+  soft: unknown[];
+  /** Every worker's eventfd. */
+  wakes: number[];
+  io: EngineName;
+}
+
+/** What went wrong, in a form that survives the crossing. */
+export interface WorkerFailure {
+  message: string;
+  /** The system's error name, if a system call failed. */
+  code?: string;
+  stack?: string;
+}
+
+export interface WorkerResult {
+  worker: number;
+  failure?: WorkerFailure;
+  /** Said once each: what went wrong without ending the run. */
+  warnings: string[];
+}

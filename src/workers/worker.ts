@@ -1,0 +1,74 @@
+/**
+ * A worker thread's entry: from a task to a running loop and back. It ends when the pipeline is drained; whatever goes
+ * wrong comes back in the result, for the other workers are stopped by the main thread and their counters still count.
+ */
+import { ENGINES, WORKER_CONTROL, WORKER_STATE } from "../batches/control.ts";
+import { PacketMemory } from "../batches/memory.ts";
+import { createEngine } from "../io/engine.ts";
+import { clockMonotonic, eventfdSignal } from "../sys/calls.ts";
+import { Chain } from "./chain.ts";
+import { instantiateCore } from "./core.ts";
+import { Loop, type LoopClock } from "./loop.ts";
+import { closePorts, openPorts, type WorkerPort } from "./ports.ts";
+import type { WorkerFailure, WorkerResult, WorkerTask } from "./task.ts";
+
+export default function work(task: WorkerTask): WorkerResult {
+  const m = new PacketMemory(task.memory);
+  const plan = task.plan;
+  const worker = plan.workers[task.worker];
+  const setState = (state: number) => {
+    Atomics.store(m.i32, (worker.control + WORKER_CONTROL.STATE) >>> 2, state);
+  };
+  const result: WorkerResult = { worker: task.worker, warnings: [] };
+  let ports: WorkerPort[] = [];
+  let chain: Chain | undefined;
+  const failures: unknown[] = [];
+  try {
+    const opened = openPorts(task, m);
+    ports = opened.ports;
+    const core = instantiateCore(task.core, task.memory);
+    const modules = task.modules.map((bytes) => new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>));
+    chain = new Chain(m, plan, worker, core, modules);
+    const engine = createEngine(task.io, m, worker, opened.kernel, task.wakes[task.worker]);
+    try {
+      m.i32[(worker.control + WORKER_CONTROL.ENGINE) >>> 2] = ENGINES.indexOf(engine.name);
+      const wakeAll = () => task.wakes.forEach(eventfdSignal);
+      const loop = new Loop(m, plan, worker, { engine, ports, chain, core, clock: makeClock(), wakeAll });
+      setState(WORKER_STATE.RUNNING);
+      loop.run();
+    } finally {
+      engine.close();
+    }
+  } catch (error) {
+    failures.push(error);
+  }
+  failures.push(...closePorts(ports));
+  if (chain !== undefined) result.warnings.push(...chain.warnings);
+  if (failures.length > 0) {
+    result.failure = describe(failures[0]);
+    result.warnings.push(...failures.slice(1).map((failure) => describe(failure).message));
+  }
+  setState(failures.length > 0 ? WORKER_STATE.FAILED : WORKER_STATE.ENDED);
+  return result;
+}
+
+/**
+ * CLOCK_MONOTONIC at the price of performance.now(), which needs no system call of ours: both tick alike, so their
+ * distance is measured once.
+ */
+function makeClock(): LoopClock {
+  const start = clockMonotonic() - performance.now() * 1e6;
+  return {
+    monotonic: () => Math.round(start + performance.now() * 1e6),
+    epochOffset: Date.now() * 1e6 - clockMonotonic(),
+  };
+}
+
+function describe(error: unknown): WorkerFailure {
+  if (!(error instanceof Error)) return { message: String(error) };
+  const failure: WorkerFailure = { message: error.message };
+  const code = (error as { code?: unknown }).code;
+  if (typeof code === "string") failure.code = code;
+  if (error.stack !== undefined) failure.stack = error.stack;
+  return failure;
+}
