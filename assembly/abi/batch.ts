@@ -1,0 +1,24 @@
+// The packets of one call of process(), for filters whose loop matters. A view: the address is that of the vector
+// of descriptor addresses, the count is the call's.
+
+import { Packet } from "./packet";
+
+let packets: u32 = 0;
+
+@unmanaged
+export class Batch {
+  /** How many packets there are: 0 to BATCH_PACKETS. */
+  @inline get count(): u32 {
+    return packets;
+  }
+  /** The packet at `index`, which must be below `count`. */
+  @inline at(index: u32): Packet {
+    return changetype<Packet>(<usize>load<u32>(changetype<usize>(this) + ((<usize>index) << 2)));
+  }
+}
+
+/** For the generated entry only. */
+export function batchOf(vector: i32, count: i32): Batch {
+  packets = <u32>count;
+  return changetype<Batch>(<usize>vector);
+}

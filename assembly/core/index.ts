@@ -1,0 +1,3 @@
+import { checkPacketLayout } from "../abi/packet";
+
+checkPacketLayout();

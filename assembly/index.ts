@@ -1,0 +1,14 @@
+// The filter writer's SDK: import it as "pktflow/assembly". README.md has the ABI.
+
+export * from "./abi/batch";
+export * from "./abi/context";
+export * from "./abi/layout";
+export * from "./abi/packet";
+export * from "./lib/checksum";
+export * from "./wire/bytes";
+export * from "./wire/ethernet";
+export * from "./wire/icmp";
+export * from "./wire/ipv4";
+export * from "./wire/ipv6";
+export * from "./wire/tcp";
+export * from "./wire/udp";

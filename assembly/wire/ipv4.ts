@@ -1,0 +1,92 @@
+// IPv4 (RFC 791).
+//
+//    0        1     2             4    6                8     9          10         12       16            20
+//   +--------+-----+-------------+----+----------------+-----+----------+----------+--------+-------------+--------
+//   |ver:4   | TOS | total length| id | flags:3        | TTL | protocol | checksum | source | destination | options
+//   |IHL:4   |     |             |    | offset:13      |     |          |          |        |             |
+//   +--------+-----+-------------+----+----------------+-----+----------+----------+--------+-------------+--------
+
+import { Packet } from "../abi/packet";
+import { be16, be32, setBe16, setBe32 } from "./bytes";
+
+export const IPV4_TOS: usize = 1;
+export const IPV4_TOTAL_LENGTH: usize = 2;
+export const IPV4_ID: usize = 4;
+export const IPV4_FRAGMENT: usize = 6;
+export const IPV4_TTL: usize = 8;
+export const IPV4_PROTOCOL: usize = 9;
+export const IPV4_CHECKSUM: usize = 10;
+export const IPV4_SOURCE: usize = 12;
+export const IPV4_DESTINATION: usize = 16;
+/** Bytes without options. */
+export const IPV4_HEADER: u32 = 20;
+export const IPV4_HEADER_MAX: u32 = 60;
+
+export const IPV4_DONT_FRAGMENT: u16 = 0x4000;
+export const IPV4_MORE_FRAGMENTS: u16 = 0x2000;
+/** Of the fragment field, in units of 8 bytes. */
+export const IPV4_OFFSET_MASK: u16 = 0x1fff;
+
+export const PROTOCOL_ICMP: u8 = 1;
+export const PROTOCOL_TCP: u8 = 6;
+export const PROTOCOL_UDP: u8 = 17;
+export const PROTOCOL_ICMPV6: u8 = 58;
+
+/** Addresses are numbers in host order: 10.0.0.1 is 0x0a000001. Safe where Packet.isIpv4. */
+@unmanaged
+export class Ipv4 {
+  @inline static of(p: Packet): Ipv4 {
+    return changetype<Ipv4>(p.ip);
+  }
+  /** The header at an address where it was proved to be whole. */
+  @inline static at(address: usize): Ipv4 {
+    return changetype<Ipv4>(address);
+  }
+  /** Bytes, with options. */
+  @inline get headerLength(): u32 {
+    return (<u32>load<u8>(changetype<usize>(this)) & 15) << 2;
+  }
+  @inline get tos(): u8 {
+    return load<u8>(changetype<usize>(this), IPV4_TOS);
+  }
+  @inline get totalLength(): u16 {
+    return be16(changetype<usize>(this) + IPV4_TOTAL_LENGTH);
+  }
+  @inline set totalLength(bytes: u16) {
+    setBe16(changetype<usize>(this) + IPV4_TOTAL_LENGTH, bytes);
+  }
+  @inline get id(): u16 {
+    return be16(changetype<usize>(this) + IPV4_ID);
+  }
+  /** Flags and offset together, as on the wire. */
+  @inline get fragment(): u16 {
+    return be16(changetype<usize>(this) + IPV4_FRAGMENT);
+  }
+  @inline get ttl(): u8 {
+    return load<u8>(changetype<usize>(this), IPV4_TTL);
+  }
+  @inline set ttl(value: u8) {
+    store<u8>(changetype<usize>(this), value, IPV4_TTL);
+  }
+  @inline get protocol(): u8 {
+    return load<u8>(changetype<usize>(this), IPV4_PROTOCOL);
+  }
+  @inline get checksum(): u16 {
+    return be16(changetype<usize>(this) + IPV4_CHECKSUM);
+  }
+  @inline set checksum(value: u16) {
+    setBe16(changetype<usize>(this) + IPV4_CHECKSUM, value);
+  }
+  @inline get source(): u32 {
+    return be32(changetype<usize>(this) + IPV4_SOURCE);
+  }
+  @inline set source(address: u32) {
+    setBe32(changetype<usize>(this) + IPV4_SOURCE, address);
+  }
+  @inline get destination(): u32 {
+    return be32(changetype<usize>(this) + IPV4_DESTINATION);
+  }
+  @inline set destination(address: u32) {
+    setBe32(changetype<usize>(this) + IPV4_DESTINATION, address);
+  }
+}

@@ -1,0 +1,79 @@
+// IPv6 (RFC 8200) and its extension headers.
+//
+//    0                      4               6             7           8              24             40
+//   +----------------------+---------------+-------------+-----------+--------------+--------------+
+//   | ver:4 class:8 flow:20| payload length| next header | hop limit | source (16)  | dest. (16)   |
+//   +----------------------+---------------+-------------+-----------+--------------+--------------+
+
+import { Packet } from "../abi/packet";
+import { be16, be32, be64, setBe16, setBe64 } from "./bytes";
+
+export const IPV6_PAYLOAD_LENGTH: usize = 4;
+export const IPV6_NEXT_HEADER: usize = 6;
+export const IPV6_HOP_LIMIT: usize = 7;
+export const IPV6_SOURCE: usize = 8;
+export const IPV6_DESTINATION: usize = 24;
+export const IPV6_HEADER: u32 = 40;
+
+export const NEXT_HEADER_HOP_BY_HOP: u8 = 0;
+export const NEXT_HEADER_ROUTING: u8 = 43;
+export const NEXT_HEADER_FRAGMENT: u8 = 44;
+/** Authentication Header (RFC 4302). */
+export const NEXT_HEADER_AUTHENTICATION: u8 = 51;
+export const NEXT_HEADER_NONE: u8 = 59;
+export const NEXT_HEADER_DESTINATION: u8 = 60;
+
+/** An address is two numbers in host order, high and low. Safe where Packet.isIpv6. */
+@unmanaged
+export class Ipv6 {
+  @inline static of(p: Packet): Ipv6 {
+    return changetype<Ipv6>(p.ip);
+  }
+  /** The header at an address where 40 bytes were proved. */
+  @inline static at(address: usize): Ipv6 {
+    return changetype<Ipv6>(address);
+  }
+  @inline get trafficClass(): u8 {
+    return <u8>(be16(changetype<usize>(this)) >> 4);
+  }
+  @inline get flowLabel(): u32 {
+    return be32(changetype<usize>(this)) & 0xfffff;
+  }
+  /** Bytes after the 40 of this header, extension headers included. */
+  @inline get payloadLength(): u16 {
+    return be16(changetype<usize>(this) + IPV6_PAYLOAD_LENGTH);
+  }
+  @inline set payloadLength(bytes: u16) {
+    setBe16(changetype<usize>(this) + IPV6_PAYLOAD_LENGTH, bytes);
+  }
+  /** The first extension header's number, or the protocol; Packet.protocol is the one after them. */
+  @inline get nextHeader(): u8 {
+    return load<u8>(changetype<usize>(this), IPV6_NEXT_HEADER);
+  }
+  @inline get hopLimit(): u8 {
+    return load<u8>(changetype<usize>(this), IPV6_HOP_LIMIT);
+  }
+  @inline set hopLimit(value: u8) {
+    store<u8>(changetype<usize>(this), value, IPV6_HOP_LIMIT);
+  }
+  @inline get sourceHigh(): u64 {
+    return be64(changetype<usize>(this) + IPV6_SOURCE);
+  }
+  @inline get sourceLow(): u64 {
+    return be64(changetype<usize>(this) + IPV6_SOURCE + 8);
+  }
+  @inline get destinationHigh(): u64 {
+    return be64(changetype<usize>(this) + IPV6_DESTINATION);
+  }
+  @inline get destinationLow(): u64 {
+    return be64(changetype<usize>(this) + IPV6_DESTINATION + 8);
+  }
+  @inline setSource(high: u64, low: u64): void {
+    setBe64(changetype<usize>(this) + IPV6_SOURCE, high);
+    setBe64(changetype<usize>(this) + IPV6_SOURCE + 8, low);
+  }
+  @inline setDestination(high: u64, low: u64): void {
+    setBe64(changetype<usize>(this) + IPV6_DESTINATION, high);
+    setBe64(changetype<usize>(this) + IPV6_DESTINATION + 8, low);
+  }
+}

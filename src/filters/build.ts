@@ -1,0 +1,201 @@
+/**
+ * Filters from AssemblyScript to Wasm. In: a filter's folder and its manifest; out: a module on disk, checked.
+ * A module says in a custom section what it was made of, so nothing is compiled twice.
+ *
+ * Where modules go: build/wasm/filters/NAME.wasm for the built-in ones; for a user's, the folder
+ * $XDG_CACHE_HOME/pktflow/filters (~/.cache/pktflow/filters), so that sources may lie on a read-only file system and
+ * nothing appears beside them. The generated params.ts lies beside each module, to be read.
+ */
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { basename, dirname, join, relative, resolve, sep } from "node:path";
+import { fileURLToPath } from "node:url";
+import { customSection, withCustomSection } from "./binary.ts";
+import { checkModule } from "./check.ts";
+import { type FilterDiagnostic, FilterError } from "./error.ts";
+
+/** The package's own folder: src/filters and build/filters are equally deep. */
+export const PACKAGE = fileURLToPath(new URL("../../", import.meta.url));
+const SDK = join(PACKAGE, "assembly");
+const BUILTIN = join(SDK, "filters");
+const WASM = join(PACKAGE, "build", "wasm");
+/** Custom section: the hash of what the module was made of. */
+const STAMP = "pktflow-made-of";
+
+export interface BuildResult {
+  /** Path of the module. */
+  wasm: string;
+  /** It was there already, made of the same sources. */
+  cached: boolean;
+}
+
+/** Folders of the built-in filters, by name. */
+export function builtinFilters(): string[] {
+  return readdirSync(BUILTIN)
+    .filter((name) => existsSync(join(BUILTIN, name, "index.ts")))
+    .sort();
+}
+
+/** Where a filter's module belongs. */
+export function wasmPath(folder: string): string {
+  if (dirname(folder) === BUILTIN) return join(WASM, "filters", `${basename(folder)}.wasm`);
+  const cache = process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
+  const place = createHash("sha256").update(folder).digest("hex").slice(0, 16);
+  return join(cache, "pktflow", "filters", `${basename(folder)}-${place}.wasm`);
+}
+
+/**
+ * Compiles a filter, unless its module is up to date.
+ * @param folder absolute path, with index.ts
+ * @param params text of the generated params.ts
+ * @throws FilterError with the compiler's diagnostics, or why the module was refused
+ */
+export async function buildFilter(folder: string, params: string): Promise<BuildResult> {
+  const wasm = wasmPath(folder);
+  const stamp = hash([params, ...sourceTexts(folder), ...sdkTexts()]);
+  if (stampOf(wasm) === stamp) return { wasm, cached: true };
+  const { ENTRY_FILE, generateEntry } = await import("./entry.ts");
+  const index = join(folder, "index.ts");
+  const given = new Map([
+    [join(folder, "params.ts"), params],
+    [join(folder, ENTRY_FILE), generateEntry(readSource(index), index)],
+  ]);
+  const bytes = await compile(folder, ENTRY_FILE, given);
+  checkModule(bytes, index);
+  writeWhole(wasm.replace(/\.wasm$/, ".params.ts"), params);
+  writeWhole(wasm, withCustomSection(bytes, STAMP, stamp));
+  return { wasm, cached: false };
+}
+
+/** Compiles core.wasm (assembly/core), unless it is up to date. */
+export async function buildCore(): Promise<BuildResult> {
+  const folder = join(SDK, "core");
+  const wasm = join(WASM, "core.wasm");
+  const stamp = hash([...sourceTexts(folder), ...sdkTexts()]);
+  if (stampOf(wasm) === stamp) return { wasm, cached: true };
+  const bytes = await compile(folder, "index.ts", new Map());
+  writeWhole(wasm, withCustomSection(bytes, STAMP, stamp));
+  return { wasm, cached: false };
+}
+
+/** One run of the compiler with the options of asconfig.json. `given` are files that are not on disk. */
+async function compile(folder: string, entry: string, given: Map<string, string>): Promise<Uint8Array> {
+  const asc = await import("assemblyscript/asc");
+  const read = new Map<string, string>();
+  const diagnostics: FilterDiagnostic[] = [];
+  let output: Uint8Array | undefined;
+  const sink = { write: () => true };
+  const { error } = await asc.main([entry, "--baseDir", folder, "--outFile", "output.wasm"], {
+    stdout: sink,
+    stderr: sink,
+    readFile: (name, baseDir) => {
+      const path = locate(resolve(baseDir, name), folder);
+      if (path === undefined) return null;
+      const text = given.get(path) ?? (existsSync(path) ? readFileSync(path, "utf8") : null);
+      if (text !== null) read.set(path, text);
+      return text;
+    },
+    writeFile: (_name, contents) => {
+      output = contents as Uint8Array;
+    },
+    listFiles: () => null,
+    reportDiagnostic: (found) => {
+      const { range, code, message, category } = found as unknown as CompilerMessage;
+      if (category !== ERROR_CATEGORY) return;
+      const file = range ? fileOf(range.source.normalizedPath, folder) : join(folder, entry);
+      const before = range ? (read.get(file) ?? "").slice(0, range.start).split("\n") : [""];
+      const prefix = code < 1000 ? "AS" : "TS";
+      const column = before[before.length - 1].length + 1;
+      diagnostics.push({ file, line: before.length, column, code: `${prefix}${code}`, message });
+    },
+  });
+  if (output !== undefined && error === null) return output;
+  const lines = diagnostics.map((d) => `${d.file}:${d.line}:${d.column}: ${d.code}: ${d.message}`);
+  const reason = lines.length > 0 ? "\n" + lines.join("\n") : ` ${error?.message ?? "no output"}`;
+  throw new FilterError(`compiling ${folder} failed:${reason}`, diagnostics);
+}
+
+const ERROR_CATEGORY = 3;
+interface CompilerMessage {
+  code: number;
+  category: number;
+  message: string;
+  range: { start: number; source: { normalizedPath: string } } | null;
+}
+
+/**
+ * Which file the compiler means. A filter sees its own folder and "pktflow/assembly", nothing else: a second way to the
+ * SDK's files would give it a second contextAddress, and sources elsewhere would escape the stamp.
+ */
+function locate(path: string, folder: string): string | undefined {
+  const sdk = path.lastIndexOf(join(sep, "node_modules", "pktflow", "assembly"));
+  if (sdk >= 0) return join(PACKAGE, path.slice(sdk + join(sep, "node_modules", "pktflow").length));
+  if (path === join(folder, "asconfig.json")) return join(PACKAGE, "asconfig.json");
+  if (path.startsWith(folder + sep) || folder.startsWith(join(SDK, "core"))) return path;
+  return undefined;
+}
+
+function fileOf(normalizedPath: string, folder: string): string {
+  const sdk = "~lib/pktflow/";
+  if (normalizedPath.startsWith(sdk)) return join(PACKAGE, normalizedPath.slice(sdk.length));
+  return normalizedPath.startsWith("~lib/") ? normalizedPath : resolve(folder, normalizedPath);
+}
+
+function readSource(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw new FilterError(`reading ${path}: ${(error as NodeJS.ErrnoException).code ?? error}`);
+  }
+}
+
+/** Names and texts of every .ts file under a folder, sorted. */
+function sourceTexts(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".ts") && !name.includes("node_modules"))
+    .sort()
+    .flatMap((name) => [name, readFileSync(join(folder, name), "utf8")]);
+}
+
+let sdk: string[] | undefined;
+function sdkTexts(): string[] {
+  sdk ??= [
+    readFileSync(join(PACKAGE, "asconfig.json"), "utf8"),
+    readFileSync(join(PACKAGE, "node_modules/assemblyscript/package.json"), "utf8"),
+    ...["abi", "lib", "wire"].flatMap((name) => sourceTexts(join(SDK, name))),
+    readFileSync(join(SDK, "index.ts"), "utf8"),
+  ];
+  return sdk;
+}
+
+function hash(texts: string[]): string {
+  const sum = createHash("sha256");
+  for (const text of texts) sum.update(`${text.length}:`).update(text);
+  return sum.digest("hex");
+}
+
+function stampOf(wasm: string): string | undefined {
+  if (!existsSync(wasm)) return undefined;
+  try {
+    return customSection(readFileSync(wasm), STAMP);
+  } catch (error) {
+    // A module cut short by a crash is made again.
+    if (error instanceof FilterError) return undefined;
+    throw error;
+  }
+}
+
+/** Writes beside and renames, so that nobody reads half a file. */
+function writeWhole(path: string, content: string | Uint8Array): void {
+  mkdirSync(dirname(path), { recursive: true });
+  const beside = `${path}.${process.pid}`;
+  writeFileSync(beside, content);
+  renameSync(beside, path);
+}
+
+/** For messages: a path as short as it can be said. */
+export function shortPath(path: string): string {
+  const short = relative(process.cwd(), path);
+  return short.length < path.length ? short : path;
+}

@@ -1,0 +1,98 @@
+/** What a filter's module may be (assembly/README.md says why); the load check. In: bytes that nobody vouches for. */
+import { ABI_VERSION } from "../batches/layout.ts";
+import { Reader, SECTION, sections } from "./binary.ts";
+import { FilterError } from "./error.ts";
+
+const KIND = ["function", "table", "memory", "global", "tag"];
+const MEMORY = 2;
+const SHARED = 2;
+const REQUIRED = ["init", "process"];
+
+/**
+ * Refuses a module that could disturb others in the memory they share, or that does not speak the ABI.
+ * @param name what the module is called in the error
+ * @throws FilterError with every reason, and what to do instead
+ */
+export function checkModule(bytes: Uint8Array, name: string): void {
+  const reasons: string[] = [];
+  let parts: ReturnType<typeof sections>;
+  try {
+    parts = sections(bytes);
+  } catch (error) {
+    throw new FilterError(`${name}: ${(error as Error).message}`);
+  }
+  let pages: number | undefined;
+  for (const { id, body } of parts) {
+    const reader = new Reader(body);
+    if (id === SECTION.IMPORT) pages = checkImports(reader, reasons);
+    if (id === SECTION.MEMORY && reader.u32() > 0) {
+      reasons.push("it has a memory of its own: import env.memory (asc --importMemory)");
+    }
+    if (id === SECTION.START) {
+      reasons.push("it has a start function: give globals constant values and do the rest in init()");
+    }
+    if (id === SECTION.DATA && reader.u32() > 0) {
+      reasons.push(
+        "it has data segments, which would overwrite other filters': no strings, static arrays or " +
+          "objects; keep tables in the state and fill them in init()",
+      );
+    }
+  }
+  if (reasons.length === 0 && pages === undefined) {
+    reasons.push("it does not import env.memory: compile with asc --importMemory --sharedMemory");
+  }
+  if (reasons.length === 0) checkExports(bytes, pages ?? 1, reasons);
+  if (reasons.length > 0) throw new FilterError(`${name} is refused: ${reasons.join("; ")}`);
+}
+
+/** @returns fewest pages of the memory it imports; undefined: it imports none */
+function checkImports(reader: Reader, reasons: string[]): number | undefined {
+  let pages: number | undefined;
+  for (let left = reader.u32(); left > 0; left--) {
+    const from = `${reader.name()}.${reader.name()}`;
+    const kind = reader.u8();
+    if (from === "env.memory" && kind === MEMORY && pages === undefined) {
+      const flags = reader.u8();
+      if ((flags & SHARED) === 0) {
+        reasons.push("its memory is not shared: compile with asc --sharedMemory --enable threads");
+      }
+      pages = reader.u32();
+      if ((flags & 1) !== 0) reader.skipNumber();
+      continue;
+    }
+    reasons.push(
+      `it imports the ${KIND[kind] ?? "thing"} ${from}: a filter gets env.memory only; time, randomness and the ` +
+        "worker's index are in its context",
+    );
+    // The other imports' descriptions are not worth decoding: the module is refused.
+    return pages;
+  }
+  return pages;
+}
+
+function checkExports(bytes: Uint8Array, pages: number, reasons: string[]): void {
+  let module: WebAssembly.Module;
+  try {
+    module = new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>);
+  } catch (error) {
+    reasons.push(`the engine does not take it: ${(error as Error).message}`);
+    return;
+  }
+  const kinds = new Map(WebAssembly.Module.exports(module).map(({ name, kind }) => [name, kind]));
+  for (const name of REQUIRED) {
+    if (kinds.get(name) !== "function") reasons.push(`it does not export the function ${name}()`);
+  }
+  if (kinds.get("abi") !== "global") {
+    reasons.push("it does not export the global abi: build it with `pktflow filter build`");
+    return;
+  }
+  // Without a start function and data, making an instance runs nothing and writes nothing.
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: Math.max(pages, 1), shared: true });
+  const { abi } = new WebAssembly.Instance(module, { env: { memory } }).exports;
+  const version = (abi as WebAssembly.Global).value;
+  if (version !== ABI_VERSION) {
+    reasons.push(
+      `it was built for ABI ${version}, this pktflow speaks ${ABI_VERSION}: build it again from source`,
+    );
+  }
+}

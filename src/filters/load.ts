@@ -1,0 +1,84 @@
+/**
+ * From a module on disk to instances on a memory. In: what build.ts made or a user built; out: checked modules, which
+ * may be cloned to workers, and their instances.
+ */
+import { readFileSync } from "node:fs";
+import type { Manifest } from "../config/types.ts";
+import { checkModule } from "./check.ts";
+import { FilterError } from "./error.ts";
+
+/** A filter's Wasm on one memory; addresses and sizes are plain numbers. Any of these may trap (RuntimeError). */
+export interface FilterInstance {
+  init(context: number): void;
+  /** Sets the output of `count` packets whose descriptors' addresses lie at `vector`. */
+  process(vector: number, count: number): void;
+  tick?(context: number): void;
+  /** Once a filter, before the workers start: fills the shared state. */
+  initShared?(context: number): void;
+  workerStateSize?(params: number): number;
+  sharedStateSize?(params: number): number;
+}
+
+/** Bytes of state, the manifest's "computed" worked out. */
+export interface StateSizes {
+  worker: number;
+  shared: number;
+}
+
+/** Reads, checks and compiles a module. @throws FilterError */
+export function loadModule(wasm: string): { bytes: Uint8Array; module: WebAssembly.Module } {
+  let bytes: Uint8Array;
+  try {
+    bytes = readFileSync(wasm);
+  } catch (error) {
+    throw new FilterError(`reading ${wasm}: ${(error as NodeJS.ErrnoException).code ?? error}`);
+  }
+  return { bytes, module: compileModule(bytes, wasm) };
+}
+
+/** Checks and compiles a module. @param name what it is called in errors @throws FilterError */
+export function compileModule(bytes: Uint8Array, name: string): WebAssembly.Module {
+  checkModule(bytes, name);
+  return new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>);
+}
+
+/** Makes an instance on the pipeline's memory; init is still to be called. */
+export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): FilterInstance {
+  return new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as FilterInstance;
+}
+
+const PAGE = 65536;
+/** Where stateSizes puts the parameters on its scratch memory: past what a null address would reach. */
+export const SCRATCH_PARAMS = 4096;
+
+/**
+ * Bytes of state that a filter needs with these parameters: what its manifest says, or what the module computes.
+ * @param encoded the parameters in bytes, encoded for the address SCRATCH_PARAMS
+ * @throws FilterError when the size is to be computed and the module does not, or traps
+ */
+export function stateSizes(module: WebAssembly.Module, manifest: Manifest, encoded: Uint8Array): StateSizes {
+  const { worker, shared } = manifest.state;
+  if (worker !== "computed" && shared !== "computed") return { worker, shared };
+  const pages = Math.ceil((SCRATCH_PARAMS + encoded.length) / PAGE);
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  new Uint8Array(memory.buffer).set(encoded, SCRATCH_PARAMS);
+  const instance = instantiate(module, memory);
+  const compute = (name: "workerStateSize" | "sharedStateSize"): number => {
+    const size = instance[name];
+    if (size === undefined) {
+      throw new FilterError(
+        `${manifest.kind}: its manifest says that state is "computed", but it exports no ${name}(params: usize): usize`,
+      );
+    }
+    try {
+      // Wasm's i32 is signed to JavaScript.
+      return size(SCRATCH_PARAMS) >>> 0;
+    } catch (error) {
+      throw new FilterError(`${manifest.kind}: ${name}() trapped: ${(error as Error).message}`);
+    }
+  };
+  return {
+    worker: worker === "computed" ? compute("workerStateSize") : worker,
+    shared: shared === "computed" ? compute("sharedStateSize") : shared,
+  };
+}
