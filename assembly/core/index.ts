@@ -1,3 +1,138 @@
-import { checkPacketLayout } from "../abi/packet";
+// core.wasm: what the host does to whole batches in Wasm. One instance a worker, on the pipeline's memory, between the
+// I/O engine and the filters. Nothing here allocates or traps, whatever the packets hold.
+
+import {
+  BATCH_COUNT,
+  BATCH_ENTRIES,
+  CONTEXT_BAD_OUTPUTS,
+  CONTEXT_OUTPUT_BATCHES,
+  CONTEXT_OUTPUT_COUNTERS,
+  CONTEXT_OUTPUTS,
+  DESCRIPTOR_DATAGRAMS,
+  DESCRIPTOR_L3,
+  DESCRIPTOR_LENGTH,
+  DESCRIPTOR_OUTPUT,
+  DESCRIPTOR_TIMESTAMP,
+  HEADROOM,
+  MALFORMED_NONE,
+  OUTPUT_DROP,
+  OUTPUT_NEXT,
+  PACKET_FLAG_MALFORMED,
+} from "../abi/layout";
+import { checkPacketLayout, Packet } from "../abi/packet";
+import { dissectPacket } from "./dissect";
 
 checkPacketLayout();
+
+/**
+ * Finds the headers of every packet of a batch and counts them in.
+ * @param layer 2 or 3, of the device that the batch came from
+ * @param rx u64 each: packets, bytes, datagrams
+ * @param malformed u64 each, by index in MALFORMED
+ */
+export function dissect(batch: i32, layer: i32, rx: i32, malformed: i32): void {
+  const count = load<u32>(batch, BATCH_COUNT);
+  let at = <usize>batch + BATCH_ENTRIES;
+  const end = at + ((<usize>count) << 2);
+  let bytes: u64 = 0;
+  let datagrams: u64 = 0;
+  while (at < end) {
+    const p = changetype<Packet>(<usize>load<u32>(at));
+    const error = dissectPacket(p, layer);
+    if (error != MALFORMED_NONE) {
+      p.flags |= PACKET_FLAG_MALFORMED;
+      p.error = error;
+      add(<usize>malformed + ((<usize>error) << 3), 1);
+    }
+    bytes += p.length;
+    datagrams += p.datagrams;
+    at += 4;
+  }
+  add(rx, count);
+  add(rx + 8, bytes);
+  add(rx + 16, datagrams);
+}
+
+/**
+ * Sends each packet where its output leads, by the table at CONTEXT_OUTPUT_BATCHES: `next` stays, in order; another is
+ * put at the end of its batch, which the plan made large enough. Counts by output at CONTEXT_OUTPUT_COUNTERS. An output
+ * that the filter does not have is counted as a drop, and as a bad output in the context.
+ */
+export function partition(batch: i32, context: i32): void {
+  const count = load<u32>(batch, BATCH_COUNT);
+  const outputs = load<u32>(context, CONTEXT_OUTPUTS);
+  const counters = <usize>load<u32>(context, CONTEXT_OUTPUT_COUNTERS);
+  const table = <usize>load<u32>(context, CONTEXT_OUTPUT_BATCHES);
+  const first = <usize>batch + BATCH_ENTRIES;
+  const end = first + ((<usize>count) << 2);
+  let kept = first;
+  for (let at = first; at < end; at += 4) {
+    const descriptor = load<u32>(at);
+    let output = <u32>load<u8>(descriptor, DESCRIPTOR_OUTPUT);
+    if (output == OUTPUT_NEXT) {
+      store<u32>(kept, descriptor);
+      kept += 4;
+      continue;
+    }
+    if (output >= outputs) {
+      output = OUTPUT_DROP;
+      add(context + CONTEXT_BAD_OUTPUTS, 1);
+    }
+    add(counters + ((<usize>output) << 3), 1);
+    append(load<u32>(table + ((<usize>output) << 2)), descriptor);
+  }
+  const next = <u32>((kept - first) >> 2);
+  store<u32>(batch, next, BATCH_COUNT);
+  add(counters, next);
+}
+
+/** Adds a batch's packets, bytes and datagrams to three u64 counters. */
+export function measure(batch: i32, counters: i32): void {
+  const count = load<u32>(batch, BATCH_COUNT);
+  let at = <usize>batch + BATCH_ENTRIES;
+  const end = at + ((<usize>count) << 2);
+  let bytes: u64 = 0;
+  let datagrams: u64 = 0;
+  while (at < end) {
+    const descriptor = <usize>load<u32>(at);
+    bytes += load<u32>(descriptor, DESCRIPTOR_LENGTH);
+    datagrams += load<u32>(descriptor, DESCRIPTOR_DATAGRAMS);
+    at += 4;
+  }
+  add(counters, count);
+  add(counters + 8, bytes);
+  add(counters + 16, datagrams);
+}
+
+/**
+ * Makes the packet of one descriptor that of another: its bytes, after the headroom of the other's slot, and all that
+ * is known of it. The output is not copied.
+ * @returns 1, or 0 when it does not fit the slot: then nothing has changed
+ */
+export function copy(to: i32, from: i32): i32 {
+  const target = changetype<Packet>(<usize>to);
+  const source = changetype<Packet>(<usize>from);
+  const length = source.length;
+  if (target.capacity < HEADROOM || length > target.capacity - HEADROOM) return 0;
+  const output = target.output;
+  target.data = target.slot + HEADROOM;
+  target.length = length;
+  memory.copy(target.data, source.data, length);
+  memory.copy(
+    <usize>to + DESCRIPTOR_L3,
+    <usize>from + DESCRIPTOR_L3,
+    DESCRIPTOR_TIMESTAMP + 8 - DESCRIPTOR_L3,
+  );
+  target.output = output;
+  return 1;
+}
+
+function add(counter: usize, n: u64): void {
+  store<u64>(counter, load<u64>(counter) + n);
+}
+
+function append(batch: usize, descriptor: u32): void {
+  const count = load<u32>(batch, BATCH_COUNT);
+  store<u32>(batch + BATCH_ENTRIES + ((<usize>count) << 2), descriptor);
+  store<u32>(batch, count + 1, BATCH_COUNT);
+}

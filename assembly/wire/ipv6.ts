@@ -77,3 +77,35 @@ export class Ipv6 {
     setBe64(changetype<usize>(this) + IPV6_DESTINATION + 8, low);
   }
 }
+
+/** Bytes of an extension header at an address, of which two bytes are there; its kind decides how it counts them. */
+export function extensionLength(kind: u8, at: usize): u32 {
+  const length = <u32>load<u8>(at, 1);
+  if (kind == NEXT_HEADER_FRAGMENT) return 8;
+  return kind == NEXT_HEADER_AUTHENTICATION ? (length + 2) << 2 : (length + 1) << 3;
+}
+
+/** Is it an extension header that is passed over on the way to the transport header. */
+export function isExtension(kind: u8): bool {
+  return (
+    kind == NEXT_HEADER_HOP_BY_HOP ||
+    kind == NEXT_HEADER_ROUTING ||
+    kind == NEXT_HEADER_FRAGMENT ||
+    kind == NEXT_HEADER_DESTINATION ||
+    kind == NEXT_HEADER_AUTHENTICATION
+  );
+}
+
+/** Does a Routing header send the packet on from its present destination (RFC 8200, 4.4). Needs Packet.hasTransport. */
+export function hasSegmentsLeft(p: Packet): bool {
+  let at = p.ip + IPV6_HEADER;
+  let kind = Ipv6.of(p).nextHeader;
+  // dissect walked the same chain to the transport header, so it ends there.
+  while (at < p.transport) {
+    if (kind == NEXT_HEADER_ROUTING && load<u8>(at, 3) != 0) return true;
+    const length = extensionLength(kind, at);
+    kind = load<u8>(at);
+    at += length;
+  }
+  return false;
+}

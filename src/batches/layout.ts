@@ -23,7 +23,10 @@ export const DESCRIPTOR = {
   L3: 8,
   /** Offset from DATA of the transport header, 0: there is none (u16). */
   L4: 10,
-  /** Offset from DATA of what follows the transport header, 0: there is none (u16). */
+  /**
+   * Offset from DATA of what follows the last header that was proved: the data, or the upper layer where its protocol
+   * is not known here; 0: there is none (u16).
+   */
   PAYLOAD: 12,
   /** IP protocol number of the upper layer, after IPv6 extension headers (u8). */
   PROTOCOL: 14,
@@ -136,6 +139,8 @@ export const CONTEXT = {
   FREE: 68,
   /** DeviceInfo table (DEVICE_INFO.SIZE bytes each), indexed by DESCRIPTOR.DEVICE. */
   DEVICES: 72,
+  /** Packets whose output the filter does not have (u64); core's partition counts and drops them. */
+  BAD_OUTPUTS: 80,
   SIZE: 128,
 } as const;
 
