@@ -15,6 +15,8 @@ export interface Manifest {
   counters: { name: string; doc: string; each?: string }[];
   /** Bytes of private state a worker, and of state shared by all workers. */
   state: { worker: number | "computed"; shared: number | "computed" };
+  /** Takes packets of one layer and gives packets of the other; absent: they leave as they came. */
+  converts?: { from: 2 | 3; to: 2 | 3 };
 }
 
 export interface DeviceManifest {
@@ -35,12 +37,15 @@ export interface DeviceConfig {
 }
 
 export type OnTrap = "drop" | "pass" | "stop";
+export type Isolation = "none" | "memory";
 
 export interface FilterConfig {
   id: string;
   manifest: Manifest;
   params: ParamValues;
   onTrap: OnTrap;
+  /** "memory": in a memory of its own, so that it cannot touch other filters' state. Absent means "none". */
+  isolation?: Isolation;
   /** All output names, numbered: ["next", "drop", ...manifest outputs, ...outputs named by parameters]. */
   outputs: string[];
   /** All counter names, numbered, `each` expanded. */

@@ -1,0 +1,189 @@
+/** The `filters` section: ids to checked FilterConfigs, each with the manifest of its kind. */
+import { readdirSync, statSync } from "node:fs";
+import { dirname, isAbsolute, join } from "node:path";
+import { NAME, namedOutputs, parseParam } from "../params/parse.ts";
+import { closest } from "../params/suggest.ts";
+import type { ParamSpec, ParamType, ParamValue, ParamValues } from "../params/types.ts";
+import { ConfigError, type Diagnostics } from "./diagnostics.ts";
+import { HOST_KEYS, loadManifest } from "./manifest.ts";
+import { asMap, checkParams, namedEntries, readKind } from "./shape.ts";
+import type { Span } from "./source.ts";
+import { type Entry, entry, type MapNode, type Node, plain } from "./tree.ts";
+import type { FilterConfig, Isolation, Manifest, OnTrap } from "./types.ts";
+
+/** Descriptors number outputs in a byte. */
+const MOST_OUTPUTS = 256;
+const HOST_SPECS: Record<"on-trap" | "isolation", ParamSpec> = {
+  "on-trap": {
+    name: "on-trap",
+    type: { kind: "enum", values: ["drop", "pass", "stop"] },
+    doc: "What becomes of a batch in which the filter traps.",
+    default: "drop",
+  },
+  isolation: {
+    name: "isolation",
+    type: { kind: "enum", values: ["none", "memory"] },
+    doc: "memory: the filter runs in a memory of its own and cannot touch the state of others.",
+    default: "none",
+  },
+};
+export const hostSpecs: ParamSpec[] = Object.values(HOST_SPECS);
+
+/** A filter that paths can refer to, whether its own entry is right or not. */
+export interface FilterSymbol {
+  id: string;
+  keySpan: Span;
+  /** undefined: something is wrong with it, and has been reported. */
+  config: FilterConfig | undefined;
+  /** Where its parameters first name an output. */
+  outputSpans: Map<string, Span>;
+  used: boolean;
+}
+
+/** Where filters are: the pipeline's file for the user's own, and the folder of the built-in ones. */
+export interface FilterPlaces {
+  pipelineFile: string;
+  filtersDirectory: string;
+}
+
+export function readFilters(
+  node: Node,
+  places: FilterPlaces,
+  diagnostics: Diagnostics,
+): Map<string, FilterSymbol> {
+  const filters = new Map<string, FilterSymbol>();
+  const map = asMap(node, "filters", diagnostics);
+  if (!map) return filters;
+  const manifests = new Map<string, Manifest | undefined>();
+  for (const found of namedEntries(map, "filter", diagnostics)) {
+    filters.set(found.key, readFilter(found, places, manifests, diagnostics));
+  }
+  return filters;
+}
+
+/** Kinds of the built-in filters: the folders that have a filter.yaml. */
+export function listFilters(directory: string): string[] {
+  const folders = readdirSync(directory, { withFileTypes: true }).filter((found) => found.isDirectory());
+  return folders
+    .map((folder) => folder.name)
+    .filter((name) => NAME.test(name) && isFile(join(directory, name, "filter.yaml")))
+    .sort();
+}
+
+function readFilter(
+  { key, keySpan, value }: Entry,
+  places: FilterPlaces,
+  manifests: Map<string, Manifest | undefined>,
+  diagnostics: Diagnostics,
+): FilterSymbol {
+  const who = `filter ${JSON.stringify(key)}`;
+  const symbol: FilterSymbol = { id: key, keySpan, config: undefined, outputSpans: new Map(), used: false };
+  const map = asMap(value, who, diagnostics);
+  if (!map) return symbol;
+  const onTrap = readHostKey(map, "on-trap", who, diagnostics) as OnTrap | undefined;
+  const isolation = readHostKey(map, "isolation", who, diagnostics) as Isolation | undefined;
+  const found = readKind(map, who, keySpan, diagnostics);
+  if (!found) return symbol;
+  const { name: kind, span } = found;
+  if (!manifests.has(kind)) manifests.set(kind, findManifest(kind, who, span, places, diagnostics));
+  const manifest = manifests.get(kind);
+  if (!manifest) return symbol;
+  const params = checkParams(map, HOST_KEYS, manifest.params, who, keySpan, diagnostics);
+  if (!params || !onTrap || !isolation) return symbol;
+  const outputs = ["next", "drop", ...manifest.outputs.map((output) => output.name)];
+  for (const name of namedOutputs(manifest.params, params)) if (!outputs.includes(name)) outputs.push(name);
+  if (outputs.length > MOST_OUTPUTS) {
+    diagnostics.error(
+      keySpan,
+      "out-of-range",
+      `${who} has ${outputs.length} outputs, ${MOST_OUTPUTS} is the most`,
+    );
+  }
+  const counters = expandCounters(manifest, params);
+  const twice = counters.find((name, i) => counters.indexOf(name) !== i);
+  if (twice !== undefined)
+    diagnostics.error(keySpan, "duplicate-name", `${who} has two counters called ${JSON.stringify(twice)}`);
+  symbol.outputSpans = outputSpans(manifest.params, map);
+  symbol.config = { id: key, manifest, params, onTrap, isolation, outputs, counters };
+  return symbol;
+}
+
+function readHostKey(map: MapNode, name: "on-trap" | "isolation", who: string, diagnostics: Diagnostics) {
+  const found = entry(map, name);
+  if (!found) return HOST_SPECS[name].default;
+  const parsed = parseParam(HOST_SPECS[name], plain(found.value));
+  if ("value" in parsed) return parsed.value;
+  for (const { code, message, suggestion } of parsed.problems) {
+    diagnostics.error(found.value.span, code, `${who}: ${message}`, suggestion);
+  }
+  return undefined;
+}
+
+function findManifest(
+  kind: string,
+  who: string,
+  span: Span,
+  { pipelineFile, filtersDirectory }: FilterPlaces,
+  diagnostics: Diagnostics,
+): Manifest | undefined {
+  const isPath = /^\.{0,2}\//.test(kind);
+  if (!isPath) {
+    const known = listFilters(filtersDirectory);
+    if (!known.includes(kind)) {
+      const message = `${who}: there is no filter kind ${JSON.stringify(kind)}`;
+      diagnostics.error(span, "unknown-kind", message, closest(kind, known));
+      return undefined;
+    }
+  }
+  const location = !isPath
+    ? join(filtersDirectory, kind)
+    : isAbsolute(kind)
+      ? kind
+      : join(dirname(pipelineFile), kind);
+  try {
+    if (location.endsWith(".wasm") && !isFile(location)) {
+      diagnostics.error(span, "unknown-kind", `${who}: open ${location}: ENOENT: there is no such file`);
+      return undefined;
+    }
+    return loadManifest(location, kind);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    for (const diagnostic of error.diagnostics) {
+      if (diagnostic.line > 0) diagnostics.add(diagnostic);
+      else diagnostics.error(span, "unknown-kind", `${who}: ${diagnostic.message}`);
+    }
+    return undefined;
+  }
+}
+
+/** Names in the order of their numbers; an element's counter is NAME.<its name, or its index>. */
+function expandCounters({ counters }: Manifest, params: ParamValues): string[] {
+  return counters.flatMap(({ name, each }) => {
+    if (each === undefined) return [name];
+    const elements = (params[each] ?? []) as ParamValue[];
+    return elements.map((element, i) => `${name}.${(element as { name?: string }).name || i}`);
+  });
+}
+
+function outputSpans(specs: ParamSpec[], map: MapNode): Map<string, Span> {
+  const spans = new Map<string, Span>();
+  const visit = (type: ParamType, node: Node): void => {
+    if (type.kind === "list")
+      for (const item of node.kind === "list" ? node.items : [node]) visit(type.of, item);
+    if (type.kind === "record" && node.kind === "map")
+      for (const field of type.fields) visitField(field, node);
+    if (type.kind === "output" && node.kind === "scalar" && !spans.has(String(node.value))) {
+      spans.set(String(node.value), node.span);
+    }
+  };
+  const visitField = (spec: ParamSpec, node: MapNode): void => {
+    const found = entry(node, spec.name);
+    if (found) visit(spec.type, found.value);
+  };
+  for (const spec of specs) visitField(spec, map);
+  return spans;
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
+}

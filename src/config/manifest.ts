@@ -1,0 +1,207 @@
+/** A filter's filter.yaml -> Manifest: what the filter says of itself, checked as strictly as a pipeline is. */
+import { readFileSync, statSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { NAME } from "../params/parse.ts";
+import { readSize } from "../params/quantities.ts";
+import type { ParamSpec } from "../params/types.ts";
+import { ConfigError, Diagnostics } from "./diagnostics.ts";
+import { readDocument } from "./document.ts";
+import { readSpecs } from "./paramspec.ts";
+import { asMap, asText, namedEntries, unknownKeys } from "./shape.ts";
+import { Source } from "./source.ts";
+import { describe, type Entry, entry, type MapNode, plain } from "./tree.ts";
+import type { Manifest } from "./types.ts";
+
+const KEYS = ["summary", "params", "outputs", "counters", "state", "converts"];
+/** Keys of a filter in a pipeline that belong to the host. */
+export const HOST_KEYS = ["kind", "on-trap", "isolation"];
+/** Outputs that every filter has, and the word that stands for one of them. */
+const RESERVED_OUTPUTS = ["next", "drop", "accept"];
+
+/**
+ * The manifest of the filter at `location`: a folder with filter.yaml, or a built NAME.wasm with NAME.yaml or, failing
+ * that, filter.yaml beside it. Throws ConfigError, also for what cannot be read (with errno's name).
+ */
+export function loadManifest(location: string, kind = location): Manifest {
+  const file = manifestFile(location);
+  return parseManifest(readText(file), file, { kind, location: resolve(location) });
+}
+
+/** A manifest's text; `file` is what diagnostics call it. Throws ConfigError with everything that is wrong. */
+export function parseManifest(
+  text: string,
+  file: string,
+  identity: { kind: string; location: string },
+): Manifest {
+  const diagnostics = new Diagnostics();
+  const source = new Source(file, text);
+  const root = readDocument(source, {}, diagnostics);
+  const whole = { source, start: 0, end: 0 };
+  if (!root && diagnostics.empty) diagnostics.error(whole, "missing", "the manifest is empty");
+  const map = root && asMap(root, "a manifest", diagnostics);
+  const manifest = map && readManifest(map, identity, diagnostics);
+  if (!manifest || !diagnostics.empty) throw new ConfigError(diagnostics.sorted());
+  return manifest;
+}
+
+/** A text file's content; what goes wrong is a ConfigError that names the file and errno. */
+export function readText(file: string): string {
+  try {
+    if (statSync(file).isDirectory()) throw Object.assign(new Error(), { code: "EISDIR" });
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(readFileSync(file));
+  } catch (error) {
+    const diagnostics = new Diagnostics();
+    diagnostics.failed(file, "cannot-read", `open ${file}: ${whyNotRead(error)}`);
+    throw new ConfigError(diagnostics.sorted());
+  }
+}
+
+function whyNotRead(error: unknown): string {
+  const { code } = error as { code?: string };
+  if (code === "ENOENT") return "ENOENT: there is no such file";
+  if (code === "EISDIR") return "EISDIR: it is a directory";
+  if (code === "EACCES") return "EACCES: reading it is not permitted";
+  if (code === "ERR_ENCODING_INVALID_ENCODED_DATA") return "it is not UTF-8 text";
+  return `${code ?? "failed"}: ${(error as Error).message}`;
+}
+
+function manifestFile(location: string): string {
+  if (!location.endsWith(".wasm")) return join(location, "filter.yaml");
+  const named = location.replace(/\.wasm$/, ".yaml");
+  return statSync(named, { throwIfNoEntry: false })?.isFile()
+    ? named
+    : join(dirname(location), "filter.yaml");
+}
+
+function readManifest(
+  map: MapNode,
+  { kind, location }: { kind: string; location: string },
+  diagnostics: Diagnostics,
+): Manifest {
+  unknownKeys(map, KEYS, "the manifest", diagnostics);
+  const summary = entry(map, "summary");
+  if (!summary) diagnostics.error(map.span, "missing", "summary is missing");
+  const paramsEntry = entry(map, "params");
+  const params = paramsEntry ? readSpecs(paramsEntry.value, "params", diagnostics) : [];
+  if (paramsEntry?.value.kind === "map") {
+    for (const { key, keySpan } of paramsEntry.value.entries) {
+      if (!HOST_KEYS.includes(key)) continue;
+      diagnostics.error(
+        keySpan,
+        "reserved",
+        `a parameter cannot be called ${JSON.stringify(key)}: that key is the host's`,
+      );
+    }
+  }
+  const converts = readConverts(map, diagnostics);
+  return {
+    kind,
+    location,
+    summary: summary ? (asText(summary.value, "summary", "text", diagnostics) ?? "") : "",
+    params,
+    outputs: documented(map, "outputs", [], diagnostics).map((output) => readOutput(output, diagnostics)),
+    counters: readCounters(map, params, diagnostics),
+    state: readState(map, diagnostics),
+    ...(converts ? { converts } : {}),
+  };
+}
+
+interface Documented {
+  name: string;
+  doc: string;
+  entry: Entry;
+}
+
+/** A map of names to a doc, or to a map with `doc` and the given other keys. */
+function documented(map: MapNode, section: string, others: string[], diagnostics: Diagnostics): Documented[] {
+  const found = entry(map, section);
+  const names = found && asMap(found.value, section, diagnostics);
+  if (!names) return [];
+  return namedEntries(names, section.replace(/s$/, ""), diagnostics).map((e) => {
+    if (e.value.kind !== "map") {
+      return { name: e.key, doc: asText(e.value, e.key, "its doc", diagnostics) ?? "", entry: e };
+    }
+    unknownKeys(e.value, ["doc", ...others], e.key, diagnostics);
+    const doc = entry(e.value, "doc");
+    return { name: e.key, doc: doc ? (asText(doc.value, "doc", "text", diagnostics) ?? "") : "", entry: e };
+  });
+}
+
+function readOutput(
+  { name, doc, entry: { keySpan } }: Documented,
+  diagnostics: Diagnostics,
+): Manifest["outputs"][0] {
+  if (RESERVED_OUTPUTS.includes(name)) {
+    diagnostics.error(
+      keySpan,
+      "reserved",
+      `an output cannot be called ${JSON.stringify(name)}: every filter has it`,
+    );
+  }
+  return { name, doc };
+}
+
+/** Those with `each` are numbered last, so that the others' indices are constants whatever the parameters are. */
+function readCounters(map: MapNode, params: ParamSpec[], diagnostics: Diagnostics): Manifest["counters"] {
+  const counters = documented(map, "counters", ["each"], diagnostics).map(
+    ({ name, doc, entry: { value } }) => {
+      const found = value.kind === "map" ? entry(value, "each") : undefined;
+      if (!found) return { name, doc };
+      const each = asText(found.value, "each", "the name of a list parameter", diagnostics);
+      if (each === undefined) return { name, doc };
+      if (!params.some((spec) => spec.name === each && spec.type.kind === "list")) {
+        diagnostics.error(
+          found.value.span,
+          "unknown-parameter",
+          `${JSON.stringify(each)} is not a list parameter`,
+        );
+      }
+      return { name, doc, each };
+    },
+  );
+  return [...counters.filter((c) => c.each === undefined), ...counters.filter((c) => c.each !== undefined)];
+}
+
+function readState(map: MapNode, diagnostics: Diagnostics): Manifest["state"] {
+  const found = entry(map, "state");
+  const state: Manifest["state"] = { worker: 0, shared: 0 };
+  const sizes = found && asMap(found.value, "state", diagnostics);
+  if (!sizes) return state;
+  unknownKeys(sizes, ["worker", "shared"], "state", diagnostics);
+  for (const key of ["worker", "shared"] as const) {
+    const size = entry(sizes, key);
+    if (!size) continue;
+    const value = plain(size.value);
+    const reading =
+      value === "computed" ? { value: "computed" as const } : readSize(value, { max: 2 ** 32 - 1 });
+    if ("value" in reading) state[key] = reading.value;
+    else
+      diagnostics.error(
+        size.value.span,
+        reading.refusal.code,
+        `${key} ${reading.refusal.message}, or "computed"`,
+      );
+  }
+  return state;
+}
+
+function readConverts(map: MapNode, diagnostics: Diagnostics): Manifest["converts"] {
+  const found = entry(map, "converts");
+  const layers = found && asMap(found.value, "converts", diagnostics);
+  if (!layers) return undefined;
+  unknownKeys(layers, ["from", "to"], "converts", diagnostics);
+  const [from, to] = ["from", "to"].map((key) => {
+    const layer = entry(layers, key);
+    if (layer?.value.kind === "scalar" && (layer.value.value === 2 || layer.value.value === 3))
+      return layer.value.value;
+    const has = layer ? describe(layer.value) : "nothing";
+    diagnostics.error(layer?.value.span ?? layers.span, "bad-value", `${key} wants layer 2 or 3, has ${has}`);
+    return undefined;
+  });
+  return from && to ? { from: from as 2 | 3, to: to as 2 | 3 } : undefined;
+}
+
+/** Is this the name of a built-in filter, rather than the path of a user's? */
+export function isBuiltIn(kind: string): boolean {
+  return NAME.test(kind);
+}
