@@ -18,7 +18,8 @@ import { type FilterDiagnostic, FilterError } from "./error.ts";
 /** The package's own folder: src/filters and build/filters are equally deep. */
 export const PACKAGE = fileURLToPath(new URL("../../", import.meta.url));
 const SDK = join(PACKAGE, "assembly");
-const BUILTIN = join(SDK, "filters");
+/** Folder of the built-in filters. */
+export const BUILTIN = join(SDK, "filters");
 const WASM = join(PACKAGE, "build", "wasm");
 /** Custom section: the hash of what the module was made of. */
 const STAMP = "pktflow-made-of";
