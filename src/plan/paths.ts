@@ -51,3 +51,17 @@ export function planPaths(pipeline: Pipeline): PathPlan[] {
           : { kind: "drop" },
   }));
 }
+
+/** Ids of the devices whose packets may leave by device `id`, in the pipeline's order. */
+export function sourcesOf(pipeline: Pipeline, id: string): string[] {
+  const sources = new Set<string>();
+  const reached = new Set<string>();
+  const into = (path: PathConfig): void => {
+    if (reached.has(path.id)) return;
+    reached.add(path.id);
+    for (const device of path.from) sources.add(device);
+    for (const other of pipeline.paths) if (successors(other).includes(path.id)) into(other);
+  };
+  for (const path of pipeline.paths) if (path.to.kind === "device" && path.to.device === id) into(path);
+  return pipeline.devices.map((device) => device.id).filter((device) => sources.has(device));
+}

@@ -1,0 +1,195 @@
+/**
+ * A pipeline from start to end, seen from the main thread: opens devices, lays out memory, starts the workers, reads
+ * their counters, tells them to stop, and closes what it opened, whatever went wrong in between.
+ */
+import {
+  COMMAND,
+  type EngineName,
+  PIPELINE_CONTROL,
+  WORKER_CONTROL,
+  WORKER_STATE,
+} from "../batches/control.ts";
+import type { PacketMemory } from "../batches/memory.ts";
+import type { Pipeline } from "../config/types.ts";
+import { makeReport, type Report } from "../control/report.ts";
+import { type OpenedDevice, openDevices } from "../devices/open.ts";
+import { coreBytes } from "../filters/library.ts";
+import { makePlan } from "../plan/plan.ts";
+import type { Plan } from "../plan/types.ts";
+import { close, eventfd, eventfdSignal } from "../sys/calls.ts";
+import { SystemError } from "../sys/errno.ts";
+import { type Pool, startPool } from "./pool.ts";
+import { fillMemory, loadFilters } from "./prepare.ts";
+import type { WorkerFailure, WorkerResult } from "./task.ts";
+
+/** A worker that has not ended this long after it was told to is ended by force. ms */
+const STOP_LIMIT = 2000;
+
+export interface StartOptions {
+  io: "auto" | "uring" | "poll";
+}
+
+export interface RunningPipeline {
+  readonly plan: Plan;
+  readonly warnings: string[];
+  /** A device of the pipeline writes to standard output, so nothing else should. */
+  readonly usesStdout: boolean;
+  /** The report so far. */
+  report(): Report;
+  /** Tells the workers to send what they have and end; `ended` settles when they have. */
+  stop(): void;
+  /** Settles when all workers have ended and all devices are closed; rejects with what failed first. */
+  readonly ended: Promise<void>;
+}
+
+/**
+ * Starts a pipeline and returns when every worker runs.
+ * @throws SystemError, or what a filter or device refuses; nothing stays open then
+ */
+export async function startPipeline(pipeline: Pipeline, options: StartOptions): Promise<RunningPipeline> {
+  const filters = await loadFilters(pipeline);
+  const devices = openDevices(pipeline);
+  const wakes: number[] = [];
+  let pool: Pool | undefined;
+  try {
+    const plan = makePlan(
+      pipeline,
+      devices.map((device) => device.facts),
+      filters.facts,
+    );
+    const m = fillMemory(pipeline, plan, filters);
+    for (let i = 0; i < plan.workers.length; i++) wakes.push(checked(eventfd(0), "eventfd", "worker"));
+    m.i32[(plan.control + PIPELINE_CONTROL.FINITE_SOURCES) >>> 2] = finiteSources(plan);
+    const core = coreBytes();
+    pool = startPool(
+      plan.workers.map((_, worker) => ({
+        worker,
+        plan,
+        memory: m.memory,
+        core,
+        modules: filters.loaded.map((filter) => filter.bytes),
+        fds: devices.map((device) => device.fds),
+        soft: devices.map((device) => device.soft),
+        wakes,
+        io: options.io === "auto" ? "poll" : (options.io as EngineName),
+      })),
+    );
+    const running = new Running(plan, m, pool, devices, wakes);
+    await running.started;
+    return running;
+  } catch (error) {
+    // Once workers run, Running closes what they use when they have ended.
+    if (pool === undefined) {
+      for (const device of devices) device.close();
+      for (const wake of wakes) close(wake);
+    }
+    throw error;
+  }
+}
+
+function finiteSources(plan: Plan): number {
+  const ports = plan.workers.flatMap((worker) => worker.ports);
+  return ports.filter((port) => port.path >= 0 && plan.devices[port.device].finite).length;
+}
+
+class Running implements RunningPipeline {
+  readonly plan: Plan;
+  readonly warnings: string[] = [];
+  readonly usesStdout: boolean;
+  readonly ended: Promise<void>;
+  /** Resolves when every worker's loop runs; rejects when one could not start, after all is closed. */
+  readonly started: Promise<void>;
+  private readonly m: PacketMemory;
+  private readonly pool: Pool;
+  private readonly devices: OpenedDevice[];
+  private readonly wakes: number[];
+  private readonly startTime = performance.now();
+  private endTime: number | undefined;
+  private stopTimer: NodeJS.Timeout | undefined;
+  private forced = false;
+
+  constructor(plan: Plan, m: PacketMemory, pool: Pool, devices: OpenedDevice[], wakes: number[]) {
+    this.plan = plan;
+    this.m = m;
+    this.pool = pool;
+    this.devices = devices;
+    this.wakes = wakes;
+    this.usesStdout = devices.some((device) => device.usesStdout);
+    this.ended = this.follow();
+    // Who starts a pipeline may look at its end much later; a failure before that is not unhandled.
+    this.ended.catch(() => {});
+    this.started = this.untilStarted();
+  }
+
+  report(): Report {
+    return makeReport(this.m, this.plan, ((this.endTime ?? performance.now()) - this.startTime) / 1000);
+  }
+
+  stop(): void {
+    if (this.endTime !== undefined) return;
+    Atomics.store(this.m.i32, (this.plan.control + PIPELINE_CONTROL.COMMAND) >>> 2, COMMAND.DRAIN);
+    for (const wake of this.wakes) eventfdSignal(wake);
+    this.stopTimer ??= setTimeout(() => {
+      this.forced = true;
+      void this.pool.close();
+    }, STOP_LIMIT);
+  }
+
+  private async follow(): Promise<void> {
+    const results = await Promise.all(
+      this.pool.results.map((result, worker) =>
+        result.catch((error: unknown) => this.died(worker, error)).then((r) => this.workerEnded(r)),
+      ),
+    );
+    this.endTime = performance.now();
+    clearTimeout(this.stopTimer);
+    await this.pool.close();
+    for (const wake of this.wakes) close(wake);
+    const failures: unknown[] = results.flatMap((result) =>
+      result.failure === undefined ? [] : [revive(result.failure)],
+    );
+    for (const device of this.devices) {
+      try {
+        device.close();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw failures[0];
+  }
+
+  /** A worker that fails takes the others with it: half a pipeline would lose packets without a word. */
+  private workerEnded(result: WorkerResult): WorkerResult {
+    this.warnings.push(...result.warnings.filter((warning) => !this.warnings.includes(warning)));
+    if (result.failure !== undefined) this.stop();
+    return result;
+  }
+
+  private died(worker: number, error: unknown): WorkerResult {
+    const why = this.forced
+      ? `did not end within ${STOP_LIMIT / 1000} s of being told to`
+      : (error as Error).message;
+    return { worker, warnings: [], failure: { message: `worker ${worker}: ${why}` } };
+  }
+
+  private async untilStarted(): Promise<void> {
+    const state = (worker: number) =>
+      Atomics.load(this.m.i32, (this.plan.workers[worker].control + WORKER_CONTROL.STATE) >>> 2);
+    while (this.plan.workers.some((_, worker) => state(worker) === WORKER_STATE.STARTING)) {
+      if (this.endTime !== undefined) break;
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    if (this.plan.workers.some((_, worker) => state(worker) === WORKER_STATE.FAILED)) await this.ended;
+  }
+}
+
+function revive(failure: WorkerFailure): Error {
+  const error = new Error(failure.message);
+  if (failure.stack !== undefined) error.stack = failure.stack;
+  return failure.code === undefined ? error : Object.assign(error, { code: failure.code });
+}
+
+function checked(result: number, call: string, target: string): number {
+  if (result < 0) throw new SystemError(call, target, -result);
+  return result;
+}

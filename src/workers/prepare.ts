@@ -1,0 +1,105 @@
+/**
+ * From a pipeline to what its workers need, on the main thread: filters loaded and sized, the plan made, the shared
+ * memory filled with parameters, contexts, descriptors and free lists.
+ */
+import { BATCH, DESCRIPTOR, DEVICE_INFO } from "../batches/layout.ts";
+import { batchPush, PacketMemory } from "../batches/memory.ts";
+import type { Pipeline } from "../config/types.ts";
+import { factsBeforeOpening } from "../devices/facts.ts";
+import { type LoadedFilter, loadFilter } from "../filters/library.ts";
+import { instantiate, SCRATCH_PARAMS, stateSizes } from "../filters/load.ts";
+import { encodeParams } from "../params/encode.ts";
+import { makePlan } from "../plan/plan.ts";
+import type { DeviceFacts, FilterFacts, Plan } from "../plan/types.ts";
+import { writeContext } from "./instance.ts";
+
+/** Most memory a pipeline may ask for: addresses are 32 bits wide. */
+const MOST_BYTES = 2 ** 32;
+
+export interface Filters {
+  loaded: LoadedFilter[];
+  facts: FilterFacts[];
+}
+
+/** Loads every filter's module, built if need be, and asks it how much state its parameters call for. */
+export async function loadFilters(pipeline: Pipeline): Promise<Filters> {
+  const loaded: LoadedFilter[] = [];
+  const facts: FilterFacts[] = [];
+  for (const filter of pipeline.filters) {
+    const one = await loadFilter(filter.manifest);
+    const params = encodeParams(filter.manifest.params, filter.params, filter.outputs, SCRATCH_PARAMS);
+    const state = stateSizes(one.module, filter.manifest, params);
+    loaded.push(one);
+    facts.push({
+      paramsBytes: params.length,
+      workerStateBytes: state.worker,
+      sharedStateBytes: state.shared,
+    });
+  }
+  return { loaded, facts };
+}
+
+/** The plan as `check` shows it: from the configuration alone. */
+export async function planWithoutOpening(pipeline: Pipeline): Promise<Plan> {
+  const { facts } = await loadFilters(pipeline);
+  return makePlan(pipeline, pipeline.devices.map(factsBeforeOpening), facts);
+}
+
+/** Makes the shared memory and writes everything into it that stands before the first packet. */
+export function fillMemory(pipeline: Pipeline, plan: Plan, filters: Filters): PacketMemory {
+  if (plan.bytes > MOST_BYTES) {
+    const gib = (plan.bytes / 2 ** 30).toFixed(1);
+    throw new Error(
+      `the pipeline needs ${gib} GiB of memory and 4 GiB is the most: use smaller tables or fewer workers`,
+    );
+  }
+  const memory = new WebAssembly.Memory({ initial: plan.pages, maximum: plan.pages, shared: true });
+  const m = new PacketMemory(memory);
+  writeDeviceInfo(m, plan, plan.devices);
+  for (const worker of plan.workers) writeSlots(m, worker);
+  pipeline.filters.forEach((filter, i) => {
+    const { params } = plan.filters[i];
+    m.u8.set(
+      encodeParams(filter.manifest.params, filter.params, filter.outputs, params.address),
+      params.address,
+    );
+    plan.workers.forEach((worker, w) => {
+      writeContext(m, worker, w, plan.workers.length, plan.deviceInfo, plan.filters[i], i);
+    });
+    initShared(m, plan, filters.loaded[i], i);
+  });
+  return m;
+}
+
+function initShared(m: PacketMemory, plan: Plan, filter: LoadedFilter, index: number): void {
+  const instance = instantiate(filter.module, m.memory);
+  if (instance.initShared === undefined) return;
+  try {
+    instance.initShared(plan.workers[0].instances[index].context);
+  } catch (error) {
+    throw new Error(`filter "${plan.filters[index].id}": initShared trapped: ${(error as Error).message}`);
+  }
+}
+
+function writeDeviceInfo(m: PacketMemory, plan: Plan, devices: DeviceFacts[]): void {
+  devices.forEach((device, i) => {
+    const info = plan.deviceInfo + i * DEVICE_INFO.SIZE;
+    m.u32[(info + DEVICE_INFO.MTU) >>> 2] = device.mtu;
+    m.u32[(info + DEVICE_INFO.LAYER) >>> 2] = device.layer;
+  });
+}
+
+function writeSlots(m: PacketMemory, worker: Plan["workers"][number]): void {
+  const { slots, descriptors } = worker;
+  const batches = [worker.free, ...worker.ports.flatMap((port) => [port.rxBatch, port.txBatch])];
+  for (const batch of [...batches, ...worker.paths.map((path) => path.batch)]) {
+    m.u32[(batch + BATCH.CAPACITY) >>> 2] = slots.count;
+  }
+  // The free list is a stack: the last one pushed is the first one used.
+  for (let i = slots.count - 1; i >= 0; i--) {
+    const descriptor = descriptors + i * DESCRIPTOR.SIZE;
+    m.u32[(descriptor + DESCRIPTOR.SLOT) >>> 2] = slots.address + i * slots.bytes;
+    m.u32[(descriptor + DESCRIPTOR.CAPACITY) >>> 2] = slots.bytes;
+    batchPush(m, worker.free, descriptor);
+  }
+}
