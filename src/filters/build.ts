@@ -31,11 +31,12 @@ export interface BuildResult {
   cached: boolean;
 }
 
-/** Folders of the built-in filters, by name. */
+/** Folders of the built-in filters, in the order of their names. */
 export function builtinFilters(): string[] {
   return readdirSync(BUILTIN)
     .filter((name) => existsSync(join(BUILTIN, name, "index.ts")))
-    .sort();
+    .sort()
+    .map((name) => join(BUILTIN, name));
 }
 
 /** Where a filter's module belongs. */
