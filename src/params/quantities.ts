@@ -110,6 +110,12 @@ export function readDuration(value: unknown, bounds: Bounds): Reading<number> {
   return within(total, bounds, value, formatDuration);
 }
 
+/** ns, for durations that stand outside of a pipeline file, such as options; undefined: not a duration. */
+export function parseDuration(text: string): number | undefined {
+  const reading = readDuration(text, {});
+  return "value" in reading ? reading.value : undefined;
+}
+
 /** Bits or packets a second: `10Mbit`, `100kpps`. */
 export function readRate(value: unknown, bounds: Bounds): Reading<Rate> {
   const wants = "a rate (10Mbit, 100kpps)";
