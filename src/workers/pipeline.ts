@@ -17,7 +17,7 @@ import { coreBytes } from "../filters/library.ts";
 import { makePlan } from "../plan/plan.ts";
 import type { Plan } from "../plan/types.ts";
 import { close, eventfd, eventfdSignal } from "../sys/calls.ts";
-import { SystemError } from "../sys/errno.ts";
+import { check } from "../sys/errno.ts";
 import { type Pool, startPool } from "./pool.ts";
 import { fillMemory, loadFilters } from "./prepare.ts";
 import type { WorkerFailure, WorkerResult } from "./task.ts";
@@ -58,7 +58,7 @@ export async function startPipeline(pipeline: Pipeline, options: StartOptions): 
       filters.facts,
     );
     const m = fillMemory(pipeline, plan, filters);
-    for (let i = 0; i < plan.workers.length; i++) wakes.push(checked(eventfd(0), "eventfd", "worker"));
+    for (let i = 0; i < plan.workers.length; i++) wakes.push(check(eventfd(0), "eventfd", "for a worker"));
     m.i32[(plan.control + PIPELINE_CONTROL.FINITE_SOURCES) >>> 2] = finiteSources(plan);
     const core = coreBytes();
     pool = startPool(
@@ -186,10 +186,6 @@ class Running implements RunningPipeline {
 function revive(failure: WorkerFailure): Error {
   const error = new Error(failure.message);
   if (failure.stack !== undefined) error.stack = failure.stack;
-  return failure.code === undefined ? error : Object.assign(error, { code: failure.code });
-}
-
-function checked(result: number, call: string, target: string): number {
-  if (result < 0) throw new SystemError(call, target, -result);
-  return result;
+  const { code, hint } = failure;
+  return Object.assign(error, code === undefined ? {} : { code }, hint === undefined ? {} : { hint });
 }

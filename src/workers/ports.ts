@@ -1,5 +1,6 @@
 /** The queues a worker reads and writes, kernel's and soft ones alike, opened on the worker's thread. */
 import type { PacketMemory } from "../batches/memory.ts";
+import type { SoftPort } from "../devices/port.ts";
 import { openSoftSink, openSoftSource } from "../devices/soft.ts";
 import type { KernelPort, SoftSink, SoftSource } from "../io/types.ts";
 import type { PortPlan } from "../plan/types.ts";
@@ -43,17 +44,19 @@ export function openPorts(task: WorkerTask, m: PacketMemory): { ports: WorkerPor
         opened.engineIndex = kernel.push({ plan: port, fd, label: `${device.id} queue ${port.queue}` }) - 1;
         continue;
       }
-      const context = {
+      const soft: SoftPort = {
         m,
-        port,
         free: worker.free,
-        lock: device.lock,
+        counters: port.counters,
+        buffer: port.buffer,
         device: port.device,
+        queue: port.queue,
         queues: device.queues,
+        lock: device.lock,
       };
       const options = task.soft[port.device];
-      if (port.path >= 0) opened.source = openSoftSource(device.kind, options, context);
-      if (port.transmits) opened.sink = openSoftSink(device.kind, options, context);
+      if (port.path >= 0) opened.source = openSoftSource(device.kind, options, soft);
+      if (port.transmits) opened.sink = openSoftSink(device.kind, options, soft);
     }
   } catch (error) {
     closePorts(ports);

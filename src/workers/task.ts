@@ -23,6 +23,7 @@ export interface WorkerFailure {
   message: string;
   /** The system's error name, if a system call failed. */
   code?: string;
+  hint?: string;
   stack?: string;
 }
 

@@ -67,8 +67,9 @@ function makeClock(): LoopClock {
 function describe(error: unknown): WorkerFailure {
   if (!(error instanceof Error)) return { message: String(error) };
   const failure: WorkerFailure = { message: error.message };
-  const code = (error as { code?: unknown }).code;
+  const { code, hint } = error as { code?: unknown; hint?: unknown };
   if (typeof code === "string") failure.code = code;
+  if (typeof hint === "string") failure.hint = hint;
   if (error.stack !== undefined) failure.stack = error.stack;
   return failure;
 }

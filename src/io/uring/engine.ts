@@ -1,0 +1,269 @@
+/**
+ * The engine for kernels with io_uring: the writes of a round and the reads of the next go down in one system call.
+ * Packets are read into the pipeline's memory and written from it; the kernel holds a descriptor from push to completion.
+ *
+ * Each queue that is read has a burst: how many reads it asks for at once. A burst that comes back full doubles, one
+ * that comes back short shrinks to what came, and after one that comes back empty the queue is left to one POLL_ADD.
+ * Reads say RWF_NOWAIT: without it, since TUN supports nowait, io_uring parks a read even on a nonblocking descriptor.
+ */
+import { BATCH, BATCH_PACKETS, DESCRIPTOR, HEADROOM } from "../../batches/layout.ts";
+import {
+  batchCount,
+  batchPop,
+  batchPush,
+  counterAdd,
+  descriptorReset,
+  type PacketMemory,
+} from "../../batches/memory.ts";
+import type { WorkerPlan } from "../../plan/types.ts";
+import { clockMonotonic, eventfdDrain, POLLIN } from "../../sys/calls.ts";
+import { EAGAIN, EFAULT, EINTR, EIO, SystemError } from "../../sys/errno.ts";
+import {
+  IORING_OP_POLL_ADD,
+  IORING_OP_READ,
+  IORING_OP_WRITE,
+  IOSQE_FIXED_FILE,
+  RWF_NOWAIT,
+} from "../../sys/io_uring.ts";
+import { addressOf } from "../../sys/memory.ts";
+import { dropReason } from "../drops.ts";
+import type { Engine, KernelPort } from "../types.ts";
+import { Ring } from "./ring.ts";
+
+const FIXED = IOSQE_FIXED_FILE << 8;
+const READ = IORING_OP_READ | FIXED;
+const WRITE = IORING_OP_WRITE | FIXED;
+const POLL = IORING_OP_POLL_ADD | FIXED;
+/** What an SQE is about, above the port's index in the upper half of user_data. */
+const KIND = {
+  READ: 1 << 16,
+  WRITE: 2 << 16,
+  POLL: 3 << 16,
+  WAKE: 4 << 16,
+  MASK: 7 << 16,
+  PORT: 0xffff,
+} as const;
+
+const FIRST_BURST = 4;
+/** An interface that is down answers reads and polls with an error at once: look again after this long. ns */
+const DOWN_RETRY = 100e6;
+
+const QUEUE = { READING: 0, POLLED: 1, DOWN: 2, UNREAD: 3 } as const;
+
+interface Queue {
+  port: KernelPort;
+  deviceQueue: number;
+  state: number;
+  burst: number;
+  /** Of the burst under way: reads asked for, packets and refusals so far. */
+  asked: number;
+  got: number;
+  dry: number;
+  /** When a queue whose interface is down is looked at again, CLOCK_MONOTONIC ns. */
+  retryAt: number;
+}
+
+export class UringEngine implements Engine {
+  readonly name = "uring";
+  private readonly m: PacketMemory;
+  private readonly base: number;
+  private readonly free: number;
+  private readonly room: number;
+  private readonly wake: number;
+  private readonly queues: Queue[];
+  private readonly ring: Ring;
+  /** Reads and writes pushed and not completed; polls do not count. */
+  private underWay = 0;
+  private anyDown = false;
+
+  /** @throws SystemError when io_uring is not to be had */
+  constructor(m: PacketMemory, worker: WorkerPlan, ports: KernelPort[], wake: number) {
+    this.m = m;
+    this.base = addressOf(m.memory.buffer);
+    this.free = worker.free;
+    this.room = worker.slots.bytes - HEADROOM;
+    this.wake = wake;
+    this.queues = ports.map((port) => ({
+      port,
+      deviceQueue: port.plan.device | (port.plan.queue << 8),
+      state: port.plan.path < 0 ? QUEUE.UNREAD : QUEUE.READING,
+      burst: FIRST_BURST,
+      asked: 0,
+      got: 0,
+      dry: 0,
+      retryAt: 0,
+    }));
+    // Every slot of the worker may be under way at once, and every port and the eventfd may be polled.
+    this.ring = new Ring(worker.slots.count + ports.length + 1);
+    try {
+      this.ring.registerFiles([...ports.map((port) => port.fd), wake]);
+      this.pollWake();
+    } catch (error) {
+      this.ring.close();
+      throw error;
+    }
+  }
+
+  turn(): void {
+    if (this.anyDown) this.reviveDown();
+    for (let i = 0; i < this.queues.length; i++) {
+      if (this.queues[i].state === QUEUE.READING) this.pushReads(i);
+    }
+    // Reads that say NOWAIT and writes to a TUN complete while they are submitted, so this waits for nothing.
+    if (this.underWay > 0) this.ring.enter(this.underWay);
+    this.collect();
+  }
+
+  receive(index: number): number {
+    return batchCount(this.m, this.queues[index].port.plan.rxBatch);
+  }
+
+  transmit(index: number): void {
+    const m = this.m;
+    const { plan } = this.queues[index].port;
+    const count = batchCount(m, plan.txBatch);
+    const entries = (plan.txBatch + BATCH.ENTRIES) >>> 2;
+    for (let i = 0; i < count; i++) {
+      const d = m.u32[entries + i];
+      if (this.ring.room === 0) this.ring.enter(0);
+      const data = this.base + m.u32[(d + DESCRIPTOR.DATA) >>> 2];
+      this.ring.push(WRITE, index, data, m.u32[(d + DESCRIPTOR.LENGTH) >>> 2], 0, d, KIND.WRITE | index);
+    }
+    this.underWay += count;
+    m.u32[plan.txBatch >>> 2] = 0;
+  }
+
+  wait(timeout: number): void {
+    let limit = timeout;
+    if (this.anyDown) limit = Math.min(limit, DOWN_RETRY);
+    // A burst just came back dry, or writes are still to be submitted: then there is no time to sleep in this call.
+    const busy = this.underWay > 0 || this.queues.some((queue) => queue.state === QUEUE.READING);
+    if (busy) return;
+    this.ring.enter(1, Math.max(0, limit));
+    this.collect();
+  }
+
+  close(): void {
+    // What was transmitted last has not been submitted yet.
+    for (let i = 0; this.underWay > 0 && i < 100; i++) {
+      this.ring.enter(this.underWay, 10e6);
+      this.collect();
+    }
+    this.ring.close();
+  }
+
+  private pushReads(index: number): void {
+    const queue = this.queues[index];
+    const { plan } = queue.port;
+    const most = Math.min(queue.burst, BATCH_PACKETS, this.ring.room);
+    let asked = 0;
+    while (asked < most) {
+      const d = batchPop(this.m, this.free);
+      if (d === 0) break;
+      const data = this.base + this.m.u32[(d + DESCRIPTOR.SLOT) >>> 2] + HEADROOM;
+      this.ring.push(READ, index, data, this.room, RWF_NOWAIT, d, KIND.READ | index);
+      asked++;
+    }
+    this.underWay += asked;
+    queue.asked = asked;
+    queue.got = 0;
+    queue.dry = 0;
+    this.m.u32[plan.rxBatch >>> 2] = 0;
+  }
+
+  /** Reads every completion there is, then decides how each queue goes on. */
+  private collect(): void {
+    const count = this.ring.completions;
+    for (let i = 0; i < count; i++) {
+      const kind = this.ring.kind(i);
+      const result = this.ring.result(i);
+      const index = kind & KIND.PORT;
+      switch (kind & KIND.MASK) {
+        case KIND.READ:
+          this.readDone(index, this.ring.user(i), result);
+          break;
+        case KIND.WRITE:
+          this.writeDone(index, this.ring.user(i), result);
+          break;
+        case KIND.POLL:
+          this.queues[index].state = QUEUE.READING;
+          this.queues[index].burst = FIRST_BURST;
+          break;
+        default:
+          eventfdDrain(this.wake);
+          this.pollWake();
+      }
+    }
+    if (count > 0) this.ring.consume(count);
+    for (let i = 0; i < this.queues.length; i++) {
+      const queue = this.queues[i];
+      if (queue.state === QUEUE.READING && queue.asked > 0 && queue.got + queue.dry >= queue.asked)
+        this.burstDone(i);
+    }
+  }
+
+  private readDone(index: number, d: number, result: number): void {
+    const m = this.m;
+    const queue = this.queues[index];
+    this.underWay--;
+    if (result > 0) {
+      descriptorReset(m, d, m.u32[(d + DESCRIPTOR.SLOT) >>> 2] + HEADROOM, result, queue.deviceQueue);
+      batchPush(m, queue.port.plan.rxBatch, d);
+      queue.got++;
+      return;
+    }
+    batchPush(m, this.free, d);
+    queue.dry++;
+    if (result === 0 || result === -EAGAIN || result === -EINTR) return;
+    if (result !== -EFAULT && result !== -EIO) throw new SystemError("read", queue.port.label, result);
+    queue.state = QUEUE.DOWN;
+    queue.retryAt = clockMonotonic() + DOWN_RETRY;
+    this.anyDown = true;
+  }
+
+  private writeDone(index: number, d: number, result: number): void {
+    const m = this.m;
+    const { counters } = this.queues[index].port.plan;
+    this.underWay--;
+    if (result < 0) {
+      counterAdd(m, counters.drops + 8 * dropReason(-result), 1);
+    } else {
+      counterAdd(m, counters.txPackets, 1);
+      counterAdd(m, counters.txBytes, m.u32[(d + DESCRIPTOR.LENGTH) >>> 2]);
+      counterAdd(m, counters.txDatagrams, m.u32[(d + DESCRIPTOR.DATAGRAMS) >>> 2]);
+    }
+    batchPush(m, this.free, d);
+  }
+
+  private burstDone(index: number): void {
+    const queue = this.queues[index];
+    if (queue.got === 0) {
+      queue.state = QUEUE.POLLED;
+      this.ring.push(POLL, index, 0, 0, POLLIN, 0, KIND.POLL | index);
+    } else if (queue.dry === 0) {
+      queue.burst = Math.min(queue.burst * 2, BATCH_PACKETS);
+    } else {
+      queue.burst = Math.min(Math.max(FIRST_BURST, queue.got + FIRST_BURST), BATCH_PACKETS);
+    }
+    queue.asked = 0;
+  }
+
+  private pollWake(): void {
+    this.ring.push(POLL, this.queues.length, 0, 0, POLLIN, 0, KIND.WAKE);
+  }
+
+  private reviveDown(): void {
+    const now = clockMonotonic();
+    this.anyDown = false;
+    for (let i = 0; i < this.queues.length; i++) {
+      const queue = this.queues[i];
+      if (queue.state !== QUEUE.DOWN) continue;
+      if (now < queue.retryAt) {
+        this.anyDown = true;
+      } else {
+        queue.state = QUEUE.READING;
+        queue.burst = FIRST_BURST;
+      }
+    }
+  }
+}
