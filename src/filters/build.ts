@@ -81,8 +81,18 @@ export async function buildCore(): Promise<BuildResult> {
   return { wasm, cached: false };
 }
 
-/** One run of the compiler with the options of asconfig.json. `given` are files that are not on disk. */
-async function compile(folder: string, entry: string, given: Map<string, string>): Promise<Uint8Array> {
+/**
+ * One run of the compiler with the options of asconfig.json.
+ * @param folder absolute path of the sources' folder
+ * @param entry name in it of the module to start from
+ * @param given texts by absolute path, of files that are not on disk
+ * @throws FilterError with the compiler's diagnostics
+ */
+export async function compile(
+  folder: string,
+  entry: string,
+  given: Map<string, string>,
+): Promise<Uint8Array> {
   const asc = await import("assemblyscript/asc");
   const read = new Map<string, string>();
   const diagnostics: FilterDiagnostic[] = [];
