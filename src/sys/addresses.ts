@@ -1,11 +1,13 @@
 /** Addresses of network interfaces over rtnetlink. */
 import ipaddr from "ipaddr.js";
 import type { LinkRef } from "./links.ts";
-import { Message, type Netlink, NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
+import { Attributes, Message, type Netlink, NLM_F_CREATE, NLM_F_EXCL } from "./netlink.ts";
 import { AF_INET, AF_INET6 } from "./socket.ts";
 
 // <linux/rtnetlink.h>, <linux/if_addr.h>
 const RTM_NEWADDR = 20;
+const RTM_GETADDR = 22;
+const IFADDRMSG_BYTES = 8;
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
 const IFA_F_NODAD = 0x02;
@@ -28,6 +30,26 @@ export function addAddress(netlink: Netlink, { index, name }: LinkRef, address: 
   ]);
   message.octets(IFA_LOCAL, octets).octets(IFA_ADDRESS, octets);
   netlink.change(message, { call: "RTM_NEWADDR", target: `${name} ${address}` });
+}
+
+/** An interface's addresses of both families, "address/length", IPv6 as RFC 5952 writes it. @throws SystemError */
+export function listAddresses(netlink: Netlink, { index, name }: LinkRef): string[] {
+  const message = new Message(RTM_GETADDR, 0, [
+    [4, 0],
+    [4, 0],
+  ]);
+  const found: string[] = [];
+  for (const payload of netlink.dump(message, { call: "RTM_GETADDR", target: name })) {
+    const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
+    if (view.getUint32(4, true) !== index) continue;
+    const attributes = new Attributes(payload, IFADDRMSG_BYTES);
+    // On a point-to-point link IFA_ADDRESS is the peer's; IPv6 has no IFA_LOCAL unless there is a peer.
+    const octets = attributes.octets(IFA_LOCAL) ?? attributes.octets(IFA_ADDRESS);
+    if (!octets) continue;
+    const address = ipaddr.fromByteArray([...octets]);
+    found.push(`${address instanceof ipaddr.IPv6 ? address.toRFC5952String() : address}/${payload[1]}`);
+  }
+  return found;
 }
 
 export interface Prefix {

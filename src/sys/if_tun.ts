@@ -16,6 +16,8 @@ export const IFF_ONE_QUEUE = 0x2000;
 export const IFF_VNET_HDR = 0x4000;
 /** Fail with EBUSY if the device exists. */
 export const IFF_TUN_EXCL = 0x8000;
+/** Bytes of an interface's name, its final zero included. <linux/if.h> */
+export const IFNAMSIZ = 16;
 /** Most queues of a device (MAX_TAP_QUEUES in drivers/net/tun.c). */
 export const MAX_TAP_QUEUES = 256;
 
@@ -23,11 +25,11 @@ const TUNSETIFF = 0x400454ca;
 const TUNSETPERSIST = 0x400454cb;
 const TUNSETOWNER = 0x400454cc;
 const TUNSETGROUP = 0x400454ce;
+const TUNSETOFFLOAD = 0x400454d0;
 const TUNGETIFF = 0x800454d2;
 const TUNSETQUEUE = 0x400454d9;
 
 // struct ifreq: char ifr_name[IFNAMSIZ], then a union that begins with the flags (i16).
-export const IFNAMSIZ = 16;
 const IFREQ_BYTES = 40;
 const IFR_FLAGS = IFNAMSIZ;
 
@@ -70,6 +72,11 @@ export function tunSetOwner(fd: number, uid: number): number {
 /** Lets a group attach to the device without CAP_NET_ADMIN. */
 export function tunSetGroup(fd: number, gid: number): number {
   return ioctl(fd, TUNSETGROUP, gid);
+}
+
+/** @param features TUN_F_ bits: what the kernel may leave to the reader. It keeps them when the reader goes. */
+export function tunSetOffload(fd: number, features: number): number {
+  return ioctl(fd, TUNSETOFFLOAD, features);
 }
 
 /** Takes a queue out of the device's steering, or back in. */
