@@ -6,7 +6,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-const [pairs, seconds, engine] = [Number(process.argv[2] ?? 5), Number(process.argv[3] ?? 3), process.argv[4] ?? "poll"];
+const [pairs, seconds, engine] = [
+  Number(process.argv[2] ?? 5),
+  Number(process.argv[3] ?? 3),
+  process.argv[4] ?? "poll",
+];
 // 64 bytes of IP packet: 20 IPv4, 8 UDP, 36 payload.
 const PAYLOAD_BYTES = 36;
 const root = new URL("..", import.meta.url).pathname;
@@ -16,7 +20,7 @@ for (const program of ["forward", "flood"]) {
   run("cc", "-O3", "-o", join(work, program), join(root, "bench/peers", `${program}.c`), "-lpthread");
 }
 
-const SINK = `table netdev sink { chain in { type filter hook ingress device "b" priority 0; udp dport 9999 drop; } }`;
+const SINK = `table netdev sink { chain in { type filter hook ingress device "b" priority 0; udp dport 9999 drop; }; }`;
 
 /** Starts a forwarder between two fresh namespaces, loads it, and returns packets a second out of it. */
 async function measure(start) {
@@ -31,12 +35,23 @@ async function measure(start) {
     run("ip", "netns", "exec", b, "nft", SINK);
     const before = received(b);
     const started = performance.now();
-    const flood = spawn("ip", ["netns", "exec", a, join(work, "flood"), "10.2.0.2", "9999", String(PAYLOAD_BYTES), String(seconds)]);
+    const flood = spawn("ip", [
+      "netns",
+      "exec",
+      a,
+      join(work, "flood"),
+      "10.2.0.2",
+      "9999",
+      String(PAYLOAD_BYTES),
+      String(seconds),
+    ]);
     await new Promise((resolve) => flood.on("exit", resolve));
     return (received(b) - before) / ((performance.now() - started) / 1000);
   } finally {
     child.kill("SIGTERM");
-    await new Promise((resolve) => (child.exitCode ?? child.signalCode) === null ? child.on("exit", resolve) : resolve());
+    await new Promise((resolve) =>
+      (child.exitCode ?? child.signalCode) === null ? child.on("exit", resolve) : resolve(),
+    );
     run("ip", "netns", "del", a);
     run("ip", "netns", "del", b);
   }
@@ -74,9 +89,13 @@ try {
     results.c.push(rates.c);
     results.pktflow.push(rates.pktflow);
     results.ratio.push(rates.pktflow / rates.c);
-    console.log(`C ${(rates.c / 1e6).toFixed(3)}  pktflow ${(rates.pktflow / 1e6).toFixed(3)} Mpps  ratio ${(rates.pktflow / rates.c).toFixed(3)}`);
+    console.log(
+      `C ${(rates.c / 1e6).toFixed(3)}  pktflow ${(rates.pktflow / 1e6).toFixed(3)} Mpps  ratio ${(rates.pktflow / rates.c).toFixed(3)}`,
+    );
   }
-  console.log(`median: C ${(median(results.c) / 1e6).toFixed(3)}  pktflow ${(median(results.pktflow) / 1e6).toFixed(3)} Mpps  ratio ${median(results.ratio).toFixed(3)}`);
+  console.log(
+    `median: C ${(median(results.c) / 1e6).toFixed(3)}  pktflow ${(median(results.pktflow) / 1e6).toFixed(3)} Mpps  ratio ${median(results.ratio).toFixed(3)}`,
+  );
 } finally {
   rmSync(work, { recursive: true, force: true });
 }

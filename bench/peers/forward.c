@@ -74,8 +74,8 @@ int main(int argc, char **argv) {
   int a[256], b[256];
   if (queues < 1 || queues > 256) errx(2, "QUEUES is 1 to 256");
   for (int i = 0; i < queues; i++) a[i] = open_queue("a", argv[1]), b[i] = open_queue("b", argv[2]);
-  run("ip -n %s addr add 10.1.0.2/24 dev a && ip -n %s link set a up && ip -n %s route add default dev a", argv[1]);
-  run("ip -n %s addr add 10.2.0.2/24 dev b && ip -n %s link set b up && ip -n %s route add default dev b", argv[2]);
+  run("ip -n %s addr add 10.1.0.2/24 dev a && ip -n %s link set dev a up && ip -n %s route add default dev a", argv[1]);
+  run("ip -n %s addr add 10.2.0.2/24 dev b && ip -n %s link set dev b up && ip -n %s route add default dev b", argv[2]);
   for (int i = 0; i < queues; i++) start(a[i], b[i]), start(b[i], a[i]);
   puts("ready");
   fflush(stdout);

@@ -4,14 +4,18 @@ import type { PacketMemory } from "../batches/memory.ts";
 import type { WorkerPlan } from "../plan/types.ts";
 import { PollEngine } from "./poll/engine.ts";
 import type { Engine, KernelPort } from "./types.ts";
+import { UringEngine } from "./uring/engine.ts";
 
-/** @param wake the worker's eventfd: whoever signals it ends the engine's sleep */
+/**
+ * @param wake the worker's eventfd: whoever signals it ends the engine's sleep
+ * @throws SystemError when the kernel has no io_uring for us
+ */
 export function createEngine(
-  _name: EngineName,
+  name: EngineName,
   m: PacketMemory,
   worker: WorkerPlan,
   ports: KernelPort[],
   wake: number,
 ): Engine {
-  return new PollEngine(m, worker, ports, wake);
+  return name === "uring" ? new UringEngine(m, worker, ports, wake) : new PollEngine(m, worker, ports, wake);
 }

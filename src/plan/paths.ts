@@ -17,7 +17,8 @@ export function orderPaths(paths: PathConfig[]): PathConfig[] {
     done.add(path.id);
     order.push(path);
   };
-  for (const path of paths) visit(path);
+  // Backwards, so that paths that do not depend on each other keep the order of the file.
+  for (const path of [...paths].reverse()) visit(path);
   return order.reverse();
 }
 

@@ -2,18 +2,13 @@
  * A pipeline from start to end, seen from the main thread: opens devices, lays out memory, starts the workers, reads
  * their counters, tells them to stop, and closes what it opened, whatever went wrong in between.
  */
-import {
-  COMMAND,
-  type EngineName,
-  PIPELINE_CONTROL,
-  WORKER_CONTROL,
-  WORKER_STATE,
-} from "../batches/control.ts";
+import { COMMAND, PIPELINE_CONTROL, WORKER_CONTROL, WORKER_STATE } from "../batches/control.ts";
 import type { PacketMemory } from "../batches/memory.ts";
 import type { Pipeline } from "../config/types.ts";
 import { makeReport, type Report } from "../control/report.ts";
-import { type OpenedDevice, openDevices } from "../devices/open.ts";
+import { closeAll, type OpenedDevice, openDevices } from "../devices/open.ts";
 import { coreBytes } from "../filters/library.ts";
+import { chooseEngine } from "../io/probe.ts";
 import { makePlan } from "../plan/plan.ts";
 import type { Plan } from "../plan/types.ts";
 import { close, eventfd, eventfdSignal } from "../sys/calls.ts";
@@ -47,8 +42,9 @@ export interface RunningPipeline {
  * @throws SystemError, or what a filter or device refuses; nothing stays open then
  */
 export async function startPipeline(pipeline: Pipeline, options: StartOptions): Promise<RunningPipeline> {
+  const engine = chooseEngine(options.io);
   const filters = await loadFilters(pipeline);
-  const devices = openDevices(pipeline);
+  const devices = await openDevices(pipeline);
   const wakes: number[] = [];
   let pool: Pool | undefined;
   try {
@@ -71,16 +67,17 @@ export async function startPipeline(pipeline: Pipeline, options: StartOptions): 
         fds: devices.map((device) => device.fds),
         soft: devices.map((device) => device.soft),
         wakes,
-        io: options.io === "auto" ? "poll" : (options.io as EngineName),
+        io: engine.name,
       })),
     );
     const running = new Running(plan, m, pool, devices, wakes);
+    if (engine.notice !== undefined) running.warnings.push(engine.notice);
     await running.started;
     return running;
   } catch (error) {
     // Once workers run, Running closes what they use when they have ended.
     if (pool === undefined) {
-      for (const device of devices) device.close();
+      closeAll(devices);
       for (const wake of wakes) close(wake);
     }
     throw error;
@@ -103,7 +100,7 @@ class Running implements RunningPipeline {
   private readonly pool: Pool;
   private readonly devices: OpenedDevice[];
   private readonly wakes: number[];
-  private readonly startTime = performance.now();
+  private startTime = performance.now();
   private endTime: number | undefined;
   private stopTimer: NodeJS.Timeout | undefined;
   private forced = false;
@@ -115,6 +112,7 @@ class Running implements RunningPipeline {
     this.devices = devices;
     this.wakes = wakes;
     this.usesStdout = devices.some((device) => device.usesStdout);
+    this.warnings.push(...devices.flatMap((device) => device.warnings));
     this.ended = this.follow();
     // Who starts a pipeline may look at its end much later; a failure before that is not unhandled.
     this.ended.catch(() => {});
@@ -148,13 +146,7 @@ class Running implements RunningPipeline {
     const failures: unknown[] = results.flatMap((result) =>
       result.failure === undefined ? [] : [revive(result.failure)],
     );
-    for (const device of this.devices) {
-      try {
-        device.close();
-      } catch (error) {
-        failures.push(error);
-      }
-    }
+    failures.push(...closeAll(this.devices));
     if (failures.length > 0) throw failures[0];
   }
 
@@ -180,6 +172,7 @@ class Running implements RunningPipeline {
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
     if (this.plan.workers.some((_, worker) => state(worker) === WORKER_STATE.FAILED)) await this.ended;
+    this.startTime = performance.now();
   }
 }
 

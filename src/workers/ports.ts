@@ -55,8 +55,8 @@ export function openPorts(task: WorkerTask, m: PacketMemory): { ports: WorkerPor
         lock: device.lock,
       };
       const options = task.soft[port.device];
-      if (port.path >= 0) opened.source = openSoftSource(device.kind, options, soft);
-      if (port.transmits) opened.sink = openSoftSink(device.kind, options, soft);
+      if (port.path >= 0) opened.source = openSoftSource(device.kind, soft, options);
+      if (port.transmits) opened.sink = openSoftSink(device.kind, soft, options);
     }
   } catch (error) {
     closePorts(ports);

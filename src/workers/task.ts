@@ -1,5 +1,6 @@
 /** What the main thread hands a worker, and what the worker hands back. Plain data: it crosses by structured clone. */
 import type { EngineName } from "../batches/control.ts";
+import type { SoftOptions } from "../devices/soft.ts";
 import type { Plan } from "../plan/types.ts";
 
 export interface WorkerTask {
@@ -10,9 +11,9 @@ export interface WorkerTask {
   core: Uint8Array;
   modules: Uint8Array[];
   /** By device, by queue; empty for a device that is no kernel device. Descriptors are the process's, so numbers do. */
-  fds: number[][];
-  /** By device: what its source and sink need (devices/soft.ts); undefined for a kernel device. */
-  soft: unknown[];
+  fds: (readonly number[])[];
+  /** By device: what its source and sink need; empty for a kernel device. */
+  soft: SoftOptions[];
   /** Every worker's eventfd. */
   wakes: number[];
   io: EngineName;

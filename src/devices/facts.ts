@@ -1,0 +1,30 @@
+/** What a device's configuration alone says about it: all there is for `pktflow check`, a start for opening it. */
+import type { DeviceConfig } from "../config/types.ts";
+import type { DeviceFacts } from "../plan/types.ts";
+import { generatorFacts } from "./generator/prepare.ts";
+import { pcapFacts } from "./pcap/prepare.ts";
+
+const DISCARD: DeviceFacts = { layer: 0, mtu: 0, queues: 1, kernel: false, finite: false, bufferBytes: 0 };
+
+export function factsBeforeOpening({ kind, params }: DeviceConfig): DeviceFacts {
+  switch (kind) {
+    case "tun":
+    case "tap":
+      return {
+        layer: kind === "tun" ? 3 : 2,
+        mtu: params["mtu"] as number,
+        queues: params["queues"] as number,
+        kernel: true,
+        finite: false,
+        bufferBytes: 0,
+      };
+    case "pcap":
+      return pcapFacts(params);
+    case "generator":
+      return generatorFacts(params);
+    case "discard":
+      return { ...DISCARD };
+    default:
+      throw new Error(`device kind "${kind}" has no facts`);
+  }
+}
