@@ -63,6 +63,11 @@ export function namedOutputs(specs: ParamSpec[], values: ParamValues): string[] 
   return [...found];
 }
 
+/** Must it be given? A list that may be empty is empty unless it is. */
+export function isRequired({ type, default: standard, min = 0 }: ParamSpec): boolean {
+  return standard === undefined && !(type.kind === "list" && min <= 0);
+}
+
 type Path = (string | number)[];
 
 class Reader {
@@ -100,9 +105,7 @@ class Reader {
     const values: ParamValues = {};
     for (const spec of specs) {
       const present = Object.hasOwn(given, spec.name);
-      const source = present
-        ? given[spec.name]
-        : (spec.default ?? (spec.type.kind === "list" ? [] : undefined));
+      const source = present ? given[spec.name] : (spec.default ?? (isRequired(spec) ? undefined : []));
       if (!present && spec.default === null) continue;
       if (!present && source === undefined) {
         this.#add(path, false, "missing", `${spec.name} is missing${where}`);

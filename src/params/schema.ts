@@ -2,6 +2,7 @@
  * JSON Schema (2020-12) of parameters, for editors that complete and check pipeline files. It is made of the same specs
  * as the checker, but knows less: that host bits are zero, say, only the checker can tell.
  */
+import { isRequired } from "./parse.ts";
 import { formatDuration, formatSize } from "./quantities.ts";
 import type { ParamSpec, ParamType } from "./types.ts";
 
@@ -71,10 +72,9 @@ export function paramsSchema(specs: ParamSpec[]): {
   properties: Record<string, JsonSchema>;
   required: string[];
 } {
-  const needed = specs.filter((spec) => spec.default === undefined && spec.type.kind !== "list");
   return {
     properties: Object.fromEntries(specs.map((spec) => [spec.name, paramSchema(spec)])),
-    required: needed.map((spec) => spec.name),
+    required: specs.filter(isRequired).map((spec) => spec.name),
   };
 }
 
