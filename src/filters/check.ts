@@ -2,10 +2,13 @@
 import { ABI_VERSION } from "../batches/layout.ts";
 import { Reader, SECTION, sections } from "./binary.ts";
 import { FilterError } from "./error.ts";
+import { growsMemory } from "./instructions.ts";
 
 const KIND = ["function", "table", "memory", "global", "tag"];
 const MEMORY = 2;
 const SHARED = 2;
+/** 4 GiB, all that 32 bits address. */
+const MOST_PAGES = 65_536;
 const REQUIRED = ["init", "process"];
 
 /**
@@ -14,15 +17,21 @@ const REQUIRED = ["init", "process"];
  * @throws FilterError with every reason, and what to do instead
  */
 export function checkModule(bytes: Uint8Array, name: string): void {
-  const reasons: string[] = [];
-  let parts: ReturnType<typeof sections>;
+  let reasons: string[];
   try {
-    parts = sections(bytes);
+    reasons = refusals(bytes);
   } catch (error) {
-    throw new FilterError(`${name}: ${(error as Error).message}`);
+    if (!(error instanceof FilterError)) throw error;
+    reasons = [error.message];
   }
+  if (reasons.length > 0) throw new FilterError(`${name} is refused: ${reasons.join("; ")}`);
+}
+
+/** @throws FilterError when the bytes cannot be read as a module */
+function refusals(bytes: Uint8Array): string[] {
+  const reasons: string[] = [];
   let pages: number | undefined;
-  for (const { id, body } of parts) {
+  for (const { id, body } of sections(bytes)) {
     const reader = new Reader(body);
     if (id === SECTION.IMPORT) pages = checkImports(reader, reasons);
     if (id === SECTION.MEMORY && reader.u32() > 0) {
@@ -30,6 +39,12 @@ export function checkModule(bytes: Uint8Array, name: string): void {
     }
     if (id === SECTION.START) {
       reasons.push("it has a start function: give globals constant values and do the rest in init()");
+    }
+    if (id === SECTION.CODE && growsMemory(body)) {
+      reasons.push(
+        "its code grows memory, as an allocator does: no strings, arrays or objects; use load, store and " +
+          "@unmanaged classes over its state",
+      );
     }
     if (id === SECTION.DATA && reader.u32() > 0) {
       reasons.push(
@@ -41,8 +56,8 @@ export function checkModule(bytes: Uint8Array, name: string): void {
   if (reasons.length === 0 && pages === undefined) {
     reasons.push("it does not import env.memory: compile with asc --importMemory --sharedMemory");
   }
-  if (reasons.length === 0) checkExports(bytes, pages ?? 1, reasons);
-  if (reasons.length > 0) throw new FilterError(`${name} is refused: ${reasons.join("; ")}`);
+  if (reasons.length === 0) checkExports(bytes, reasons);
+  return reasons;
 }
 
 /** @returns fewest pages of the memory it imports; undefined: it imports none */
@@ -57,7 +72,13 @@ function checkImports(reader: Reader, reasons: string[]): number | undefined {
         reasons.push("its memory is not shared: compile with asc --sharedMemory --enable threads");
       }
       pages = reader.u32();
-      if ((flags & 1) !== 0) reader.skipNumber();
+      const most = (flags & 1) !== 0 ? reader.u32() : MOST_PAGES;
+      if (pages > 1 || most !== MOST_PAGES) {
+        reasons.push(
+          `it wants a memory of ${pages} to ${most} pages, but the pipeline decides: compile with asc ` +
+            `--initialMemory 1 --maximumMemory ${MOST_PAGES}`,
+        );
+      }
       continue;
     }
     reasons.push(
@@ -70,7 +91,7 @@ function checkImports(reader: Reader, reasons: string[]): number | undefined {
   return pages;
 }
 
-function checkExports(bytes: Uint8Array, pages: number, reasons: string[]): void {
+function checkExports(bytes: Uint8Array, reasons: string[]): void {
   let module: WebAssembly.Module;
   try {
     module = new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>);
@@ -87,7 +108,7 @@ function checkExports(bytes: Uint8Array, pages: number, reasons: string[]): void
     return;
   }
   // Without a start function and data, making an instance runs nothing and writes nothing.
-  const memory = new WebAssembly.Memory({ initial: pages, maximum: Math.max(pages, 1), shared: true });
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
   const { abi } = new WebAssembly.Instance(module, { env: { memory } }).exports;
   const version = (abi as WebAssembly.Global).value;
   if (version !== ABI_VERSION) {
