@@ -30,13 +30,20 @@ export class ConfigError extends Error {
 export class Diagnostics {
   #found = new Map<string, { diagnostic: Diagnostic; source: number; offset: number }>();
   #sources: string[] = [];
+  #settled: Span[] = [];
 
   get empty(): boolean {
     return this.#found.size === 0;
   }
 
+  /** There is nothing more to say about this range: whatever is wrong with it follows from what was said. */
+  settle(span: Span): void {
+    this.#settled.push(span);
+  }
+
   error(span: Span, code: string, message: string, suggestion?: string): void {
-    const { source, start } = span;
+    const { source, start, end } = span;
+    if (this.#settled.some((s) => s.source === source && s.start === start && s.end === end)) return;
     const { line, offset } = source.locate(start);
     const excerpt = source.line(line);
     const onLine = excerpt.slice(offset, offset + Math.max(0, span.end - start)).trimEnd();

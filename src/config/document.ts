@@ -51,11 +51,17 @@ export function readDocument(
     version: "1.2",
   });
   let structural = false;
+  let lost = false;
   for (const { code, message, pos } of [...document.errors, ...document.warnings]) {
+    // Once the parser has lost the structure, it objects to every token that is left.
+    if (code === "UNEXPECTED_TOKEN" && lost) continue;
+    lost ||= code === "UNEXPECTED_TOKEN";
+    structural ||= code !== "DUPLICATE_KEY";
     const [from, to] = pos;
-    const span = { source, start: start + from, end: start + Math.max(to, from + 1) };
-    diagnostics.error(span, code.toLowerCase().replaceAll("_", "-"), disguised.reveal(message));
-    if (code !== "DUPLICATE_KEY") structural = true;
+    const key = code === "DUPLICATE_KEY" ? /^[^\s:,]*/.exec(disguised.text.slice(from))![0] : "";
+    const span = { source, start: start + from, end: start + Math.max(to, from + 1, from + key.length) };
+    const what = key === "" ? disguised.reveal(message) : `${JSON.stringify(key)} is there twice`;
+    diagnostics.error(span, code.toLowerCase().replaceAll("_", "-"), what);
   }
   if (structural || !document.contents) return undefined;
   const converter = new Converter(source, start, document, disguised, environment, diagnostics);
@@ -173,23 +179,22 @@ class Converter {
     if (!hasReference(text)) return text;
     if (brokenReference(text)) {
       this.#diagnostics.error(span, "bad-variable", BROKEN_REFERENCE);
+      this.#diagnostics.settle(span);
       return text;
     }
     const replaced = substitute(text, this.#environment);
     for (const name of replaced.missing) {
       const message = `\${${name}} is not set in the environment and has no default (\${${name}:-...})`;
-      this.#diagnostics.error(this.#within(span, `\${${name}`, `\${${name}}`), "undefined-variable", message);
+      this.#diagnostics.error(this.#within(span, `\${${name}}`), "undefined-variable", message);
     }
+    if (replaced.missing.length > 0) this.#diagnostics.settle(span);
     return scalar.type === YamlScalar.PLAIN ? typed(replaced.text) : replaced.text;
   }
 
   /** The part of a span where a text stands, if it stands there as it is. */
-  #within(span: Span, ...texts: string[]): Span {
-    const whole = this.#source.text.slice(span.start, span.end);
-    const found = texts.map((text) => ({ text, at: whole.indexOf(text) })).findLast(({ at }) => at >= 0);
-    if (!found) return span;
-    const start = span.start + found.at;
-    return { source: span.source, start, end: start + found.text.length };
+  #within(span: Span, text: string): Span {
+    const at = this.#source.text.slice(span.start, span.end).indexOf(text);
+    return at < 0 ? span : { ...span, start: span.start + at, end: span.start + at + text.length };
   }
 
   #count(node: YamlNode, weight: number): void {

@@ -6,6 +6,8 @@
  * scalars are undisguised and replaced after.
  */
 const REFERENCE = /\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}\n]*))?\}/g;
+/** Wrong ones too: they are reported better as scalars than as broken flow maps. */
+const ANY_REFERENCE = /\$\{[^}\n]*\}/g;
 /** Private-use blocks of 256; the first one that the text itself does not use is taken. */
 const BLOCKS = Array.from({ length: 24 }, (_, i) => 0xe000 + i * 0x100);
 
@@ -25,7 +27,7 @@ export function disguise(text: string): Disguised {
     reference.replace(/[\0-\xff]/g, (c) => String.fromCharCode(block + c.charCodeAt(0)));
   const hidden = inBlock(block, "g");
   return {
-    text: text.replace(REFERENCE, hide),
+    text: text.replace(ANY_REFERENCE, hide),
     reveal: (part) => part.replace(hidden, (c) => String.fromCharCode(c.charCodeAt(0) - block)),
   };
 }
