@@ -18,7 +18,10 @@ export const IORING_SETUP_DEFER_TASKRUN = 1 << 13;
 export const IORING_ENTER_GETEVENTS = 1 << 0;
 export const IORING_ENTER_EXT_ARG = 1 << 3;
 export const IORING_REGISTER_FILES = 2;
-export const IORING_REGISTER_PROBE = 8;
+export const IORING_UNREGISTER_FILES = 3;
+export const IORING_REGISTER_SYNC_CANCEL = 24;
+export const IORING_ASYNC_CANCEL_ALL = 1 << 0;
+export const IORING_ASYNC_CANCEL_ANY = 1 << 2;
 export const IORING_FEAT_EXT_ARG = 1 << 8;
 
 export const IORING_OP_POLL_ADD = 6;

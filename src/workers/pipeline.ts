@@ -172,7 +172,7 @@ class Running implements RunningPipeline {
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
     if (this.plan.workers.some((_, worker) => state(worker) === WORKER_STATE.FAILED)) await this.ended;
-    this.startTime = performance.now();
+    if (this.endTime === undefined) this.startTime = performance.now();
   }
 }
 

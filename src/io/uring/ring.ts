@@ -5,12 +5,16 @@
 import { close } from "../../sys/calls.ts";
 import { EINTR, ETIME, SystemError } from "../../sys/errno.ts";
 import {
+  IORING_ASYNC_CANCEL_ALL,
+  IORING_ASYNC_CANCEL_ANY,
   IORING_ENTER_EXT_ARG,
   IORING_ENTER_GETEVENTS,
   IORING_FEAT_EXT_ARG,
   IORING_REGISTER_FILES,
+  IORING_REGISTER_SYNC_CANCEL,
   IORING_SETUP_DEFER_TASKRUN,
   IORING_SETUP_SINGLE_ISSUER,
+  IORING_UNREGISTER_FILES,
   ioUringEnter,
   ioUringRegister,
   ioUringSetup,
@@ -166,9 +170,22 @@ export class Ring {
     Atomics.store(this.mapped.ring, this.mapped.cqHead, this.head);
   }
 
+  /**
+   * Ends what is under way and lets go of the registered files now: left to the kernel, that happens some time after the
+   * ring's descriptor is closed, and a device would outlive the process that made it.
+   */
   close(): void {
+    const { fd } = this.mapped;
+    // struct io_uring_sync_cancel_reg: u64 addr, i32 fd, u32 flags, i64 seconds, i64 ns, and 32 bytes of padding.
+    const cancel = new Int32Array(new SharedArrayBuffer(64));
+    cancel[3] = IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY;
+    cancel.fill(-1, 4, 8);
+    // A failure says that there was nothing to end.
+    ioUringRegister(fd, IORING_REGISTER_SYNC_CANCEL, addressOf(cancel), 1);
+    ioUringEnter(fd, 0, 0, IORING_ENTER_GETEVENTS);
+    ioUringRegister(fd, IORING_UNREGISTER_FILES, 0, 0);
     this.mapped.unmap();
-    close(this.mapped.fd);
+    close(fd);
   }
 
   private cqe(i: number): number {

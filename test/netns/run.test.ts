@@ -1,0 +1,146 @@
+// `pktflow run` on real devices: start, stop, sleep, and devices that go down or away, under each engine.
+import { readFileSync } from "node:fs";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { conservation } from "../../src/control/report.ts";
+import { describeKernel, TestNamespace } from "../support/namespace.ts";
+import { Pktflow, readReport, TemporaryFolder, until } from "../support/pktflow.ts";
+
+const TICKS_PER_SECOND = 100;
+
+/** CPU time of a process and all its threads so far, s. */
+function cpuSeconds(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+    .replace(/^.*\) /, "")
+    .split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+}
+
+for (const io of ["poll", "uring"]) {
+  describeKernel(`run, ${io} engine`, () => {
+    let host: TestNamespace;
+    let peer: TestNamespace;
+    let folder: TemporaryFolder;
+    let running: Pktflow | undefined;
+
+    beforeEach(() => {
+      host = new TestNamespace();
+      peer = new TestNamespace();
+      folder = new TemporaryFolder();
+    });
+
+    afterEach(async () => {
+      await running?.stop("SIGKILL");
+      running = undefined;
+      host.remove();
+      peer.remove();
+      folder.remove();
+    });
+
+    async function start(...set: string[]): Promise<Pktflow> {
+      const values = [
+        `devices.a.netns=${host.name}`,
+        `devices.b.netns=${peer.name}`,
+        "devices.a.routes=0.0.0.0/0",
+        "devices.b.routes=0.0.0.0/0",
+        ...set,
+      ].flatMap((value) => ["--set", value]);
+      const report = ["--report", folder.file("report.json")];
+      const started = new Pktflow([
+        "run",
+        "pipelines/forward.yaml",
+        "--io",
+        io,
+        "--quiet",
+        ...report,
+        ...values,
+      ]);
+      running = started;
+      await until("the devices are up", () => {
+        if (started.child.exitCode !== null) throw new Error(started.stderr);
+        return [host, peer].every((one) => one.ip("route show default") !== "");
+      });
+      // The default route is there a moment before the workers are.
+      await until("packets pass", () => {
+        try {
+          return host.run("ping", "-c", "1", "-W", "1", "10.2.0.2").includes("1 received");
+        } catch {
+          return false;
+        }
+      });
+      return started;
+    }
+
+    test.each(["SIGINT", "SIGTERM"] as const)(
+      "%s stops it within 200 ms, exit status 0, all drained",
+      async (signal) => {
+        let best = Number.POSITIVE_INFINITY;
+        // The fastest of three: a busy machine may delay any one of them.
+        for (let i = 0; i < 3; i++) {
+          const started = await start();
+          const before = performance.now();
+          const { status, stderr } = await started.stop(signal);
+          best = Math.min(best, performance.now() - before);
+          expect(stderr).toBe("");
+          expect(status).toBe(0);
+          expect(conservation(readReport(folder.file("report.json"))).missing).toBe(0);
+        }
+        expect(best).toBeLessThan(200);
+      },
+    );
+
+    test("an idle pipeline of four queues a device sleeps", async () => {
+      const started = await start("devices.a.queues=4", "devices.b.queues=4");
+      // What the kernel sends on its own account (router solicitations) is over after a while.
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      const before = cpuSeconds(started.child.pid!);
+      await new Promise((resolve) => setTimeout(resolve, 2000));
+      expect(cpuSeconds(started.child.pid!) - before).toBeLessThanOrEqual(0.02);
+    });
+
+    test("a device that goes down and comes up again goes on, and costs nothing while it is down", async () => {
+      const started = await start();
+      host.ip("link set dev a down");
+      const before = cpuSeconds(started.child.pid!);
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+      expect(cpuSeconds(started.child.pid!) - before).toBeLessThanOrEqual(0.05);
+      host.ip("link set dev a up");
+      host.ip("route add default dev a");
+      expect(host.run("ping", "-c", "2", "-i", "0.3", "-W", "2", "10.2.0.2")).toContain("2 received");
+      const { status } = await started.stop();
+      expect(status).toBe(0);
+    });
+
+    test("packets for a device that is down are counted drops", async () => {
+      const started = await start();
+      peer.ip("link set dev b down");
+      expect(() => host.run("ping", "-c", "3", "-i", "0.1", "-W", "1", "10.2.0.2")).toThrow();
+      await started.stop();
+      const report = readReport(folder.file("report.json"));
+      expect(report.devices["b"].queues[0].drops["down"]).toBeGreaterThanOrEqual(3);
+      expect(conservation(report).missing).toBe(0);
+    });
+
+    test("a device that is deleted ends the run with an error that names it", async () => {
+      const started = await start();
+      host.ip("link del dev a");
+      const { status, stderr } = await started.finished;
+      expect(status).toBe(1);
+      expect(stderr).toMatch(/^pktflow: read a queue 0: E[A-Z]+: /);
+    });
+
+    test("devices made here are gone at the end, a persistent one stays", async () => {
+      const started = await start("devices.b.persist=true");
+      await started.stop();
+      expect(host.ip("-o link show")).not.toContain(" a:");
+      expect(peer.ip("-o link show")).toContain(" b:");
+    });
+
+    test("killed with -9 it leaves nothing behind", async () => {
+      const started = await start();
+      await started.stop("SIGKILL");
+      // The kernel tears a killed process's ring down a moment after the process itself.
+      await until("a is gone", () => !host.ip("-o link show").includes(" a:"), 2000);
+      await until("b is gone", () => !peer.ip("-o link show").includes(" b:"), 2000);
+    });
+  });
+}
