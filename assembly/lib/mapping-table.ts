@@ -59,6 +59,7 @@ export class MappingTable {
   private firstPort: u32;
   private lastPort: u32;
 
+  /** @param pools port pools, one an outside address and protocol */
   static bytes(capacity: u32, pools: u32): usize {
     return (
       HEADER +
@@ -70,9 +71,9 @@ export class MappingTable {
 
   /**
    * Once, in zeroed shared memory, before any worker looks.
-   * @param capacity most mappings, up to 2^26; @param pools one an outside address and protocol
+   * @param capacity most mappings, up to 2^26
    */
-  static format(at: usize, capacity: u32, pools: u32, firstPort: u32, lastPort: u32, seed: u64): MappingTable {
+  static format(at: usize, capacity: u32, firstPort: u32, lastPort: u32, seed: u64): MappingTable {
     const mappings = changetype<MappingTable>(at);
     const table = at + HEADER;
     const records = table + align64(HashTable.bytes(capacity));
@@ -87,7 +88,7 @@ export class MappingTable {
   /** How long mappings of a class live after their last use, ns, up to 9 years. */
   setTimeout(timeoutClass: u32, ns: u64): void {
     const units = (ns + ((1 << UNIT_SHIFT) - 1)) >> UNIT_SHIFT;
-    store<u32>(changetype<usize>(this) + (<usize>timeoutClass << 2), <u32>units, TIMEOUTS);
+    store<u32>(changetype<usize>(this) + ((<usize>timeoutClass) << 2), <u32>units, TIMEOUTS);
   }
 
   @inline get inside(): u64 {
@@ -141,7 +142,7 @@ export class MappingTable {
    */
   @inline use(timeoutClass: u8, flags: u8, refresh: bool, now: u64): void {
     const used = refresh ? <u64>unitsOf(now) : seenTimer >> 32;
-    const timer = (used << 32) | (seenTimer & GENERATION) | (<u64>flags << 8) | <u64>timeoutClass;
+    const timer = (used << 32) | (seenTimer & GENERATION) | ((<u64>flags) << 8) | <u64>timeoutClass;
     if (timer == seenTimer) return;
     atomic.cmpxchg<u64>(record, seenTimer, timer, TIMER);
     seenTimer = timer;
@@ -177,7 +178,15 @@ export class MappingTable {
     return PortPool.at(<usize>this.pools + <usize>pool * PortPool.BYTES);
   }
 
-  private makeLocked(bucket: usize, inside: u64, pool: u32, wanted: u16, start: u32, timeoutClass: u8, now: u64): i32 {
+  private makeLocked(
+    bucket: usize,
+    inside: u64,
+    pool: u32,
+    wanted: u16,
+    start: u32,
+    timeoutClass: u8,
+    now: u64,
+  ): i32 {
     const index = this.index;
     const found = index.findLocked(bucket, inside);
     if (found != 0) return this.keepOrRenew(found, timeoutClass, now);
@@ -189,7 +198,8 @@ export class MappingTable {
       index.records.put(made);
       return MAPPING_NO_PORT;
     }
-    const fresh = (<u64>unitsOf(now) << 32) | (atomic.load<u64>(made, TIMER) & GENERATION) | <u64>timeoutClass;
+    const fresh =
+      ((<u64>unitsOf(now)) << 32) | (atomic.load<u64>(made, TIMER) & GENERATION) | <u64>timeoutClass;
     atomic.store<u32>(made, (pool << 16) | <u32>port, OUTSIDE);
     atomic.store<u64>(made, fresh, TIMER);
     index.insertLocked(bucket, made, inside);
@@ -203,7 +213,7 @@ export class MappingTable {
     while (true) {
       this.look(found);
       if (!this.isExpired(seenTimer, now)) return MAPPING_FOUND;
-      const fresh = (<u64>unitsOf(now) << 32) | (seenTimer & GENERATION) | <u64>timeoutClass;
+      const fresh = ((<u64>unitsOf(now)) << 32) | (seenTimer & GENERATION) | <u64>timeoutClass;
       if (atomic.cmpxchg<u64>(found, seenTimer, fresh, TIMER) == seenTimer) {
         seenTimer = fresh;
         return MAPPING_REMADE;
@@ -215,7 +225,7 @@ export class MappingTable {
     const first = this.firstPort;
     const last = this.lastPort;
     if (<u32>wanted >= first && <u32>wanted <= last && ports.take(wanted)) return wanted;
-    return ports.takeAny(first, last, first + start % (last - first + 1), wanted);
+    return ports.takeAny(first, last, first + (start % (last - first + 1)), wanted);
   }
 
   private remove(candidate: usize, now: u64): bool {
@@ -256,12 +266,10 @@ export class MappingTable {
   }
 }
 
-@inline
 function unitsOf(now: u64): u32 {
   return <u32>(now >> UNIT_SHIFT);
 }
 
-@inline
 function align64(bytes: usize): usize {
   return (bytes + 63) & ~63;
 }

@@ -19,8 +19,9 @@ const HEADER: usize = 64;
 
 @unmanaged
 export class RecordPool {
-  private free: u64;
-  private fresh: u32;
+  // These two change by atomics at FREE and FRESH only.
+  free: u64;
+  fresh: u32;
   capacity: u32;
   private stride: u32;
   private records: u32;
@@ -79,7 +80,6 @@ export class RecordPool {
   }
 }
 
-@inline
 function retagged(top: u64, link: u32): u64 {
   return (((top >> 32) + 1) << 32) | <u64>link;
 }

@@ -56,7 +56,6 @@ let quotedTransport: usize = 0;
 let quotedEnd: usize = 0;
 let quotedKind: u32 = 0;
 
-@inline
 export function isError(type: u8): bool {
   return type == ICMP_DESTINATION_UNREACHABLE || type == ICMP_TIME_EXCEEDED || type == ICMP_PARAMETER_PROBLEM;
 }
@@ -108,7 +107,13 @@ function outwards(p: Packet): bool {
   );
   if (!mappings.findInside(inside, now())) return false;
   const address = poolAddress(mappings.outsidePool);
-  replaceQuoted(p, IPV4_DESTINATION, quotedKind <= KIND_UDP ? 2 : ICMP_IDENTIFIER, address, mappings.outsidePort);
+  replaceQuoted(
+    p,
+    IPV4_DESTINATION,
+    quotedKind <= KIND_UDP ? 2 : ICMP_IDENTIFIER,
+    address,
+    mappings.outsidePort,
+  );
   replaceAddress(p, IPV4_SOURCE, address);
   return true;
 }
@@ -140,11 +145,9 @@ function replaceAddress(p: Packet, addressAt: usize, address: u32): void {
 }
 
 /** Queries have an identifier (RFC 792; RFC 950 for address masks): echo, timestamp, information, address mask. */
-@inline
 export function isRequest(type: u8): bool {
   return type == ICMP_ECHO || type == 13 || type == 15 || type == 17;
 }
-@inline
 export function isReply(type: u8): bool {
   return type == ICMP_ECHO_REPLY || type == 14 || type == 16 || type == 18;
 }

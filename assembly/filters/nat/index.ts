@@ -19,7 +19,12 @@ import {
   worker,
   workers,
 } from "pktflow/assembly";
-import { MAPPING_BUSY, MAPPING_FOUND, MAPPING_NO_PORT, MAPPING_REMADE } from "pktflow/assembly/lib/mapping-table";
+import {
+  MAPPING_BUSY,
+  MAPPING_FOUND,
+  MAPPING_NO_PORT,
+  MAPPING_REMADE,
+} from "pktflow/assembly/lib/mapping-table";
 import { isError, isReply, isRequest, translateError } from "./error";
 import { Counters, params } from "./params";
 import { destinationPort, setDestination, setSource, sourcePort } from "./rewrite";
@@ -150,7 +155,6 @@ function reap(from: u32, count: u32): void {
   if (removed != 0) counter(Counters.mappingsExpired).add(removed);
 }
 
-@inline
 function drop(reason: u32): Output {
   counter(reason).add(1);
   return OUTPUT_DROP;

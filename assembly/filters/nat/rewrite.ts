@@ -23,11 +23,9 @@ import {
 } from "pktflow/assembly";
 import { KIND_TCP, KIND_UDP } from "./settings";
 
-@inline
 export function sourcePort(transport: usize, kind: u32): u16 {
   return be16(transport + (kind <= KIND_UDP ? 0 : ICMP_IDENTIFIER));
 }
-@inline
 export function destinationPort(transport: usize, kind: u32): u16 {
   return be16(transport + (kind <= KIND_UDP ? 2 : ICMP_IDENTIFIER));
 }
@@ -40,7 +38,6 @@ export function setDestination(p: Packet, kind: u32, address: u32, port: u16): v
   setEndpoint(p, kind, IPV4_DESTINATION, kind <= KIND_UDP ? 2 : ICMP_IDENTIFIER, address, port);
 }
 
-@inline
 function setEndpoint(p: Packet, kind: u32, addressAt: usize, portAt: usize, address: u32, port: u16): void {
   const ip = p.ip;
   const transport = p.transport;
@@ -62,7 +59,6 @@ function setEndpoint(p: Packet, kind: u32, addressAt: usize, portAt: usize, addr
   }
 }
 
-@inline
 export function checksumOffset(kind: u32): usize {
   return kind == KIND_TCP ? TCP_CHECKSUM : kind == KIND_UDP ? UDP_CHECKSUM : ICMP_CHECKSUM;
 }

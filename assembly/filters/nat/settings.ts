@@ -69,14 +69,7 @@ export function format(): void {
   store<u32>(at, outsides, OUTSIDES);
   const table = at + tableOffset();
   store<u32>(at, <u32>table, MAPPINGS);
-  const made = MappingTable.format(
-    table,
-    params.mappings,
-    outsides * KINDS,
-    params.ports.first,
-    params.ports.last,
-    random(),
-  );
+  const made = MappingTable.format(table, params.mappings, params.ports.first, params.ports.last, random());
   made.setTimeout(CLASS_UDP, params.udpTimeout);
   made.setTimeout(CLASS_TRANSITORY, params.tcpTransitoryTimeout);
   made.setTimeout(CLASS_ESTABLISHED, params.tcpEstablishedTimeout);
@@ -93,7 +86,6 @@ export function open(): void {
   mappings = changetype<MappingTable>(<usize>load<u32>(at, MAPPINGS));
 }
 
-@inline
 export function isInside(address: u32): bool {
   for (let at = insideAt; at < insideEnd; at += PREFIX) {
     if ((address & load<u32>(at, 4)) == load<u32>(at)) return true;
@@ -102,43 +94,36 @@ export function isInside(address: u32): bool {
 }
 
 /** Index of an outside address, or -1: it is not one. */
-@inline
 export function outsideIndex(address: u32): i32 {
   for (let i: u32 = 0; i < outsides; i++) {
-    if (load<u32>(outsideAt + (<usize>i << 2)) == address) return <i32>i;
+    if (load<u32>(outsideAt + ((<usize>i) << 2)) == address) return <i32>i;
   }
   return -1;
 }
 
 /** The outside address whose ports a pool holds. */
-@inline
 export function poolAddress(pool: u32): u32 {
-  return load<u32>(outsideAt + (<usize>(pool / KINDS) << 2));
+  return load<u32>(outsideAt + ((<usize>(pool / KINDS)) << 2));
 }
 
 /** The ports of an outside address for a protocol. */
-@inline
 export function poolOf(outside: u32, kind: u32): u32 {
   return outside * KINDS + kind;
 }
 
 /** Paired pooling (RFC 4787 REQ-2): the pool that an inside address always gets, by Fibonacci hashing. */
-@inline
 export function pairedPool(inside: u32, kind: u32): u32 {
   const hash = <u64>(inside * 0x9e3779b1);
   return poolOf(<u32>((hash * <u64>outsides) >> 32), kind);
 }
 
 /** The key of an inside endpoint; never 0. */
-@inline
 export function insideKey(kind: u32, address: u32, port: u16): u64 {
-  return (<u64>(kind + 1) << 48) | (<u64>address << 16) | <u64>port;
+  return ((<u64>(kind + 1)) << 48) | ((<u64>address) << 16) | <u64>port;
 }
-@inline
 export function keyAddress(key: u64): u32 {
   return <u32>(key >> 16);
 }
-@inline
 export function keyPort(key: u64): u16 {
   return <u16>key;
 }
@@ -149,7 +134,6 @@ function tableOffset(): usize {
 }
 
 /** The kind of an IP protocol, or -1: it has no mappings. */
-@inline
 export function kindOf(protocol: u8): i32 {
   if (protocol == PROTOCOL_TCP) return KIND_TCP;
   if (protocol == PROTOCOL_UDP) return KIND_UDP;

@@ -49,7 +49,6 @@ export function trackInbound(segment: u8, now: u64): void {
 }
 
 /** Established: answered, and neither closed by both sides nor reset. */
-@inline
 function classOf(flags: u8): u8 {
   return (flags & ANSWERED) != 0 && (flags & CLOSED) != CLOSED && (flags & RESET) == 0
     ? CLASS_ESTABLISHED
