@@ -38,7 +38,7 @@ function writeInThread({ memory, port, batch, descriptors, options, packets }) {
 async function writeInProcess(file) {
   // Or the kernel ends the process at its limit; with a handler, write(2) says EFBIG.
   process.on("SIGXFSZ", () => {});
-  const params = { read: "", write: file, pace: "asap", queues: 1 };
+  const params = { write: file, pace: "asap", queues: 1 };
   const prepared = await preparePcap({ id: "limited", kind: "pcap", params });
   await prepared.create(3, [0]);
   const m = new PacketMemory(new WebAssembly.Memory({ initial: 16, maximum: 16, shared: true }));

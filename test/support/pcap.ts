@@ -67,7 +67,7 @@ export async function readCapture(
 }
 
 export function pcapDevice(params: Record<string, string | number>) {
-  return { id: "trace", kind: "pcap", params: { read: "", write: "", pace: "asap", queues: 1, ...params } };
+  return { id: "trace", kind: "pcap", params: { pace: "asap", queues: 1, ...params } };
 }
 
 export interface HandMade {

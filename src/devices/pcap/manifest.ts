@@ -10,13 +10,13 @@ export const manifest: DeviceManifest = {
     {
       name: "read",
       type: { kind: "string" },
-      default: "",
+      default: null,
       doc: "Capture to take packets from, pcap or pcapng; a named pipe, or - for standard input, with one queue.",
     },
     {
       name: "write",
       type: { kind: "string" },
-      default: "",
+      default: null,
       doc: "Capture to make, replacing what is there: pcapng if its name ends in .pcapng, else pcap with nanoseconds; - is standard output.",
     },
     {

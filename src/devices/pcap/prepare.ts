@@ -50,8 +50,8 @@ export interface PreparedPcap {
 
 /** What is known without touching a file. */
 export function pcapFacts(params: ParamValues): DeviceFacts {
-  const reads = params["read"] !== "";
-  const writes = params["write"] !== "";
+  const reads = fileOf(params, "read") !== "";
+  const writes = fileOf(params, "write") !== "";
   return {
     layer: 0,
     mtu: reads ? LONGEST_PACKET : MTU,
@@ -62,14 +62,19 @@ export function pcapFacts(params: ParamValues): DeviceFacts {
   };
 }
 
+/** "": none, whether it was left out or is empty. */
+function fileOf(params: ParamValues, name: "read" | "write"): string {
+  return (params[name] as string | undefined) ?? "";
+}
+
 /**
  * Opens and checks what is to be read. A pipe is read up to its first packets, and waited for.
  * @throws SystemError, CaptureError: the file cannot be used; Error: the parameters contradict each other
  */
 export async function preparePcap(device: DeviceConfig): Promise<PreparedPcap> {
   const { id, params } = device;
-  const read = params["read"] as string;
-  const write = params["write"] as string;
+  const read = fileOf(params, "read");
+  const write = fileOf(params, "write");
   if (read === "" && write === "") {
     throw new Error(`device "${id}": a pcap wants a file to read or a file to write, and has neither`);
   }
