@@ -27,8 +27,8 @@ import {
   substitute,
 } from "./variables.ts";
 
-/** A few aliases of aliases can stand for billions of nodes: this many are more than any pipeline needs. */
-const MOST_NODES = 100_000;
+/** A few aliases of aliases can stand for billions of nodes: this many beside those in the text are enough. */
+const MOST_ALIASED = 100_000;
 const BROKEN_REFERENCE = `a variable is written \${NAME} or \${NAME:-default}`;
 
 /**
@@ -199,9 +199,10 @@ class Converter {
 
   #count(node: YamlNode, weight: number): void {
     this.#weight += weight;
-    if (this.#weight <= MOST_NODES || this.#tooMany) return;
+    // A node takes a character at least.
+    if (this.#weight <= this.#disguised.text.length + MOST_ALIASED || this.#tooMany) return;
     this.#tooMany = true;
-    const message = `aliases stand for more than ${MOST_NODES} values`;
+    const message = `aliases stand for more than ${MOST_ALIASED} values`;
     this.#diagnostics.error(this.#spanOf(node), "too-large", message);
   }
 

@@ -100,7 +100,7 @@ function readFilter(
     );
   }
   const counters = expandCounters(manifest, params);
-  const twice = counters.find((name, i) => counters.indexOf(name) !== i);
+  const twice = duplicate(counters);
   if (twice !== undefined)
     diagnostics.error(keySpan, "duplicate-name", `${who} has two counters called ${JSON.stringify(twice)}`);
   symbol.outputSpans = outputSpans(manifest.params, map);
@@ -163,6 +163,15 @@ function expandCounters({ counters }: Manifest, params: ParamValues): string[] {
     const elements = (params[each] ?? []) as ParamValue[];
     return elements.map((element, i) => `${name}.${(element as { name?: string }).name || i}`);
   });
+}
+
+function duplicate(names: string[]): string | undefined {
+  const seen = new Set<string>();
+  for (const name of names) {
+    if (seen.has(name)) return name;
+    seen.add(name);
+  }
+  return undefined;
 }
 
 function outputSpans(specs: ParamSpec[], map: MapNode): Map<string, Span> {

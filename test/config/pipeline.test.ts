@@ -1,7 +1,8 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: variables in pipeline files look like placeholders.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { loadPipeline } from "../../src/config/pipeline.ts";
 import { complaints, FIXTURES, options, parse, refused } from "./load.ts";
@@ -112,6 +113,16 @@ describe("the contract's own example", () => {
   it("is plain data that can be cloned to a worker", () => {
     expect(structuredClone(pipeline)).toEqual(pipeline);
   });
+});
+
+describe("the examples that come with pktflow", () => {
+  const folder = fileURLToPath(new URL("../../pipelines/", import.meta.url));
+  it.each(readdirSync(folder).filter((name) => name.endsWith(".yaml")))(
+    "%s loads, with the real devices and filters",
+    (name) => {
+      expect(loadPipeline(folder + name, { env: {} }).name).toBe(name.replace(".yaml", ""));
+    },
+  );
 });
 
 describe("defaults", () => {
@@ -316,6 +327,12 @@ describe("hostile files", () => {
     expect(complaints(["l0: &l0 x", ...levels].join("\n"))).toContain(
       "error too-large: aliases stand for more than",
     );
+  });
+
+  it("many real rules are no reason to refuse a file", () => {
+    const rule = "{ action: accept, proto: tcp, from: 10.0.0.0/8, to-port: [80, 443] }";
+    const filters = `  f:\n    kind: acl\n    rules:\n${`      - ${rule}\n`.repeat(20_000)}`;
+    expect(parse(forward({ filters, through: "f" })).filters[0].params["rules"]).toHaveLength(20_000);
   });
 
   it("an alias of what it is in", () => {
