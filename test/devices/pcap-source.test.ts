@@ -1,7 +1,8 @@
 /** A capture as a source: truncation, damage, queues, pace, pipes. */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { createWriteStream } from "node:fs";
+import { createWriteStream, existsSync, readdirSync, readlinkSync, statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
 import { preparePcap } from "../../src/devices/pcap/prepare.ts";
@@ -11,6 +12,8 @@ import { block, concat, Folder, fields, pcapDevice, pcapFile, readCapture, udp4 
 
 const folder = new Folder();
 afterAll(() => folder.remove());
+const COPY = fileURLToPath(new URL("../support/capture-copy.mjs", import.meta.url));
+const isBuilt = existsSync(new URL("../../build/devices/pcap/sink.js", import.meta.url));
 const A = [10, 0, 0, 1];
 const B = [10, 0, 0, 2];
 const hex = ({ bytes }: Packet) => Buffer.from(bytes).toString("hex");
@@ -317,4 +320,63 @@ test("a capture that neither reads nor writes is refused", async () => {
   await expect(preparePcap(pcapDevice({}))).rejects.toThrow(
     /device "trace": a pcap wants a file to read or a file to write/,
   );
+});
+
+describe.skipIf(!isBuilt)("standard input and output (needs build/)", () => {
+  const packets = 200_000;
+  const record = pcapFile([{ seconds: 7, fraction: 8, bytes: udp4(A, B, [1, 2], 472) }]);
+  const input = folder.file("stdin.pcap");
+  const output = folder.file("stdout.pcap");
+
+  const copy = (pipeline: string) =>
+    JSON.parse(
+      execFileSync("sh", [
+        "-c",
+        `{ ${pipeline}; } 2>&1 >/dev/null`,
+        process.execPath,
+        COPY,
+        input,
+        output,
+      ]).toString(),
+    );
+
+  test("a large capture goes through, and the process does not grow with it", async () => {
+    const file = Buffer.alloc(24 + packets * (record.length - 24));
+    file.set(record.subarray(0, 24));
+    for (let i = 0; i < packets; i++) file.set(record.subarray(24), 24 + i * (record.length - 24));
+    folder.file("stdin.pcap", file);
+    const { grown, ...counted } = copy('cat "$2" | "$0" "$1" > "$3"');
+    expect(counted).toEqual({ received: packets, sent: packets, ioErrors: 0, thrown: [] });
+    expect(file.length).toBeGreaterThan(100e6);
+    expect(grown).toBeLessThan(24e6);
+    const { size } = statSync(output);
+    expect(size).toBe(file.length);
+  });
+
+  test("when nobody reads the output any more, it says so and counts what was not written", () => {
+    const { received, sent, ioErrors, thrown } = copy('"$0" "$1" < "$2" | head -c 1000000 > "$3"');
+    expect(thrown).toEqual(["write standard output: EPIPE: Broken pipe"]);
+    expect(received).toBe(packets);
+    expect(sent + ioErrors).toBe(packets);
+    expect(ioErrors).toBeGreaterThan(packets / 2);
+  });
+});
+
+test("a refused capture leaves no descriptor open", async () => {
+  const open = () =>
+    readdirSync("/proc/self/fd").filter((fd) => {
+      const path = `/proc/self/fd/${fd}`;
+      return existsSync(path) && readlinkSync(path).endsWith("refused.pcap");
+    });
+  const refused = [
+    new Uint8Array(0),
+    new Uint8Array(30),
+    pcapFile([], { linkType: 113 }),
+    pcap.subarray(0, 20),
+  ];
+  for (const bytes of refused) {
+    await expect(readCapture(folder.file("refused.pcap", bytes))).rejects.toThrow();
+  }
+  await readCapture(folder.file("refused.pcap", pcap));
+  expect(open()).toEqual([]);
 });
