@@ -1,9 +1,11 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: variables in pipeline files look like placeholders.
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ConfigError } from "../../src/config/diagnostics.ts";
 import { loadPipeline } from "../../src/config/pipeline.ts";
 import { complaints, FIXTURES, options, parse, refused } from "./load.ts";
 
@@ -341,9 +343,63 @@ describe("hostile files", () => {
     );
   });
 
-  it("ten thousand brackets", () => {
+  it("brackets and lists that nest without end", () => {
     expect(complaints("[".repeat(10_000))).toContain("error ");
+    expect(complaints("[".repeat(50_000))).toContain("error ");
+    expect(complaints(`${"- ".repeat(20_000)}a`)).toContain("error ");
     expect(complaints(`devices: ${"[".repeat(10_000)}${"]".repeat(10_000)}`)).toContain("error ");
+  });
+
+  it("any damage to a good file gives a pipeline or diagnostics that point into it, never anything else", () => {
+    const good = readFileSync(`${FIXTURES}pipelines/nat-gateway.yaml`, "utf8");
+    const piece = fc.oneof(
+      fc.constantFrom(
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ": ",
+        "-",
+        "- ",
+        "&a ",
+        "*a",
+        "<<: ",
+        "${",
+        "}",
+        '"',
+        "'",
+        "|",
+        ">",
+        "\n",
+        "\t",
+        "#",
+        "!!",
+        "? ",
+      ),
+      fc.string({ maxLength: 5, unit: "binary" }),
+    );
+    const edit = fc.record({ at: fc.nat(good.length), remove: fc.nat(40), insert: piece });
+    fc.assert(
+      fc.property(fc.array(edit, { minLength: 1, maxLength: 4 }), (edits) => {
+        let text = good;
+        for (const { at, remove, insert } of edits)
+          text = text.slice(0, at) + insert + text.slice(at + remove);
+        try {
+          parse(text);
+        } catch (error) {
+          if (!(error instanceof ConfigError)) throw error;
+          expect(error.diagnostics.length).toBeGreaterThan(0);
+          const lines = text.split("\n");
+          for (const { line, column, length, excerpt } of error.diagnostics) {
+            expect(excerpt).toBe(lines[line - 1].replace(/\r$/, ""));
+            expect(column).toBeGreaterThan(0);
+            expect(column + length - 2).toBeLessThanOrEqual([...excerpt].length);
+          }
+        }
+      }),
+      { numRuns: 200 },
+    );
   });
 
   it("keys that every object has", () => {
