@@ -39,7 +39,10 @@ export interface ParamSpec {
   name: string;
   type: ParamType;
   doc: string;
-  /** Absent: the parameter is required (a list without a default is empty). Written as in the pipeline file. */
+  /**
+   * Written as in the pipeline file. Absent: the parameter is required (but a list that may be empty is empty);
+   * null: it may be left out, and is then not among the values.
+   */
   default?: unknown;
   /** Inclusive bounds of a number (ns for a duration, bytes for a size), or of a list's length. */
   min?: number;
