@@ -90,5 +90,9 @@ const ttl = await filter("ttl", {});
 const refill = () => {
   for (let i = 0; i < PACKETS; i++) m.u8[SLOTS + i * SLOT_BYTES + 128 + 8] = 255;
 };
-console.log(`${(Number(time(() => (refill(), ttl()))) - Number(time(refill))).toFixed(1).padStart(7)}  ttl`);
+const both = () => {
+  refill();
+  ttl();
+};
+console.log(`${(Number(time(both)) - Number(time(refill))).toFixed(1).padStart(7)}  ttl`);
 console.log(`core.wasm ${readFileSync(wasm).length} B (${basename(wasm.pathname)})`);

@@ -6,10 +6,11 @@
  * $XDG_CACHE_HOME/pktflow/filters (~/.cache/pktflow/filters), so that sources may lie on a read-only file system and
  * nothing appears beside them. The generated params.ts lies beside each module, to be read.
  */
-import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { createHash, randomUUID } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { homedir } from "node:os";
-import { basename, dirname, join, relative, resolve, sep } from "node:path";
+import { basename, dirname, join, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { customSection, withCustomSection } from "./binary.ts";
 import { checkModule } from "./check.ts";
@@ -174,7 +175,7 @@ let sdk: string[] | undefined;
 function sdkTexts(): string[] {
   sdk ??= [
     readFileSync(join(PACKAGE, "asconfig.json"), "utf8"),
-    readFileSync(join(PACKAGE, "node_modules/assemblyscript/package.json"), "utf8"),
+    readFileSync(createRequire(import.meta.url).resolve("assemblyscript/package.json"), "utf8"),
     ...["abi", "lib", "wire"].flatMap((name) => sourceTexts(join(SDK, name))),
     readFileSync(join(SDK, "index.ts"), "utf8"),
   ];
@@ -200,14 +201,16 @@ function stampOf(wasm: string): string | undefined {
 
 /** Writes beside and renames, so that nobody reads half a file. */
 function writeWhole(path: string, content: string | Uint8Array): void {
-  mkdirSync(dirname(path), { recursive: true });
-  const beside = `${path}.${process.pid}`;
-  writeFileSync(beside, content);
-  renameSync(beside, path);
-}
-
-/** For messages: a path as short as it can be said. */
-export function shortPath(path: string): string {
-  const short = relative(process.cwd(), path);
-  return short.length < path.length ? short : path;
+  const beside = `${path}.${randomUUID()}`;
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(beside, content);
+    renameSync(beside, path);
+  } catch (error) {
+    if (existsSync(beside)) rmSync(beside);
+    throw new FilterError(
+      `writing ${path}: ${(error as NodeJS.ErrnoException).code ?? error}: ` +
+        "set XDG_CACHE_HOME to a folder that can be written for filters outside of the package",
+    );
+  }
 }

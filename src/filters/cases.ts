@@ -41,6 +41,8 @@ const PACKET_KEYS = [
 /** Time does not start at zero, so that a filter cannot mistake "never" for "just now". */
 const FIRST_NOW = 3600e9;
 const FIRST_WALL_CLOCK = 1_700_000_000e9;
+/** Variables whose names begin so have a value for one packet only. */
+const ANEW = "any";
 const SLOT_BYTES = 131_072;
 /** Guard against a null address: nothing lies below. */
 const FIRST_ADDRESS = 65_536;
@@ -288,6 +290,7 @@ class Bench {
         : typeof bytes === "string"
           ? { hex: bytes }
           : bytes;
+    for (const name of this.variables.keys()) if (name.startsWith(ANEW)) this.variables.delete(name);
     for (const { name, offset, width } of buildPacket(notation, this.variables).places) {
       if (this.variables.has(name)) continue;
       let value = 0;

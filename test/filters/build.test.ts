@@ -147,6 +147,11 @@ describe("errors", () => {
     const folder = folderWith({ "other.ts": "" });
     await expect(buildFilter(folder, "")).rejects.toThrow(/index\.ts: ENOENT/);
   });
+  test("a cache that cannot be written", async () => {
+    const folder = folderWith({ "index.ts": PASS });
+    vi.stubEnv("XDG_CACHE_HOME", join(folder, "index.ts"));
+    await expect(buildFilter(folder, "")).rejects.toThrow(/writing .*: (ENOTDIR|EEXIST): set XDG_CACHE_HOME/);
+  });
   test("imports from outside of the folder are not found", async () => {
     writeFileSync(join(home, "shared.ts"), "export const one: u32 = 1;");
     const error = await failure(`${PASS}import { one } from "../shared";\nexport const two: u32 = one + 1;`);
