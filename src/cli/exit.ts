@@ -24,7 +24,21 @@ export class UnavailableError extends Error {
   }
 }
 
+/** A pipeline that could not be started: what was asked for is wrong, or this machine does not give it. */
+export class NotStarted extends Error {
+  constructor(cause: unknown) {
+    super(cause instanceof Error ? cause.message : String(cause), { cause });
+  }
+}
+
+/** These say that something broke, not that it was not there. */
+const BROKEN = ["ENOSPC", "EDQUOT", "EPIPE", "EIO"];
+
 export function exitStatus(error: unknown): number {
+  if (error instanceof NotStarted) {
+    if (!(error.cause instanceof SystemError)) return EXIT.USAGE;
+    return BROKEN.includes(error.cause.code) ? EXIT.FAILED : EXIT.UNAVAILABLE;
+  }
   if (error instanceof ConfigError || error instanceof UsageError) return EXIT.USAGE;
   if (error instanceof UnavailableError) return EXIT.UNAVAILABLE;
   if (error instanceof SystemError && error.unavailable) return EXIT.UNAVAILABLE;
@@ -34,6 +48,7 @@ export function exitStatus(error: unknown): number {
 /** What standard error gets: `pktflow: WHAT: WHY`, a hint on a line of its own; diagnostics as they are. */
 export function errorText(error: unknown): string {
   if (error instanceof ConfigError) return `${error.message}\n`;
+  if (error instanceof NotStarted) return errorText(error.cause);
   if (!(error instanceof Error)) return `pktflow: ${String(error)}\n`;
   const hint = (error as { hint?: string }).hint;
   const text = `pktflow: ${error.message}\n${hint === undefined ? "" : `  ${hint}\n`}`;

@@ -1,6 +1,7 @@
 /** `pktflow run FILE`: runs a pipeline until its sources end, the time is over or a signal comes. */
-import { writeFileSync } from "node:fs";
+import { closeSync, openSync, writeFileSync } from "node:fs";
 import type { Command } from "commander";
+import { NotStarted, UsageError } from "../exit.ts";
 import { startLiveView } from "../live.ts";
 import { collect, parseDuration, parseIo } from "../options.ts";
 import { summary } from "../summary.ts";
@@ -32,8 +33,51 @@ async function run(file: string, options: RunOptions): Promise<number> {
   const { loadPipeline } = await import("../../config/pipeline.ts");
   const { startPipeline } = await import("../../workers/pipeline.ts");
   const pipeline = loadPipeline(file, { set: options.set });
-  const running = await startPipeline(pipeline, { io: options.io });
-  return await watch(running, options);
+  if (options.report !== undefined) prepareReport(options.report);
+  const signals = new StopSignals();
+  const running = await startPipeline(pipeline, { io: options.io }).catch((error: unknown) => {
+    throw new NotStarted(error);
+  });
+  return await watch(running, signals, options);
+}
+
+/** A report that cannot be written is said now, not when the run is over. */
+export function prepareReport(path: string): void {
+  if (path === "-") return;
+  try {
+    closeSync(openSync(path, "w"));
+  } catch (error) {
+    throw new UsageError(
+      `open ${path}: ${(error as NodeJS.ErrnoException).code}: the report cannot be written there`,
+    );
+  }
+}
+
+/** SIGINT and SIGTERM from now on: one that comes while the pipeline is still starting stops it once it has. */
+export class StopSignals {
+  private stop: (() => void) | undefined;
+  private received = false;
+
+  constructor() {
+    process.on("SIGINT", this.receive);
+    process.on("SIGTERM", this.receive);
+  }
+
+  /** Calls `stop` at every signal, and now if there was one. */
+  deliver(stop: () => void): void {
+    this.stop = stop;
+    if (this.received) stop();
+  }
+
+  close(): void {
+    process.off("SIGINT", this.receive);
+    process.off("SIGTERM", this.receive);
+  }
+
+  private readonly receive = () => {
+    this.received = true;
+    this.stop?.();
+  };
 }
 
 /**
@@ -42,14 +86,14 @@ async function run(file: string, options: RunOptions): Promise<number> {
  */
 export async function watch(
   running: import("../../workers/pipeline.ts").RunningPipeline,
+  signals: StopSignals,
   options: Pick<RunOptions, "for" | "report" | "quiet">,
 ): Promise<number> {
   // The report may go to standard output; then the rest must not.
   const out = options.report === "-" || running.usesStdout ? process.stderr : process.stdout;
   const view = options.quiet === true ? undefined : startLiveView(out, () => running.report());
   const stop = () => running.stop();
-  process.on("SIGINT", stop);
-  process.on("SIGTERM", stop);
+  signals.deliver(stop);
   const timer = options.for === undefined ? undefined : setTimeout(stop, options.for / 1e6);
   let failure: unknown;
   try {
@@ -58,14 +102,14 @@ export async function watch(
     failure = error;
   } finally {
     clearTimeout(timer);
-    process.off("SIGINT", stop);
-    process.off("SIGTERM", stop);
+    signals.close();
     view?.stop();
   }
   const report = running.report();
   for (const warning of running.warnings) process.stderr.write(`pktflow: warning: ${warning}\n`);
   if (options.report === "-") process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
-  else if (options.report !== undefined) writeFileSync(options.report, `${JSON.stringify(report, null, 2)}\n`);
+  else if (options.report !== undefined)
+    writeFileSync(options.report, `${JSON.stringify(report, null, 2)}\n`);
   if (options.quiet !== true) out.write(`${summary(report)}\n`);
   if (failure !== undefined) throw failure;
   return 0;
