@@ -137,6 +137,7 @@ describe("lengths that lie", () => {
       { ipv4: { ...V4, flags: ["mf"] }, payload: { bytes: 9 } },
     ],
     ["bad-fragment", "a fragment of nothing", { ipv4: { ...V4, offset: 8 } }],
+    ["bad-fragment", "too long by its header", { ipv4: { ...V4, offset: 65512 }, payload: { bytes: 4 } }],
     ["bad-fragment", "the ping of death", { ipv4: { ...V4, offset: 65528 }, payload: { bytes: 8 } }],
     [
       "bad-fragment",
@@ -227,6 +228,27 @@ describe("untrusted bytes: never a trap, never a read outside, always what the r
   test("every truncation of every packet", () => {
     for (const bytes of seeds) {
       for (let length = 0; length <= bytes.length; length++) expectAsReference(bytes.slice(0, length), 3);
+    }
+  });
+  test("every length that an IP header may claim", () => {
+    for (const bytes of seeds) {
+      const isIpv4 = bytes[0] >> 4 === 4;
+      const copy = Uint8Array.from(bytes);
+      for (let length = 0; length <= bytes.length + 2; length++) {
+        copy.set([length >> 8, length & 255], isIpv4 ? 2 : 4);
+        expectAsReference(copy, 3);
+      }
+    }
+  });
+  test("every length that an extension header may claim", () => {
+    for (const kind of ["hop-by-hop", "destination", "routing", "authentication"]) {
+      for (let length = 0; length <= 255; length++) {
+        for (const bytes of [0, 1, 4, 7, 8, 9, 16]) {
+          const extensions = [{ [kind]: { length, data: "00".repeat(14) } }];
+          const packet = { ipv6: { ...V6, extensions }, udp: UDP, payload: { bytes } };
+          expectAsReference(buildPacket(packet).bytes, 3);
+        }
+      }
     }
   });
 });
