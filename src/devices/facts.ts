@@ -6,7 +6,16 @@ import { pcapFacts } from "./pcap/prepare.ts";
 
 const DISCARD: DeviceFacts = { layer: 0, mtu: 0, queues: 1, kernel: false, finite: false, bufferBytes: 0 };
 
-export function factsBeforeOpening({ kind, params }: DeviceConfig): DeviceFacts {
+/** @throws Error that names the device when its parameters contradict each other */
+export function factsBeforeOpening(device: DeviceConfig): DeviceFacts {
+  try {
+    return factsOf(device);
+  } catch (error) {
+    throw new Error(`device "${device.id}": ${(error as Error).message}`);
+  }
+}
+
+function factsOf({ kind, params }: DeviceConfig): DeviceFacts {
   switch (kind) {
     case "tun":
     case "tap":

@@ -2,7 +2,7 @@
 import type { SoftSink, SoftSource } from "../io/types.ts";
 import { openDiscardSink } from "./discard/sink.ts";
 import { type GeneratorSourceOptions, openGeneratorSource } from "./generator/source.ts";
-import { openPcapSink, type PcapSinkOptions } from "./pcap/sink.ts";
+import { breakPcapLock, openPcapSink, type PcapSinkOptions } from "./pcap/sink.ts";
 import { openPcapSource, type PcapSourceOptions } from "./pcap/source.ts";
 import type { SoftPort } from "./port.ts";
 
@@ -22,4 +22,9 @@ export function openSoftSink(kind: string, port: SoftPort, options: SoftOptions)
   if (kind === "pcap") return openPcapSink(port, options.sink as PcapSinkOptions);
   if (kind === "discard") return openDiscardSink(port);
   throw new Error(`device kind "${kind}" has no sink`);
+}
+
+/** What a port of a worker that died may hold against the others, let go. Any thread, after that worker has ended. */
+export function abandonSoftPort(kind: string, port: Pick<SoftPort, "m" | "lock" | "buffer">): void {
+  if (kind === "pcap") breakPcapLock(port);
 }

@@ -7,6 +7,7 @@ import type { PacketMemory } from "../batches/memory.ts";
 import type { Pipeline } from "../config/types.ts";
 import { makeReport, type Report } from "../control/report.ts";
 import { closeAll, type OpenedDevice, openDevices } from "../devices/open.ts";
+import { abandonSoftPort } from "../devices/soft.ts";
 import { coreBytes } from "../filters/library.ts";
 import { chooseEngine } from "../io/probe.ts";
 import { makePlan } from "../plan/plan.ts";
@@ -147,7 +148,15 @@ class Running implements RunningPipeline {
       result.failure === undefined ? [] : [revive(result.failure)],
     );
     failures.push(...closeAll(this.devices));
-    if (failures.length > 0) throw failures[0];
+    if (failures.length === 0) return;
+    // Workers that share a file or a device often fail alike: that is said once.
+    const { message } = failures[0] as Error;
+    this.warnings.splice(0, this.warnings.length, ...this.warnings.filter((warning) => warning !== message));
+    for (const failure of failures.slice(1) as Error[]) {
+      if (failure.message !== message && !this.warnings.includes(failure.message))
+        this.warnings.push(failure.message);
+    }
+    throw failures[0];
   }
 
   /** A worker that fails takes the others with it: half a pipeline would lose packets without a word. */
@@ -158,6 +167,10 @@ class Running implements RunningPipeline {
   }
 
   private died(worker: number, error: unknown): WorkerResult {
+    for (const { device, buffer } of this.plan.workers[worker].ports) {
+      const { kind, lock } = this.plan.devices[device];
+      abandonSoftPort(kind, { m: this.m, lock, buffer });
+    }
     const why = this.forced
       ? `did not end within ${STOP_LIMIT / 1000} s of being told to`
       : (error as Error).message;
