@@ -64,18 +64,14 @@ const rule: fc.Arbitrary<AclRule> = fc.record(
 );
 /** Rules as they are written: with few criteria, for with all of them none could match. */
 const upTo = (criteria: number) =>
-  rule.chain((full) =>
-    fc
-      .subarray(
-        Object.keys(full).filter((key) => key !== "action"),
-        { maxLength: 3 },
-      )
-      .map((keys) => {
-        const kept: Record<string, unknown> = { action: full.action };
-        for (const key of keys) kept[key] = full[key as keyof AclRule];
-        return kept as unknown as AclRule;
-      }),
-  );
+  rule.chain((full) => {
+    const said = Object.keys(full).filter((key) => key !== "action");
+    return fc.subarray(said, { maxLength: Math.min(criteria, said.length) }).map((keys) => {
+      const kept: Record<string, unknown> = { action: full.action };
+      for (const key of keys) kept[key] = full[key as keyof AclRule];
+      return kept as unknown as AclRule;
+    });
+  });
 
 const packet: fc.Arbitrary<AclPacket> = fc
   .record({
