@@ -3,7 +3,7 @@ import { closest } from "../params/suggest.ts";
 import type { Diagnostics } from "./diagnostics.ts";
 import { readDocument } from "./document.ts";
 import { Source, type Span } from "./source.ts";
-import type { Node } from "./tree.ts";
+import type { Node, Scalar } from "./tree.ts";
 import type { Environment } from "./variables.ts";
 
 /**
@@ -34,11 +34,11 @@ function applyOverride(root: Node, option: Span, environment: Environment, diagn
     diagnostics.error(option, "bad-set", "--set wants PATH=VALUE, as in devices.lan.queues=4");
     return root;
   }
-  const value = readDocument(source, environment, diagnostics, { start: start + equals + 1, end }) ?? {
-    kind: "scalar",
-    value: null,
-    span: { source, start: start + equals + 1, end },
-  };
+  const place = { source, start: start + equals + 1, end };
+  const scalar = (value: Scalar): Node => ({ kind: "scalar", value, span: place });
+  // To YAML a lone dash begins a list; to whoever types it, it is standard input or output.
+  const dash = text.slice(equals + 1) === "-";
+  const value = dash ? scalar("-") : (readDocument(source, environment, diagnostics, place) ?? scalar(null));
   const steps: { key: string; span: Span }[] = [];
   let at = start;
   for (const key of text.slice(0, equals).split(".")) {

@@ -4,7 +4,7 @@
  */
 import { ENGINES, WORKER_CONTROL } from "../batches/control.ts";
 import { DROP_REASONS, HOST_COUNTER } from "../batches/counters.ts";
-import { MALFORMED, OUTPUT_DROP } from "../batches/layout.ts";
+import { CONTEXT, MALFORMED, OUTPUT_DROP } from "../batches/layout.ts";
 import { counterRead, type PacketMemory } from "../batches/memory.ts";
 import type { Plan, PortPlan } from "../plan/types.ts";
 
@@ -34,6 +34,8 @@ export interface FilterReport {
   /** How often it trapped, and the packets that were dropped for it. */
   traps: number;
   trapped: number;
+  /** Packets among the dropped ones for which it chose an output that it does not have. */
+  badOutputs: number;
 }
 
 export interface PathReport {
@@ -125,6 +127,7 @@ function filterReport(m: PacketMemory, plan: Plan, index: number): FilterReport 
     nsPerPacket: sampledPackets === 0 ? 0 : Math.round((sampledNs / sampledPackets) * 10) / 10,
     traps: sum((instance) => instance.host + HOST_COUNTER.TRAPS),
     trapped,
+    badOutputs: sum((instance) => instance.context + CONTEXT.BAD_OUTPUTS),
   };
 }
 
