@@ -28,7 +28,7 @@ interface Path {
   target: number;
 }
 
-/** One round in this many is timed, so that the clock's own cost does not count. */
+/** The last of every so many rounds is timed: the clock's own cost does not count, nor does compiling in the first. */
 const SAMPLE_EVERY = 16;
 
 export class Chain {
@@ -77,7 +77,7 @@ export class Chain {
 
   /** Runs every path that has packets, in the plan's order: a path comes after all that lead to it. */
   run(now: number): void {
-    const timed = this.round++ % SAMPLE_EVERY === 0;
+    const timed = ++this.round % SAMPLE_EVERY === 0;
     for (let i = 0; i < this.paths.length; i++) {
       const path = this.paths[i];
       if (batchCount(this.m, path.batch) > 0) this.runPath(path, now, timed);
