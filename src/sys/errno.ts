@@ -192,6 +192,7 @@ export class SystemError extends Error {
   readonly code: string;
   /** Positive. */
   readonly errno: number;
+  readonly detail: string | undefined;
   readonly hint: string | undefined;
   /** Not permitted, or not available on this machine, as opposed to failed while running: exit status 3. */
   readonly unavailable: boolean;
@@ -205,6 +206,7 @@ export class SystemError extends Error {
     this.target = target;
     this.code = errnoName(errno);
     this.errno = Math.abs(errno);
+    this.detail = options.detail;
     this.hint = options.hint;
     this.unavailable =
       options.unavailable ??

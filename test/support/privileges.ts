@@ -27,12 +27,21 @@ function setEffectiveUser(uid: number): void {
 
 /** Runs `visit` where /dev/net is an empty directory, for this thread only. */
 export function withEmptyDevNet<T>(visit: () => T): T {
+  return withMount("tmpfs", "/dev/net", visit);
+}
+
+/** Runs `visit` where /sys is that of this thread's network namespace, as `ip netns exec` does. */
+export function withOwnSys<T>(visit: () => T): T {
+  return withMount("sysfs", "/sys", visit);
+}
+
+function withMount<T>(type: string, target: string, visit: () => T): T {
   const cwd = process.cwd();
   const own = check(open("/proc/thread-self/ns/mnt", O_RDONLY), "open", "ns/mnt");
   check(unshare(CLONE_NEWNS), "unshare", "CLONE_NEWNS");
   try {
     if (mount("none", "/", null, MS_REC_PRIVATE, null) !== 0) throw new Error("mount --make-rprivate /");
-    if (mount("none", "/dev/net", "tmpfs", 0, null) !== 0) throw new Error("mount tmpfs /dev/net");
+    if (mount("none", target, type, 0, null) !== 0) throw new Error(`mount -t ${type} ${target}`);
     return visit();
   } finally {
     check(setns(own, CLONE_NEWNS), "setns", "ns/mnt");

@@ -1,0 +1,16 @@
+/** `pktflow tuntap`: persistent devices, in the words of `ip tuntap`. */
+import type { Command } from "commander";
+
+export function registerTuntap(program: Command): void {
+  program
+    .command("tuntap")
+    .description("make, remove and list persistent tun and tap devices, in the words of `ip tuntap`")
+    .argument("[words...]", "as with ip tuntap: `pktflow tuntap help` has them all")
+    .action(async (words: string[]) => {
+      const { tuntap } = await import("../tuntap.ts");
+      process.exitCode = tuntap(words, {
+        out: (text) => process.stdout.write(text),
+        err: (text) => process.stderr.write(text),
+      });
+    });
+}
