@@ -53,8 +53,8 @@ function destination({ to, target }: Pair): string {
 function cell(verdict: Verdict): string {
   const { state, answered, sent, ms } = verdict;
   const paint = PAINT[state];
-  if (state === "no-path") return paint("no path");
-  const share = answered < sent ? ` ${answered}/${sent}` : "";
+  if (state === "no-path") return paint(verdict.detail);
+  const share = answered < sent ? ` ${answered} of ${sent}` : "";
   const time = ms === undefined ? "" : ` ${milliseconds(ms)}`;
   if (state === "ok" || state === "arrived") return paint(`${state}${share}${time}`);
   return paint(state === "lost" || state === "corrupt" ? state.toUpperCase() : state);
@@ -76,10 +76,10 @@ function note(result: PairResult, protocol: Protocol): string {
 }
 
 /** "self-check passed: 4 of 6 probes got through, 2 were dropped or refused by the pipeline" */
-export function verdictLine(results: PairResult[], wrong: string[]): string {
+export function verdictLine(results: PairResult[], passed: boolean): string {
   const states = results.flatMap(({ verdicts }) => PROTOCOLS.map((protocol) => verdicts[protocol].state));
   const count = (...wanted: State[]) => states.filter((state) => wanted.includes(state)).length;
-  if (wrong.length > 0) return colors.red(`self-check failed: ${wrong.join("; ")}`);
+  if (!passed) return colors.red("self-check failed");
   const sent = states.length - count("no-path");
   const stopped = count("dropped", "refused");
   const rest = stopped === 0 ? "" : `, ${stopped} stopped by the pipeline and accounted for`;

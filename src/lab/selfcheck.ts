@@ -11,7 +11,7 @@ import { HostThread } from "./host-thread.ts";
 import type { Lab } from "./lab.ts";
 import { type Answer, ECHOES, PROTOCOLS, type Protocol, TCP_PORTS, UDP_PORTS } from "./probes/probe.ts";
 import type { Host, HostAddress } from "./topology.ts";
-import { explains, judge, NO_PATH, type Verdict, type Whereabouts } from "./verdict.ts";
+import { explains, judge, notSent, type Verdict, type Whereabouts } from "./verdict.ts";
 
 /** A probe that drops explain, and of which nothing has been heard for so long, is done. ms */
 const QUIET = 200;
@@ -51,12 +51,17 @@ export function planPairs({ hosts, pipeline }: LabShape): Pair[] {
       const source = addressOf(from, family);
       if (source === undefined) return [];
       const between = others.flatMap((to): Pair[] => {
-        const target = addressOf(to, family)?.address;
+        // An address that both have would be answered by the sender itself.
+        const own = from.addresses.map(({ address }) => address);
+        const target = to.addresses.find(
+          (one) => one.family === family && !own.includes(one.address),
+        )?.address;
         if (target === undefined) return [];
         const [there, back] = [reaches(from, to), reaches(to, from)];
         return [{ from, to, family, source: source.address, target, there, back }];
       });
-      if (between.some(({ there }) => there)) return between;
+      // Where another host would get them, its kernel would have them without a word.
+      if (others.some((to) => reaches(from, to))) return between;
       const target = neighbour(source);
       const back = reaches(from, from);
       return [...between, { from, to: undefined, family, source: source.address, target, there: true, back }];
@@ -116,11 +121,14 @@ export async function selfCheck(lab: Lab, { onStep, signal }: SelfCheckOptions =
 async function probe(lab: Lab, threads: HostThread[], pair: Pair, protocol: Protocol): Promise<Verdict> {
   // Without a way back the receiver can be asked for datagrams, and for nothing else.
   const oneWay = !pair.back && pair.to !== undefined;
-  if (!pair.there || (oneWay && protocol !== "udp")) return NO_PATH;
+  if (!pair.there) return notSent("no path");
+  if (oneWay && protocol !== "udp") return notSent("no path back");
   const threadOf = (host: Host) => threads.find((thread) => thread.host === host)!;
   const thread = threadOf(pair.from);
-  const before = whereabouts(lab);
-  const since = () => difference(whereabouts(lab), before);
+  // A packet for a host is to reach it; one for nobody is accounted for wherever it leaves, even where it came from.
+  const others = (id: string) => pair.to === undefined || !lab.hosts.some(({ device }) => device === id);
+  const before = whereabouts(lab, others);
+  const since = () => difference(whereabouts(lab, others), before);
   const task = { protocol, from: pair.source, to: pair.target };
   let answers: Answer[] | undefined;
   const done = thread.probe(task).then((all) => {
@@ -164,14 +172,29 @@ async function untilQuiet(
   }
 }
 
-function whereabouts({ running, hosts }: Lab): Whereabouts {
+/** @param takes does what leaves by this device count as taken? */
+function whereabouts({ running }: Lab, takes: (device: string) => boolean): Whereabouts {
   const report = running.report();
-  const taken: Record<string, number> = {};
-  for (const [id, { queues }] of Object.entries(report.devices)) {
-    if (hosts.some(({ device }) => device === id)) continue;
-    taken[id] = queues.reduce((sum, queue) => sum + queue.tx.packets, 0);
-  }
-  return { drops: conservation(report).drops, taken };
+  const devices = Object.entries(report.devices).filter(([id]) => takes(id));
+  const sent = devices.map(([id, { queues }]): [string, number] => [
+    id,
+    queues.reduce((sum, queue) => sum + queue.tx.packets, 0),
+  ]);
+  return { drops: { ...conservation(report).drops, ...sentAside(report) }, taken: Object.fromEntries(sent) };
+}
+
+/**
+ * Packets by output, of the outputs that filters have of their own: an ICMP error about a reply goes to the one who
+ * replied, and the prober waits. (A packet that is dropped further on counts twice: rather that than cry loss.)
+ */
+function sentAside(report: Report): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(report.filters).flatMap(([id, { outputs }]) =>
+      Object.entries(outputs)
+        .filter(([output]) => output !== "next" && output !== "drop")
+        .map(([output, packets]) => [`${id} ${output}`, packets]),
+    ),
+  );
 }
 
 function difference(now: Whereabouts, before: Whereabouts): Whereabouts {

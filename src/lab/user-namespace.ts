@@ -10,7 +10,7 @@ import { delimiter, join } from "node:path";
 import { close, F_GETFL, F_SETFL, fcntl, O_NONBLOCK, O_RDWR, open } from "../sys/calls.ts";
 import { EACCES, EPERM, SystemError } from "../sys/errno.ts";
 import { TUN_DEVICE } from "../sys/if_tun.ts";
-import { execve } from "../sys/process.ts";
+import { closeOnExec, execve } from "../sys/process.ts";
 
 /** Stands in the environment of the second life, so that there is no third. */
 const MARKER = "PKTFLOW_USER_NAMESPACE";
@@ -43,14 +43,20 @@ export function enterUserNamespace(): never {
     const said = (attempt.error?.message ?? attempt.stderr).trim().split("\n")[0];
     throw unavailable(`user namespaces are not allowed here: ${said}`, hint());
   }
-  // This runtime has made them nonblocking, and would have set them back at its exit.
-  for (const fd of [0, 1, 2]) {
-    const flags = fcntl(fd, F_GETFL);
-    if (flags >= 0) fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
-  }
+  handOverStdio();
   const argv = [unshare, ...UNSHARE, "--", process.execPath, ...process.execArgv, ...process.argv.slice(1)];
   const env = Object.entries({ ...process.env, [MARKER]: "1" }).map(([name, value]) => `${name}=${value}`);
   throw new SystemError("execve", unshare, execve(unshare, argv, env), { unavailable: true });
+}
+
+/** As they were when this runtime started: it closes them on exec, and has made some nonblocking. */
+function handOverStdio(): void {
+  for (const fd of [0, 1, 2]) {
+    const flags = fcntl(fd, F_GETFL);
+    if (flags < 0) continue;
+    fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+    closeOnExec(fd, false);
+  }
 }
 
 /** Root of a user namespace opens the device node as the user that it is outside. */

@@ -3,8 +3,8 @@ import type { Answer } from "./probes/probe.ts";
 
 /**
  * ok: answered; arrived: it got there, and no path leads back; refused: an ICMP error or a reset came back;
- * dropped: the pipeline counted it as a drop; taken: a device that is no host took it; lost: nothing explains the
- * silence; corrupt: something else came back than was sent; no-path: no path leads there, so nothing was sent.
+ * dropped: the pipeline counted it as a drop, or sent it another way; taken: a device that is no host took it; lost: nothing explains the
+ * silence; corrupt: something else came back than was sent; no-path: no path leads there, or none back, so nothing was sent.
  */
 export type State = "ok" | "arrived" | "refused" | "dropped" | "taken" | "lost" | "corrupt" | "no-path";
 
@@ -21,13 +21,15 @@ export interface Verdict {
 
 /** Packets by where they went, since the probe began. */
 export interface Whereabouts {
-  /** "firewall drop", "lan would-block" */
+  /** "firewall drop", "lan would-block"; also what a filter sent another way by an output of its own: "firewall refuse" */
   drops: Record<string, number>;
   /** By device that is no host. */
   taken: Record<string, number>;
 }
 
-export const NO_PATH: Verdict = { state: "no-path", answered: 0, sent: 0, detail: "no path leads there" };
+export function notSent(detail: string): Verdict {
+  return { state: "no-path", answered: 0, sent: 0, detail };
+}
 
 /** What is silent must be accounted for packet by packet. @param layer of the sending host's device */
 export function explains(silent: number, { drops, taken }: Whereabouts, layer: 2 | 3): boolean {
@@ -65,13 +67,13 @@ export function judge(answers: Answer[], where: Whereabouts, layer: 2 | 3, oneWa
 }
 
 function silence(silent: Answer[], { drops, taken }: Whereabouts, explained: boolean): string {
+  const reasons = [...new Set(silent.flatMap(({ why }) => why ?? []))];
   const went = [
-    ...silent.flatMap(({ why }) => why ?? []),
     ...Object.entries(drops).map(([what, packets]) => `${what} ${packets}`),
     ...Object.entries(taken).map(([device, packets]) => `${packets} left by ${device}`),
-  ];
-  if (explained) return went.join(", ");
-  return went.length === 0 ? "no drop was counted" : `only ${went.join(", ")}`;
+  ].join(", ");
+  if (explained) return [...reasons, went].join(", ");
+  return [...reasons, went === "" ? "no drop was counted" : `only ${went}`].join(", ");
 }
 
 /** "port 53", "ports 53, 443", "echoes 1, 2, 3" */

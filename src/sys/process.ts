@@ -83,9 +83,9 @@ export function mount(source: string, target: string, type: string, flags: numbe
   return orErrno(cMount(source, target, type, flags, 0));
 }
 
-/** Closes a descriptor on exec, one that was inherited for instance. @returns 0 or -errno */
-export function closeOnExec(fd: number): number {
-  return orErrno(cFcntl(fd, F_SETFD, FD_CLOEXEC));
+/** Says whether a descriptor is closed on exec. @returns 0 or -errno */
+export function closeOnExec(fd: number, closed: boolean): number {
+  return orErrno(cFcntl(fd, F_SETFD, closed ? FD_CLOEXEC : 0));
 }
 
 /**

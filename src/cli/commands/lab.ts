@@ -4,9 +4,10 @@ import type { Command } from "commander";
 import type { Pipeline } from "../../config/types.ts";
 import type { Lab } from "../../lab/lab.ts";
 import { checkText, hostTable, progressLine, verdictLine } from "../check-text.ts";
-import { EXIT, UsageError } from "../exit.ts";
+import { EXIT, NotStarted, UsageError } from "../exit.ts";
 import { collect, parseIo } from "../options.ts";
 import { summary } from "../summary.ts";
+import { prepareReport } from "./run.ts";
 
 interface LabOptions {
   in?: string;
@@ -58,6 +59,7 @@ async function lab(file: string, argv: string[], options: LabOptions): Promise<n
   const { loadPipeline } = await import("../../config/pipeline.ts");
   const pipeline = loadPipeline(file, { set: options.set });
   await checkUsage(pipeline, file, argv, options);
+  if (options.report !== undefined) prepareReport(options.report);
   const started = await start(pipeline, options);
   return argv.length > 0 ? await withCommand(started, argv, options) : await withSelfCheck(started, options);
 }
@@ -90,7 +92,7 @@ async function start(pipeline: Pipeline, options: LabOptions): Promise<Lab> {
   try {
     return await startLab(pipeline, { io: options.io });
   } catch (error) {
-    if (!needsUserNamespace(error)) throw error;
+    if (!needsUserNamespace(error)) throw new NotStarted(error);
     return enterUserNamespace();
   }
 }
@@ -159,11 +161,11 @@ async function withSelfCheck(lab: Lab, options: LabOptions): Promise<number> {
     if (options.quiet !== true) out.write(`${hostTable(lab)}\n\n`);
     const results = await selfCheck(lab, { onStep: progress?.show, signal: interrupted.signal });
     progress?.erase();
-    if (options.quiet !== true) out.write(`${checkText(results)}\n\n`);
+    if (options.quiet !== true) out.write(`${checkText(results)}\n`);
     await finish(lab, options, out);
     const wrong = failures(results, lab.running.report());
+    if (options.quiet !== true) out.write(`\n${verdictLine(results, wrong.length === 0)}\n`);
     for (const what of wrong) say(what);
-    if (options.quiet !== true) out.write(`\n${verdictLine(results, wrong)}\n`);
     return wrong.length === 0 ? EXIT.OK : EXIT.FAILED;
   } finally {
     progress?.erase();
@@ -190,6 +192,6 @@ async function finish(lab: Lab, options: LabOptions, out: NodeJS.WriteStream): P
     if (options.report === "-") process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
     else if (options.report !== undefined)
       writeFileSync(options.report, `${JSON.stringify(report, null, 2)}\n`);
-    if (options.quiet !== true) out.write(`${summary(report)}\n`);
+    if (options.quiet !== true) out.write(`\n${summary(report)}\n`);
   }
 }

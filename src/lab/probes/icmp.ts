@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { parseAddress } from "../../params/addresses.ts";
 import { close, POLLIN, ppoll, read, write } from "../../sys/calls.ts";
-import { check, EAGAIN, errnoName } from "../../sys/errno.ts";
+import { EAGAIN, errnoName } from "../../sys/errno.ts";
 import { addressOf } from "../../sys/memory.ts";
 import { connectIcmp } from "../../sys/raw-socket.ts";
 import { Answers, ECHOES, type OnProgress, type Probe, type ProbeTask, SILENCE } from "./probe.ts";
@@ -17,9 +17,13 @@ const WAIT = 5e6;
 
 export function probeIcmp({ to }: ProbeTask, onProgress: OnProgress): Probe {
   const peer = parseAddress(to)!;
-  const fd = check(connectIcmp(peer.bytes), "socket", `ICMP to ${to}`);
   const names = Array.from({ length: ECHOES }, (_, i) => `echo ${i + 1}`);
   const answers = new Answers(names, SILENCE, onProgress);
+  const fd = connectIcmp(peer.bytes);
+  if (fd < 0) {
+    for (const i of names.keys()) answers.set(i, { outcome: "silent", why: `connect: ${errnoName(fd)}` });
+    return { answers: answers.all, giveUp: () => {} };
+  }
   const requests = names.map((_, i) => echoRequest(peer.family, i));
   const sentAt = requests.map((request) => send(fd, request, answers));
   void receive(fd, peer.family, requests, sentAt, answers).finally(() => close(fd));

@@ -27,20 +27,21 @@ function ask(from: string, to: string, port: number, payload: Buffer, i: number,
   const socket = createSocket(isIPv6(to) ? "udp6" : "udp4");
   // Connected, so that the kernel tells of ICMP errors.
   let sentAt = 0;
-  socket.on("error", (error: NodeJS.ErrnoException) => {
-    answers.set(i, { outcome: "refused", why: error.code ?? error.message });
+  socket.on("error", ({ code = "failed", syscall }: NodeJS.ErrnoException) => {
+    // This side's kernel would not even send it.
+    if (syscall === "connect") answers.set(i, { outcome: "silent", why: `connect: ${code}` });
+    else answers.set(i, { outcome: "refused", why: code });
   });
   socket.on("message", (message) => {
     if (message.equals(payload)) answers.set(i, { outcome: "answered", ms: performance.now() - sentAt });
     else answers.set(i, { outcome: "corrupt", why: "another payload came back" });
   });
+  socket.on("connect", () => {
+    sentAt = performance.now();
+    socket.send(payload);
+  });
   socket.bind({ address: from, port: 0 }, () => {
-    if (answers.ended) return;
-    socket.connect(port, to, () => {
-      if (answers.ended) return;
-      sentAt = performance.now();
-      socket.send(payload);
-    });
+    if (!answers.ended) socket.connect(port, to);
   });
   return socket;
 }
