@@ -40,7 +40,7 @@ function main(task: ExecTask): void {
   lifeline.on("close", () => process.exit(FAILED));
   forwardSignals((signal) => child?.kill(signal));
 
-  for (const [i] of [LIFELINE, ...task.devices].entries()) closeOnExec(LIFELINE + i, true);
+  for (let fd = LIFELINE; fd < FIRST_NAMESPACE + task.devices.length; fd++) closeOnExec(fd, true);
   const namespace = FIRST_NAMESPACE + task.host;
   check(setns(namespace, CLONE_NEWNET), "setns", `the namespace of ${task.devices[task.host]}`);
   freshMounts();

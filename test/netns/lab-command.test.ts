@@ -134,7 +134,7 @@ describeKernel("nothing is left", () => {
     const traces = new Traces();
     const lab = new Pktflow(shell(TREE + rest), { env: traces.env });
     // pktflow, helper, the shell, its subshell, three sleeps and the shell of one.
-    await until("the tree stands", () => traces.processes().length >= 8);
+    await until("the tree stands", () => traces.processes().length >= 8, 30_000);
     const namespaces = traces.look();
     expect(namespaces.filter((name) => name.startsWith("net:"))).toHaveLength(2);
     expect(namespaces.filter((name) => name.startsWith("pid:"))).toHaveLength(1);
@@ -145,13 +145,13 @@ describeKernel("nothing is left", () => {
   test("when the command ends", async () => {
     const { lab, traces } = await start("sleep 1; exit 3");
     expect((await lab.finished).status).toBe(3);
-    await until("all is gone", () => traces.left().length === 0, 2000);
+    await until("all is gone", () => traces.left().length === 0, 5000);
   });
 
   test("when pktflow is killed with -9", async () => {
     const { lab, traces } = await start("wait");
     expect((await lab.stop("SIGKILL")).signal).toBe("SIGKILL");
-    await until("all is gone", () => traces.left().length === 0, 2000);
+    await until("all is gone", () => traces.left().length === 0, 5000);
   });
 
   test("when the helper is killed with -9: the status says so", async () => {
@@ -159,7 +159,7 @@ describeKernel("nothing is left", () => {
     const helper = traces.processes().find((pid) => commandLine(pid).includes("lab/exec.js"))!;
     process.kill(helper, "SIGKILL");
     expect((await lab.finished).status).toBe(137);
-    await until("all is gone", () => traces.left().length === 0, 2000);
+    await until("all is gone", () => traces.left().length === 0, 5000);
   });
 
   test.each(["SIGTERM", "SIGHUP", "SIGINT"] as const)(
@@ -172,7 +172,7 @@ describeKernel("nothing is left", () => {
       const result = await lab.stop(signal);
       expect(result.stdout).toContain(`got ${name}\n`);
       expect(result.status).toBe(9);
-      await until("all is gone", () => traces.left().length === 0, 2000);
+      await until("all is gone", () => traces.left().length === 0, 5000);
     },
   );
 
@@ -181,7 +181,7 @@ describeKernel("nothing is left", () => {
     const started = performance.now();
     expect((await lab.stop("SIGTERM")).status).toBe(137);
     expect(performance.now() - started).toBeGreaterThan(4900);
-    await until("all is gone", () => traces.left().length === 0, 2000);
+    await until("all is gone", () => traces.left().length === 0, 5000);
   });
 
   test("orphans are reaped while the command runs", async () => {

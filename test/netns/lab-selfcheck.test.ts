@@ -162,7 +162,7 @@ describeKernel("the self-check", () => {
     const traces = new Traces();
     const lab = new Pktflow(["lab", martian()], { env: traces.env });
     // The first probe takes its full time, for nothing comes back.
-    await until("the check begins", () => lab.stdout.includes("self-check"));
+    await until("the check begins", () => lab.stdout.includes("self-check"), 30_000);
     await new Promise((resolve) => setTimeout(resolve, 500));
     expect(traces.look().filter((namespace) => namespace.startsWith("net:"))).toHaveLength(2);
     const started = performance.now();

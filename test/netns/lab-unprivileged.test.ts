@@ -72,10 +72,10 @@ describeUnprivileged("a lab without privileges", () => {
         prefix: asNobody(),
         env: traces.env,
       });
-      await until("the command runs", () => running.stdout.includes("started"));
+      await until("the command runs", () => running.stdout.includes("started"), 30_000);
       traces.look();
       expect((await running.stop(signal)).status).toBe(status);
-      await until("all is gone", () => traces.left().length === 0, 2000);
+      await until("all is gone", () => traces.left().length === 0, 5000);
     }
   });
 });
