@@ -37,6 +37,23 @@ async function main(argv: string[]): Promise<void> {
   }
 }
 
+/**
+ * Who reads our output has gone (`pktflow … | head`). Node has SIGPIPE ignored, so that a write fails instead: what runs
+ * is stopped as by SIGTERM, drained, and the exit status says that not all was said.
+ */
+function endWithOutput(): void {
+  let closed = false;
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+    if (closed) return;
+    closed = true;
+    process.on("exit", () => {
+      process.exitCode ||= 1;
+    });
+    if (!process.emit("SIGTERM")) process.exit(1);
+  });
+}
+
 async function statusOf(error: unknown): Promise<number> {
   // Commander has said what is wrong; asking for help or the version is no error.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
@@ -50,4 +67,5 @@ function version(): string {
   return (JSON.parse(text) as { version: string }).version;
 }
 
+endWithOutput();
 await main(process.argv.slice(2));
