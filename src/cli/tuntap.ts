@@ -65,6 +65,7 @@ const KEYWORDS = [
 ] as const;
 
 function carryOut([first, ...rest]: readonly string[]): string {
+  if (first === "-h" || first === "--help" || rest.includes("--help")) return TUNTAP_HELP;
   const command = first === undefined ? "show" : COMMANDS.find((name) => name.startsWith(first));
   if (command === undefined || first === "") throw wrong(`there is no command "${first}"`);
   if (command === "help") return TUNTAP_HELP;

@@ -14,12 +14,13 @@ import {
   F_GETFL,
   fcntl,
   O_NONBLOCK,
+  POLLERR,
   POLLIN,
   ppoll,
   read,
   write,
 } from "../../src/sys/calls.ts";
-import { SystemError } from "../../src/sys/errno.ts";
+import { EAGAIN, EINVAL, EIO, errnoName, SystemError } from "../../src/sys/errno.ts";
 import { addressOf } from "../../src/sys/memory.ts";
 import { createNamespace, withNamespace } from "../../src/sys/namespaces.ts";
 import { describeKernel, TestNamespace } from "../support/namespace.ts";
@@ -301,7 +302,10 @@ describeKernel("tun and tap devices", () => {
         { offload: "on" },
         "TUNSETOFFLOAD lan0: EOPNOTSUPP: Operation not supported (pktflow does not support offloads yet)",
       ],
-      [{ address: ["10.77.0.1/24", "fd00::1/64"], mtu: 1000 }, "RTM_NEWADDR lan0 fd00::1/64: EINVAL"],
+      [
+        { address: ["10.77.0.1/24", "fd00::1/64"], mtu: 1000 },
+        "RTM_NEWADDR lan0 fd00::1/64: EINVAL: Invalid argument (IPv6 needs an mtu of at least 1280, and it is 1000)",
+      ],
       [{ address: "10.77.0.1/24", routes: "10.77.0.0/24" }, "RTM_NEWROUTE 10.77.0.0/24 dev lan0: EEXIST"],
       [
         { address: "10.77.0.1/24", routes: ["0.0.0.0/0", "0.0.0.0/0"], persist: true },
@@ -464,6 +468,74 @@ for port in range(40000, 40032):
       expect(queuesByPort.size).toBe(32);
       expect([...queuesByPort.values()].every((queues) => queues.size === 1)).toBe(true);
       expect(new Set([...queuesByPort.values()].flatMap((queues) => [...queues]))).toEqual(new Set([0, 1]));
+    });
+
+    describe("what README.md says of reads and writes", () => {
+      const REVENTS = (index: number) => pollfds[2 * index + 1] >>> 16;
+      const poll = (fd: number) => {
+        pollfds[0] = fd;
+        pollfds[1] = POLLIN;
+        return ppoll(addressOf(pollfds), 1, 0);
+      };
+      const ipv4 = (length: number) => {
+        buffer.fill(0, 0, length);
+        buffer[0] = 0x45;
+        return length;
+      };
+      /** Reads what came when the interface went up. */
+      const empty = (fd: number) => {
+        let last = 0;
+        while (last >= 0) last = read(fd, address, buffer.length);
+        return last;
+      };
+
+      test("a dry queue", () => {
+        const { fds } = open("tun");
+        expect(empty(fds[0])).toBe(-EAGAIN);
+      });
+
+      test("an interface that is down", () => {
+        const { fds } = open("tun");
+        ns.ip("link set lan0 down");
+        // What was queued before can still be read.
+        expect(empty(fds[0])).toBe(-EAGAIN);
+        expect(write(fds[0], address, ipv4(64))).toBe(-EIO);
+        expect([poll(fds[0]), REVENTS(0)]).toEqual([0, 0]);
+        ns.ip("link set lan0 up");
+        expect(empty(fds[0])).toBe(-EAGAIN);
+        expect(write(fds[0], address, ipv4(64))).toBe(64);
+      });
+
+      test("an interface that somebody removed", () => {
+        const { fds } = open("tun");
+        ns.ip("link del lan0");
+        expect(errnoName(read(fds[0], address, buffer.length))).toBe("EBADFD");
+        expect(errnoName(write(fds[0], address, ipv4(64)))).toBe("EBADFD");
+        expect(poll(fds[0])).toBe(1);
+        expect(REVENTS(0) & POLLERR).toBe(POLLERR);
+      });
+
+      test("what is no packet, and one beyond the MTU", () => {
+        const { fds } = open("tun", { mtu: 1280 });
+        expect(write(fds[0], address, 0)).toBe(-EINVAL);
+        buffer[0] = 0x55;
+        expect(write(fds[0], address, 64)).toBe(-EINVAL);
+        expect(write(fds[0], address, ipv4(9000))).toBe(9000);
+        const tap = open("tap", { name: "lan1" });
+        expect(write(tap.fds[0], address, 13)).toBe(-EINVAL);
+        expect(write(tap.fds[0], address, 14)).toBe(14);
+      });
+
+      test("a buffer that is too short cuts the packet", () => {
+        const { fds } = open("tun", { address: "10.77.0.1/24" });
+        empty(fds[0]);
+        ns.run("sh", "-c", "ping -c1 -W1 -s500 10.77.0.2 >/dev/null; true");
+        let length = 0;
+        for (let i = 0; i < 10 && length !== 100; i++) length = read(fds[0], address, 100);
+        expect(length).toBe(100);
+        expect(buffer[9]).toBe(1);
+        expect(empty(fds[0])).toBe(-EAGAIN);
+      });
     });
 
     test("a tap device gives Ethernet frames", () => {

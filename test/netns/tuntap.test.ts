@@ -169,6 +169,7 @@ describeKernel("tuntap", () => {
 describe("tuntap's words", () => {
   test.each([
     ["frobnicate", 'there is no command "frobnicate"'],
+    ["-x", 'there is no command "-x"'],
     ["add", "the mode is missing"],
     ["add t0", "the mode is missing"],
     ["add t0 mode", '"mode" wants something after it'],
@@ -188,7 +189,7 @@ describe("tuntap's words", () => {
     expect(err).toContain(why);
   });
 
-  test.each(["help", "h", "add help"])("%s prints usage", (words) => {
+  test.each(["help", "h", "add help", "--help", "-h", "add --help"])("%s prints usage", (words) => {
     expect(run(words)).toMatchObject({
       status: 0,
       err: "",

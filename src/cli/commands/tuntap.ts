@@ -5,7 +5,10 @@ export function registerTuntap(program: Command): void {
   program
     .command("tuntap")
     .description("make, remove and list persistent tun and tap devices, in the words of `ip tuntap`")
-    .argument("[words...]", "as with ip tuntap: `pktflow tuntap help` has them all")
+    .argument("[words...]")
+    // All words are tuntap's own, --help among them: its text is not commander's.
+    .helpOption(false)
+    .allowUnknownOption()
     .action(async (words: string[]) => {
       const { tuntap } = await import("../tuntap.ts");
       process.exitCode = tuntap(words, {

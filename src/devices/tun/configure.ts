@@ -17,6 +17,9 @@ import { groupId, userId } from "../../sys/users.ts";
 import type { TunConfig } from "./config.ts";
 import { permissionHint } from "./refusal.ts";
 
+/** RFC 8200, section 5. */
+const IPV6_MIN_MTU = 1280;
+
 /**
  * @param fd any queue of the interface
  * @throws SystemError; closing the queues then removes the interface, for it is made persistent last
@@ -30,7 +33,7 @@ export function configure(netlink: Netlink, fd: number, link: LinkRef, config: T
     setLinkMtu(netlink, link, config.mtu);
     if (config.txqueuelen !== undefined) setLinkTxqueuelen(netlink, link, config.txqueuelen);
     if (config.bridge !== undefined) setLinkMaster(netlink, link, findBridge(netlink, config.bridge));
-    for (const address of config.addresses) addAddress(netlink, link, address);
+    for (const address of config.addresses) addOwnAddress(netlink, link, address, config.mtu);
     // Routes want an interface that is up.
     setLinkUp(netlink, link, true);
     for (const destination of config.routes) addRoute(netlink, { destination, dev: link });
@@ -38,6 +41,18 @@ export function configure(netlink: Netlink, fd: number, link: LinkRef, config: T
     throw permissionHint(error);
   }
   if (config.persist) check(tunSetPersist(fd, true), "TUNSETPERSIST", name);
+}
+
+/** The kernel has no word for why it refuses IPv6 to an interface of a small MTU. */
+function addOwnAddress(netlink: Netlink, link: LinkRef, address: string, mtu: number): void {
+  try {
+    addAddress(netlink, link, address);
+  } catch (error) {
+    if (!(error instanceof SystemError) || !address.includes(":") || mtu >= IPV6_MIN_MTU) throw error;
+    throw new SystemError(error.call, error.target, error.errno, {
+      detail: `IPv6 needs an mtu of at least ${IPV6_MIN_MTU}, and it is ${mtu}`,
+    });
+  }
 }
 
 /** @param owner user's name or uid */
