@@ -3,6 +3,7 @@
  * linux/io_uring.h. Functions give a non-negative result or -errno.
  */
 import koffi from "koffi";
+import { close } from "./calls.ts";
 import { libc, orErrno } from "./libc.ts";
 import { addressOf } from "./memory.ts";
 
@@ -117,10 +118,14 @@ export function ioUringSetup(entries: number, cqEntries: number, flags: number):
   const ringAddress = orErrno(
     mmap(0, ringBytes, PROT_READ_WRITE, MAP_SHARED_POPULATE, fd, IORING_OFF_SQ_RING),
   );
-  if (ringAddress < 0) return ringAddress;
+  if (ringAddress < 0) {
+    close(fd);
+    return ringAddress;
+  }
   const sqeAddress = orErrno(mmap(0, sqeBytes, PROT_READ_WRITE, MAP_SHARED_POPULATE, fd, IORING_OFF_SQES));
   if (sqeAddress < 0) {
     munmap(ringAddress, ringBytes);
+    close(fd);
     return sqeAddress;
   }
   const ring = new Int32Array(koffi.view(BigInt(ringAddress), ringBytes));
