@@ -17,6 +17,8 @@ export interface KernelPort {
 /** Moves packets of kernel queues. One a worker, for all its kernel ports. */
 export interface Engine {
   readonly name: "poll" | "uring";
+  /** What went wrong without ending the run, said once each. */
+  readonly warnings: readonly string[];
   /** Once a round, before the ports are read: submits what was transmitted, collects what has arrived. */
   turn(): void;
   /**
@@ -25,7 +27,10 @@ export interface Engine {
    * @throws SystemError when the device is gone
    */
   receive(port: number): number;
-  /** Sends all of the port's txBatch, counts tx or drops, gives the descriptors back, empties the batch. */
+  /**
+   * Sends all of the port's txBatch, counts tx or drops, gives the descriptors back, empties the batch.
+   * @throws SystemError when the device is gone, now or in the next turn(), after all of the batch has been counted
+   */
   transmit(port: number): void;
   /**
    * Sleeps until a queue may have packets, the worker's eventfd was signalled, or the time is over.

@@ -38,6 +38,7 @@ export default function work(task: WorkerTask): WorkerResult {
       loop.run();
     } finally {
       engine.close();
+      result.warnings.push(...engine.warnings);
     }
   } catch (error) {
     failures.push(error);

@@ -14,9 +14,9 @@ import {
 } from "../../batches/memory.ts";
 import type { WorkerPlan } from "../../plan/types.ts";
 import { clockMonotonic, eventfdDrain, ppoll, read, write } from "../../sys/calls.ts";
-import { EAGAIN, EFAULT, EINTR, EIO, SystemError } from "../../sys/errno.ts";
+import { EAGAIN, EBADFD, EFAULT, EINTR, EIO, SystemError } from "../../sys/errno.ts";
 import { addressOf } from "../../sys/memory.ts";
-import { dropReason } from "../drops.ts";
+import { GONE, RefusedWrites } from "../drops.ts";
 import type { Engine, KernelPort } from "../types.ts";
 
 const POLLIN = 1;
@@ -40,6 +40,7 @@ export class PollEngine implements Engine {
   /** By port: until when it is left alone because its interface is down (CLOCK_MONOTONIC ns), 0: it is up. */
   private readonly downUntil: Float64Array;
   private anyDown = false;
+  private readonly refusedWrites: RefusedWrites;
 
   constructor(m: PacketMemory, worker: WorkerPlan, ports: KernelPort[], wake: number) {
     this.m = m;
@@ -47,6 +48,7 @@ export class PollEngine implements Engine {
     this.free = worker.free;
     this.room = worker.slots.bytes - HEADROOM;
     this.ports = ports;
+    this.refusedWrites = new RefusedWrites(m);
     this.wake = wake;
     this.deviceQueue = ports.map((port) => port.plan.device | (port.plan.queue << 8));
     this.downUntil = new Float64Array(ports.length);
@@ -54,6 +56,10 @@ export class PollEngine implements Engine {
     this.pollfdsAddress = addressOf(this.pollfds);
     this.pollfds[2 * ports.length] = wake;
     for (let i = 0; i <= ports.length; i++) this.pollfds[2 * i + 1] = POLLIN;
+  }
+
+  get warnings(): readonly string[] {
+    return this.refusedWrites.warnings;
   }
 
   turn(): void {}
@@ -85,12 +91,14 @@ export class PollEngine implements Engine {
 
   transmit(index: number): void {
     const m = this.m;
-    const { fd, plan } = this.ports[index];
+    const port = this.ports[index];
+    const { fd, plan } = port;
     const entries = (plan.txBatch + BATCH.ENTRIES) >>> 2;
     const count = batchCount(m, plan.txBatch);
     let packets = 0;
     let bytes = 0;
     let datagrams = 0;
+    let failure: SystemError | undefined;
     // From the last to the first onto the free list, so that the slot read next is the one written first: the
     // longest out of the kernel's hands and still in the cache.
     for (let i = 0; i < count; i++) {
@@ -99,7 +107,7 @@ export class PollEngine implements Engine {
       let written = write(fd, this.base + m.u32[at + (DESCRIPTOR.DATA >>> 2)], length);
       while (written === -EINTR) written = write(fd, this.base + m.u32[at + (DESCRIPTOR.DATA >>> 2)], length);
       if (written < 0) {
-        counterAdd(m, plan.counters.drops + 8 * dropReason(-written), 1);
+        failure = this.refusedWrites.count(port, -written) ?? failure;
         continue;
       }
       packets++;
@@ -110,6 +118,7 @@ export class PollEngine implements Engine {
     counterAdd(m, plan.counters.txPackets, packets);
     counterAdd(m, plan.counters.txBytes, bytes);
     counterAdd(m, plan.counters.txDatagrams, datagrams);
+    if (failure !== undefined) throw failure;
   }
 
   wait(timeout: number): void {
@@ -126,6 +135,7 @@ export class PollEngine implements Engine {
       n + 1,
       limit === Number.POSITIVE_INFINITY ? -1 : Math.max(0, limit),
     );
+    if (ready < 0 && ready !== -EINTR) throw new SystemError("ppoll", "", ready);
     if (ready > 0 && this.pollfds[2 * n + 1] >>> 16 !== 0) eventfdDrain(this.wake);
   }
 
@@ -142,7 +152,10 @@ export class PollEngine implements Engine {
 
   /** A read failed for good or for now. */
   private refused(index: number, errno: number): void {
-    if (errno !== EFAULT && errno !== EIO) throw new SystemError("read", this.ports[index].label, errno);
+    if (errno !== EFAULT && errno !== EIO) {
+      const detail = errno === EBADFD ? GONE : undefined;
+      throw new SystemError("read", this.ports[index].label, errno, { detail });
+    }
     this.downUntil[index] = clockMonotonic() + DOWN_RETRY;
     this.anyDown = true;
   }

@@ -17,7 +17,7 @@ import {
 } from "../../batches/memory.ts";
 import type { WorkerPlan } from "../../plan/types.ts";
 import { clockMonotonic, eventfdDrain, POLLIN } from "../../sys/calls.ts";
-import { EAGAIN, EFAULT, EINTR, EIO, SystemError } from "../../sys/errno.ts";
+import { EAGAIN, EBADFD, EFAULT, EINTR, EIO, SystemError } from "../../sys/errno.ts";
 import {
   IORING_OP_POLL_ADD,
   IORING_OP_READ,
@@ -26,7 +26,7 @@ import {
   RWF_NOWAIT,
 } from "../../sys/io_uring.ts";
 import { addressOf } from "../../sys/memory.ts";
-import { dropReason } from "../drops.ts";
+import { GONE, RefusedWrites } from "../drops.ts";
 import type { Engine, KernelPort } from "../types.ts";
 import { Ring } from "./ring.ts";
 
@@ -75,6 +75,10 @@ export class UringEngine implements Engine {
   /** Reads and writes pushed and not completed; polls do not count. */
   private underWay = 0;
   private anyDown = false;
+  private readonly anyRead: boolean;
+  private readonly refusedWrites: RefusedWrites;
+  /** A device is gone: thrown once, when all completions at hand are accounted for. */
+  private failure: SystemError | undefined;
 
   /** @throws SystemError when io_uring is not to be had */
   constructor(m: PacketMemory, worker: WorkerPlan, ports: KernelPort[], wake: number) {
@@ -93,6 +97,8 @@ export class UringEngine implements Engine {
       dry: 0,
       retryAt: 0,
     }));
+    this.anyRead = this.queues.some((queue) => queue.state === QUEUE.READING);
+    this.refusedWrites = new RefusedWrites(m);
     // Every slot of the worker may be under way at once, and every port and the eventfd may be polled.
     this.ring = new Ring(worker.slots.count + ports.length + 1);
     try {
@@ -104,13 +110,19 @@ export class UringEngine implements Engine {
     }
   }
 
+  get warnings(): readonly string[] {
+    return this.refusedWrites.warnings;
+  }
+
   turn(): void {
     if (this.anyDown) this.reviveDown();
     for (let i = 0; i < this.queues.length; i++) {
-      if (this.queues[i].state === QUEUE.READING) this.pushReads(i);
+      const queue = this.queues[i];
+      if (queue.state === QUEUE.READING && queue.asked === 0) this.pushReads(i);
     }
-    // Reads that say NOWAIT and writes to a TUN complete while they are submitted, so this waits for nothing.
-    if (this.underWay > 0) this.ring.enter(this.underWay);
+    // Reads that say NOWAIT and writes to a TUN complete while they are submitted, so this waits for nothing. With
+    // nothing under way, polls are still submitted and told of by this call alone, however busy other sources are.
+    if (this.underWay > 0 || this.anyRead) this.ring.enter(this.underWay);
     this.collect();
   }
 
@@ -144,17 +156,19 @@ export class UringEngine implements Engine {
   }
 
   close(): void {
-    // What was transmitted last has not been submitted yet.
-    for (let i = 0; this.underWay > 0 && i < 100; i++) {
-      this.ring.enter(this.underWay, 10e6);
-      this.collect();
+    try {
+      // What was transmitted last has not been submitted yet.
+      for (let i = 0; this.underWay > 0 && i < 100; i++) {
+        this.ring.enter(this.underWay, 10e6);
+        this.complete();
+      }
+    } finally {
+      this.ring.close();
     }
-    this.ring.close();
   }
 
   private pushReads(index: number): void {
     const queue = this.queues[index];
-    const { plan } = queue.port;
     const most = Math.min(queue.burst, BATCH_PACKETS, this.ring.room);
     let asked = 0;
     while (asked < most) {
@@ -168,11 +182,17 @@ export class UringEngine implements Engine {
     queue.asked = asked;
     queue.got = 0;
     queue.dry = 0;
-    this.m.u32[plan.rxBatch >>> 2] = 0;
+  }
+
+  private collect(): void {
+    this.complete();
+    const { failure } = this;
+    this.failure = undefined;
+    if (failure !== undefined) throw failure;
   }
 
   /** Reads every completion there is, then decides how each queue goes on. */
-  private collect(): void {
+  private complete(): void {
     const count = this.ring.completions;
     for (let i = 0; i < count; i++) {
       const kind = this.ring.kind(i);
@@ -215,7 +235,12 @@ export class UringEngine implements Engine {
     batchPush(m, this.free, d);
     queue.dry++;
     if (result === 0 || result === -EAGAIN || result === -EINTR) return;
-    if (result !== -EFAULT && result !== -EIO) throw new SystemError("read", queue.port.label, result);
+    if (result !== -EFAULT && result !== -EIO) {
+      const detail = result === -EBADFD ? GONE : undefined;
+      this.failure ??= new SystemError("read", queue.port.label, result, { detail });
+      queue.state = QUEUE.UNREAD;
+      return;
+    }
     queue.state = QUEUE.DOWN;
     queue.retryAt = clockMonotonic() + DOWN_RETRY;
     this.anyDown = true;
@@ -223,10 +248,11 @@ export class UringEngine implements Engine {
 
   private writeDone(index: number, d: number, result: number): void {
     const m = this.m;
-    const { counters } = this.queues[index].port.plan;
+    const { port } = this.queues[index];
+    const { counters } = port.plan;
     this.underWay--;
     if (result < 0) {
-      counterAdd(m, counters.drops + 8 * dropReason(-result), 1);
+      this.failure = this.refusedWrites.count(port, -result) ?? this.failure;
     } else {
       counterAdd(m, counters.txPackets, 1);
       counterAdd(m, counters.txBytes, m.u32[(d + DESCRIPTOR.LENGTH) >>> 2]);
@@ -263,6 +289,7 @@ export class UringEngine implements Engine {
       } else {
         queue.state = QUEUE.READING;
         queue.burst = FIRST_BURST;
+        queue.asked = 0;
       }
     }
   }

@@ -10,6 +10,7 @@ import {
   IORING_ENTER_EXT_ARG,
   IORING_ENTER_GETEVENTS,
   IORING_FEAT_EXT_ARG,
+  IORING_OP_POLL_ADD,
   IORING_REGISTER_FILES,
   IORING_REGISTER_SYNC_CANCEL,
   IORING_SETUP_DEFER_TASKRUN,
@@ -24,14 +25,12 @@ import { addressOf } from "../../sys/memory.ts";
 
 const SQE_WORDS = 16;
 const CQE_WORDS = 4;
-const POLL_OPCODE = 6;
 
 /** struct io_uring_getevents_arg: u64 sigmask, u32 sigmask_sz, u32 pad, u64 ts; then the struct timespec it points to. */
 const GETEVENTS_ARG_BYTES = 24;
 
 export class Ring {
   readonly entries: number;
-  /** Completions since collect(): read their words with user(), kind() and result(). */
   private readonly mapped: MappedRing;
   private tail: number;
   private submitted: number;
@@ -98,7 +97,7 @@ export class Ring {
     const { sqes, sqMask } = this.mapped;
     const s = (this.tail & sqMask) * SQE_WORDS;
     // Offset -1: the file has no position. POLL_ADD wants 0 there.
-    const offset = (opcode & 0xff) === POLL_OPCODE ? 0 : -1;
+    const offset = (opcode & 0xff) === IORING_OP_POLL_ADD ? 0 : -1;
     sqes[s] = opcode;
     sqes[s + 1] = file;
     sqes[s + 2] = offset;

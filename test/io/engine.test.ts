@@ -1,0 +1,165 @@
+// What each engine does on descriptors that behave as a tun's would, and on those that fail, without a device.
+import { afterEach, describe, expect, test } from "vitest";
+import { batchPop, batchPush, counterRead } from "../../src/batches/memory.ts";
+import { createEngine } from "../../src/io/engine.ts";
+import { chooseEngine, readsWithoutWaiting } from "../../src/io/probe.ts";
+import type { Engine, KernelPort } from "../../src/io/types.ts";
+import { Ring } from "../../src/io/uring/ring.ts";
+import type { PortPlan, WorkerPlan } from "../../src/plan/types.ts";
+import { close, eventfd, eventfdSignal, O_NONBLOCK, O_RDWR, O_WRONLY, open } from "../../src/sys/calls.ts";
+import { libc } from "../../src/sys/libc.ts";
+import { TestMemory } from "../support/packet-memory.ts";
+
+const SLOTS = 64;
+const SECOND = 1e9;
+const inotifyInit = libc<(flags: number) => number>("inotify_init1", "int", ["int"]);
+const noUring = chooseEngine("auto").notice;
+
+class Bench {
+  readonly memory = new TestMemory({ slots: SLOTS });
+  readonly wake = eventfd(0);
+  readonly engine: Engine;
+  readonly plan: PortPlan;
+  private closed = false;
+
+  constructor(name: "poll" | "uring", fd: number) {
+    const { memory } = this;
+    const { counters } = memory.port(64);
+    this.plan = {
+      device: 3,
+      queue: 1,
+      path: 0,
+      transmits: true,
+      counters,
+      rxBatch: memory.batch(),
+      txBatch: memory.batch(),
+      buffer: { address: 0, bytes: 0 },
+    };
+    const worker = { free: memory.free, slots: { address: 0, count: SLOTS, bytes: 2048 } } as WorkerPlan;
+    const port: KernelPort = { plan: this.plan, fd, label: "lan queue 1" };
+    this.engine = createEngine(name, memory.m, worker, [port], this.wake);
+  }
+
+  send(packets: number): void {
+    for (let i = 0; i < packets; i++) this.memory.put(this.plan.txBatch, new Uint8Array([0x45, i]));
+    this.engine.transmit(0);
+  }
+
+  round(): number {
+    this.engine.turn();
+    return this.engine.receive(0);
+  }
+
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.engine.close();
+    close(this.wake);
+  }
+
+  /** Descriptors on the free list, each once. */
+  freeDescriptors(): number {
+    const { m, free } = this.memory;
+    const all: number[] = [];
+    for (let d = batchPop(m, free); d !== 0; d = batchPop(m, free)) all.push(d);
+    for (const d of all) batchPush(m, free, d);
+    expect(new Set(all).size).toBe(all.length);
+    return all.length;
+  }
+}
+
+for (const name of ["poll", "uring"] as const) {
+  const available = name === "poll" || noUring === undefined;
+  describe.skipIf(!available)(`${name} engine${available ? "" : ` (skipped: ${noUring})`}`, () => {
+    let bench: Bench | undefined;
+    const fds: number[] = [];
+    const opened = (fd: number) => {
+      expect(fd).toBeGreaterThanOrEqual(0);
+      fds.push(fd);
+      return fd;
+    };
+    const start = (fd: number) => {
+      bench = new Bench(name, fd);
+      return bench;
+    };
+
+    afterEach(() => {
+      bench?.close();
+      bench = undefined;
+      for (const fd of fds.splice(0)) close(fd);
+    });
+
+    test("what arrives is received though the worker never sleeps, as beside a generator without a rate", () => {
+      const device = opened(eventfd(0));
+      const b = start(device);
+      for (let i = 0; i < 3; i++) expect(b.round()).toBe(0);
+      eventfdSignal(device);
+      let received = 0;
+      for (let i = 0; i < 10 && received === 0; i++) received = b.round();
+      expect(received).toBe(1);
+      expect(b.memory.drain(b.plan.rxBatch)[0].bytes).toEqual(new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0]));
+    });
+
+    test("sleep ends when a packet arrives, at a signal, and when the time is over", () => {
+      const device = opened(eventfd(0));
+      const b = start(device);
+      expect(b.round()).toBe(0);
+      const before = performance.now();
+      b.engine.wait(20e6);
+      expect(performance.now() - before).toBeGreaterThan(15);
+      eventfdSignal(b.wake);
+      b.engine.wait(30 * SECOND);
+      eventfdSignal(device);
+      expect(b.round()).toBe(name === "poll" ? 1 : 0);
+      b.memory.drain(b.plan.rxBatch);
+      if (name === "uring") {
+        b.engine.wait(30 * SECOND);
+        expect(b.round()).toBe(1);
+      }
+      expect(performance.now() - before).toBeLessThan(20_000);
+    });
+
+    test("a read that fails for good is an error that names the queue; all writes before it count once", () => {
+      const b = start(opened(open("/dev/null", O_WRONLY)));
+      b.send(3);
+      expect(() => {
+        b.round();
+      }).toThrow("read lan queue 1: EBADF: Bad file descriptor");
+      b.close();
+      expect(b.memory.counted({ ...b.memory.port(64), counters: b.plan.counters })).toEqual({
+        txPackets: 3,
+        txBytes: 6,
+        txDatagrams: 3,
+      });
+      expect(b.freeDescriptors()).toBe(SLOTS);
+    });
+
+    test("a write refused for a reason that has no name is a counted drop and one warning", () => {
+      const b = start(opened(open("/dev/full", O_RDWR | O_NONBLOCK)));
+      b.send(5);
+      b.close();
+      expect(counterRead(b.memory.m, b.plan.counters.txPackets)).toBe(0);
+      expect(b.memory.counted({ ...b.memory.port(64), counters: b.plan.counters })).toEqual({
+        "io-error": 5,
+      });
+      expect(b.engine.warnings).toEqual([
+        "write lan queue 1: ENOSPC: No space left on device (first of these)",
+      ]);
+      expect(b.freeDescriptors()).toBe(SLOTS);
+    });
+  });
+}
+
+describe.skipIf(noUring !== undefined)("which descriptors io_uring can read without waiting", () => {
+  test.each([
+    ["a TUN's, with Linux 6.4", () => open("/dev/net/tun", O_RDWR), true],
+    ["not those of drivers that do not know how, as TUN before it", () => inotifyInit(O_NONBLOCK), false],
+  ] as const)("%s", (_, openOne, expected) => {
+    const ring = new Ring(4);
+    const fd = openOne();
+    expect(fd).toBeGreaterThanOrEqual(0);
+    expect(readsWithoutWaiting(ring, fd)).toBe(expected);
+    close(fd);
+    ring.close();
+  });
+});
