@@ -32,6 +32,8 @@ interface Path {
 const SAMPLE_EVERY = 16;
 
 export class Chain {
+  /** Some filter has a tick. */
+  readonly hasTick: boolean;
   private readonly m: PacketMemory;
   private readonly core: Core;
   private readonly paths: Path[];
@@ -44,6 +46,7 @@ export class Chain {
     this.core = core;
     this.free = worker.free;
     this.instances = modules.map((module, i) => new Instance(m, plan.filters[i], worker, i, module));
+    this.hasTick = this.instances.some((instance) => instance.hasTick);
     this.paths = plan.paths.map((path, p) => {
       const mine = worker.paths[p];
       const steps = path.steps.map((step, s): Step => {
@@ -87,10 +90,6 @@ export class Chain {
   /** Calls tick on every filter that has one. */
   tick(now: number): void {
     for (let i = 0; i < this.instances.length; i++) this.instances[i].tick(now);
-  }
-
-  get hasTick(): boolean {
-    return this.instances.some((instance) => instance.hasTick);
   }
 
   /** What filters did that the user should hear of, said once. */

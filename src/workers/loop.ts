@@ -4,8 +4,8 @@
  * receive and transmit.
  */
 import { COMMAND, PIPELINE_CONTROL, WORKER_CONTROL } from "../batches/control.ts";
-import { BATCH_PACKETS } from "../batches/layout.ts";
-import { batchCount, batchMove, counterAdd, type PacketMemory } from "../batches/memory.ts";
+import { BATCH_PACKETS, DESCRIPTOR } from "../batches/layout.ts";
+import { batchAt, batchCount, batchMove, counterAdd, type PacketMemory } from "../batches/memory.ts";
 import type { Engine } from "../io/types.ts";
 import type { Plan, WorkerPlan } from "../plan/types.ts";
 import type { Chain } from "./chain.ts";
@@ -103,11 +103,25 @@ export class Loop {
   private receive(port: WorkerPort, now: number): number {
     if (port.source === undefined) {
       this.engine.receive(port.engineIndex);
+      this.stamp(port.plan.rxBatch, now);
       return Number.POSITIVE_INFINITY;
     }
     const next = port.source.receive(port.plan.rxBatch, BATCH_PACKETS, now);
     if (next === Number.POSITIVE_INFINITY) this.sourceEnded(port);
     return next;
+  }
+
+  /** When packets of a kernel queue came in; sources that are none say it themselves. */
+  private stamp(batch: number, now: number): void {
+    const { u32 } = this.m;
+    const high = Math.floor(now / 4294967296);
+    const low = now - high * 4294967296;
+    const count = batchCount(this.m, batch);
+    for (let i = 0; i < count; i++) {
+      const at = (batchAt(this.m, batch, i) + DESCRIPTOR.TIMESTAMP) >>> 2;
+      u32[at] = low;
+      u32[at + 1] = high;
+    }
   }
 
   private through(port: WorkerPort, received: number, now: number): void {
