@@ -33,7 +33,9 @@ export const WORKER_CONTROL = {
 export const WORKER_STATE = {
   STARTING: 0,
   RUNNING: 1,
+  /** Its loop has ended, well or not. */
   ENDED: 2,
+  /** It never ran, or its thread died. */
   FAILED: 3,
 } as const;
 

@@ -14,7 +14,7 @@ const LONGEST_PAUSE = 1e9;
 /** A filter that ran this long without a trap is forgiven the earlier ones. */
 const FORGIVEN_AFTER = 1e9;
 
-/** A trap of a filter with `on-trap: stop`: ends the run. */
+/** A trap in a filter's init at the start, or of a filter with `on-trap: stop`: ends the run. */
 export class FilterTrap extends Error {}
 
 export class Instance {
@@ -47,7 +47,11 @@ export class Instance {
     this.host = this.plan.host;
     this.onTrap = filter.onTrap;
     this.module = module;
-    this.wasm = this.make();
+    try {
+      this.wasm = this.make();
+    } catch (error) {
+      throw new FilterTrap(`filter "${filter.id}": init trapped: ${(error as Error).message}`);
+    }
   }
 
   get hasTick(): boolean {

@@ -13,7 +13,7 @@ import { chooseEngine } from "../io/probe.ts";
 import { makePlan } from "../plan/plan.ts";
 import type { Plan } from "../plan/types.ts";
 import { close, eventfd, eventfdSignal } from "../sys/calls.ts";
-import { check } from "../sys/errno.ts";
+import { check, SystemError } from "../sys/errno.ts";
 import { type Pool, startPool } from "./pool.ts";
 import { fillMemory, loadFilters } from "./prepare.ts";
 import type { WorkerFailure, WorkerResult } from "./task.ts";
@@ -105,6 +105,8 @@ class Running implements RunningPipeline {
   private endTime: number | undefined;
   private stopTimer: NodeJS.Timeout | undefined;
   private forced = false;
+  /** What workers failed with, the first to fail first. */
+  private readonly failures: unknown[] = [];
 
   constructor(plan: Plan, m: PacketMemory, pool: Pool, devices: OpenedDevice[], wakes: number[]) {
     this.plan = plan;
@@ -135,7 +137,7 @@ class Running implements RunningPipeline {
   }
 
   private async follow(): Promise<void> {
-    const results = await Promise.all(
+    await Promise.all(
       this.pool.results.map((result, worker) =>
         result.catch((error: unknown) => this.died(worker, error)).then((r) => this.workerEnded(r)),
       ),
@@ -144,10 +146,7 @@ class Running implements RunningPipeline {
     clearTimeout(this.stopTimer);
     await this.pool.close();
     for (const wake of this.wakes) close(wake);
-    const failures: unknown[] = results.flatMap((result) =>
-      result.failure === undefined ? [] : [revive(result.failure)],
-    );
-    failures.push(...closeAll(this.devices));
+    const failures = [...this.failures, ...closeAll(this.devices)];
     if (failures.length === 0) return;
     // Workers that share a file or a device often fail alike: that is said once.
     const { message } = failures[0] as Error;
@@ -160,14 +159,17 @@ class Running implements RunningPipeline {
   }
 
   /** A worker that fails takes the others with it: half a pipeline would lose packets without a word. */
-  private workerEnded(result: WorkerResult): WorkerResult {
+  private workerEnded(result: WorkerResult): void {
     this.warnings.push(...result.warnings.filter((warning) => !this.warnings.includes(warning)));
-    if (result.failure !== undefined) this.stop();
-    return result;
+    if (result.failure === undefined) return;
+    this.failures.push(revive(result.failure));
+    this.stop();
   }
 
   private died(worker: number, error: unknown): WorkerResult {
-    for (const { device, buffer } of this.plan.workers[worker].ports) {
+    const { control, ports } = this.plan.workers[worker];
+    Atomics.store(this.m.i32, (control + WORKER_CONTROL.STATE) >>> 2, WORKER_STATE.FAILED);
+    for (const { device, buffer } of ports) {
       const { kind, lock } = this.plan.devices[device];
       abandonSoftPort(kind, { m: this.m, lock, buffer });
     }
@@ -189,9 +191,11 @@ class Running implements RunningPipeline {
   }
 }
 
-function revive(failure: WorkerFailure): Error {
-  const error = new Error(failure.message);
-  if (failure.stack !== undefined) error.stack = failure.stack;
-  const { code, hint } = failure;
-  return Object.assign(error, code === undefined ? {} : { code }, hint === undefined ? {} : { hint });
+function revive({ message, refused, hint, stack }: WorkerFailure): Error {
+  const error =
+    refused === undefined
+      ? Object.assign(new Error(message), hint === undefined ? {} : { hint })
+      : new SystemError(refused.call, refused.target, refused.errno, { ...refused, hint });
+  if (stack !== undefined) error.stack = stack;
+  return error;
 }

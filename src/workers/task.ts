@@ -22,8 +22,8 @@ export interface WorkerTask {
 /** What went wrong, in a form that survives the crossing. */
 export interface WorkerFailure {
   message: string;
-  /** The system's error name, if a system call failed. */
-  code?: string;
+  /** The system call that kept the worker from starting: what the machine does not give, as opposed to what broke. */
+  refused?: { call: string; target: string; errno: number; detail: string | undefined; unavailable: boolean };
   hint?: string;
   stack?: string;
 }

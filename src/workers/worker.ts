@@ -6,6 +6,7 @@ import { ENGINES, WORKER_CONTROL, WORKER_STATE } from "../batches/control.ts";
 import { PacketMemory } from "../batches/memory.ts";
 import { createEngine } from "../io/engine.ts";
 import { clockMonotonic, eventfdSignal } from "../sys/calls.ts";
+import { SystemError } from "../sys/errno.ts";
 import { Chain } from "./chain.ts";
 import { instantiateCore } from "./core.ts";
 import { Loop, type LoopClock } from "./loop.ts";
@@ -22,6 +23,7 @@ export default function work(task: WorkerTask): WorkerResult {
   const result: WorkerResult = { worker: task.worker, warnings: [] };
   let ports: WorkerPort[] = [];
   let chain: Chain | undefined;
+  let started = false;
   const failures: unknown[] = [];
   try {
     const opened = openPorts(task, m);
@@ -34,6 +36,7 @@ export default function work(task: WorkerTask): WorkerResult {
       m.i32[(worker.control + WORKER_CONTROL.ENGINE) >>> 2] = ENGINES.indexOf(engine.name);
       const wakeAll = () => task.wakes.forEach(eventfdSignal);
       const loop = new Loop(m, plan, worker, { engine, ports, chain, core, clock: makeClock(), wakeAll });
+      started = true;
       setState(WORKER_STATE.RUNNING);
       loop.run();
     } finally {
@@ -46,10 +49,10 @@ export default function work(task: WorkerTask): WorkerResult {
   failures.push(...closePorts(ports));
   if (chain !== undefined) result.warnings.push(...chain.warnings);
   if (failures.length > 0) {
-    result.failure = describe(failures[0]);
-    result.warnings.push(...failures.slice(1).map((failure) => describe(failure).message));
+    result.failure = describe(failures[0], started);
+    result.warnings.push(...failures.slice(1).map((failure) => describe(failure, started).message));
   }
-  setState(failures.length > 0 ? WORKER_STATE.FAILED : WORKER_STATE.ENDED);
+  setState(started ? WORKER_STATE.ENDED : WORKER_STATE.FAILED);
   return result;
 }
 
@@ -65,12 +68,15 @@ function makeClock(): LoopClock {
   };
 }
 
-function describe(error: unknown): WorkerFailure {
+function describe(error: unknown, started: boolean): WorkerFailure {
   if (!(error instanceof Error)) return { message: String(error) };
   const failure: WorkerFailure = { message: error.message };
-  const { code, hint } = error as { code?: unknown; hint?: unknown };
-  if (typeof code === "string") failure.code = code;
+  const { hint } = error as { hint?: unknown };
   if (typeof hint === "string") failure.hint = hint;
+  if (error instanceof SystemError && !started) {
+    const { call, target, errno, detail, unavailable } = error;
+    failure.refused = { call, target, errno, detail, unavailable };
+  }
   if (error.stack !== undefined) failure.stack = error.stack;
   return failure;
 }
