@@ -11,7 +11,8 @@ const STEPS: [number, string][] = [
 /** Three digits and a decimal prefix: 1234567 -> "1.23 M". */
 export function compact(value: number): string {
   for (const [size, suffix] of STEPS) {
-    if (Math.abs(value) >= size) return (value / size).toPrecision(3) + suffix;
+    // From where three digits round up to the prefix: 999,500 is "1.00 M", not "1.00e+3 k".
+    if (Math.abs(value) >= size * 0.9995) return (value / size).toPrecision(3) + suffix;
   }
   return Number.isInteger(value) ? String(value) : value.toPrecision(3);
 }

@@ -1,5 +1,6 @@
 // `pktflow run` on real devices: start, stop, sleep, and devices that go down or away, under each engine.
-import { readFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { conservation } from "../../src/control/report.ts";
 import { describeKernel, TestNamespace } from "../support/namespace.ts";
@@ -126,6 +127,79 @@ for (const io of ["poll", "uring"]) {
       const { status, stderr } = await started.finished;
       expect(status).toBe(1);
       expect(stderr).toMatch(/^pktflow: read a queue 0: E[A-Z]+: /);
+    });
+
+    test("a device that is only written to and deleted ends the run as well", async () => {
+      const file = folder.file("one-way.yaml");
+      writeFileSync(
+        file,
+        `pktflow: 1
+devices:
+  a: { kind: tun, netns: ${host.name}, address: 10.1.0.2/24, routes: 0.0.0.0/0 }
+  b: { kind: tun, netns: ${peer.name} }
+paths: { there: { from: a, to: b } }
+`,
+      );
+      running = new Pktflow(["run", file, "--io", io, "--quiet"]);
+      await until("the devices are up", () => host.ip("route show default") !== "");
+      peer.ip("link del dev b");
+      expect(() => host.run("ping", "-c", "3", "-i", "0.3", "-W", "1", "10.2.0.2")).toThrow();
+      const { status, stderr } = await running.finished;
+      expect(stderr).toBe(
+        "pktflow: write b queue 0: EBADFD: File descriptor in bad state (the interface was removed)\n",
+      );
+      expect(status).toBe(1);
+    });
+
+    test("a capture of a device's packets has the time at which they came", async () => {
+      const file = folder.file("capture.yaml");
+      const capture = folder.file("out.pcap");
+      writeFileSync(
+        file,
+        `pktflow: 1
+devices:
+  a: { kind: tun, netns: ${host.name}, address: 10.1.0.2/24, routes: 0.0.0.0/0 }
+  file: { kind: pcap, write: ${capture} }
+paths: { all: { from: a, to: file } }
+`,
+      );
+      const before = Date.now() / 1000;
+      running = new Pktflow(["run", file, "--io", io, "--quiet"]);
+      await until("the device is up", () => host.ip("route show default") !== "");
+      // More than the slots there are, so that each is used again.
+      for (let i = 0; i < 3; i++) {
+        expect(() => host.run("ping", "-c", "100", "-i", "0.002", "-W", "1", "10.2.0.2")).toThrow();
+      }
+      await running.stop();
+      const fields = ["-nr", capture, "-T", "fields", "-e", "frame.time_epoch"];
+      const times = execFileSync("tshark", fields, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })
+        .trim()
+        .split("\n")
+        .map(Number);
+      expect(times.length).toBeGreaterThanOrEqual(300);
+      for (const time of times) {
+        expect(time).toBeGreaterThan(before - 1);
+        expect(time).toBeLessThan(Date.now() / 1000 + 1);
+      }
+      expect(times).toEqual([...times].sort((x, y) => x - y));
+    });
+
+    test("what the user should know of a device is said at the start, not at the end", async () => {
+      host.ip("tuntap add dev a mode tun");
+      const started = new Pktflow(
+        ["run", "pipelines/forward.yaml", "--io", io, "--quiet"].concat(
+          ...[`devices.a.netns=${host.name}`, `devices.b.netns=${peer.name}`].map((value) => [
+            "--set",
+            value,
+          ]),
+        ),
+      );
+      running = started;
+      await until("it is said", () => started.stderr.includes("warning: a is down"));
+      expect(started.child.exitCode).toBe(null);
+      const { status, stderr } = await started.stop();
+      expect(stderr.match(/a is down/g)).toHaveLength(1);
+      expect(status).toBe(0);
     });
 
     test("devices made here are gone at the end, a persistent one stays", async () => {

@@ -1,6 +1,7 @@
 /** `pktflow run FILE`: runs a pipeline until its sources end, the time is over or a signal comes. */
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import type { Command } from "commander";
+import type { Report } from "../../control/report.ts";
 import { NotStarted, UsageError } from "../exit.ts";
 import { startLiveView } from "../live.ts";
 import { collect, parseDuration, parseIo } from "../options.ts";
@@ -45,7 +46,8 @@ async function run(file: string, options: RunOptions): Promise<number> {
 export function prepareReport(path: string): void {
   if (path === "-") return;
   try {
-    closeSync(openSync(path, "w"));
+    // Not emptied: an earlier report stays until there is a new one.
+    closeSync(openSync(path, "a"));
   } catch (error) {
     throw new UsageError(
       `open ${path}: ${(error as NodeJS.ErrnoException).code}: the report cannot be written there`,
@@ -91,26 +93,69 @@ export async function watch(
 ): Promise<number> {
   // The report may go to standard output; then the rest must not.
   const out = options.report === "-" || running.usesStdout ? process.stderr : process.stdout;
+  const warn = newWarnings(running.warnings);
+  warn();
   const view = options.quiet === true ? undefined : startLiveView(out, () => running.report());
   const stop = () => running.stop();
   signals.deliver(stop);
-  const timer = options.for === undefined ? undefined : setTimeout(stop, options.for / 1e6);
+  const cancel = options.for === undefined ? () => {} : after(options.for / 1e6, stop);
   let failure: unknown;
   try {
     await running.ended;
   } catch (error) {
     failure = error;
   } finally {
-    clearTimeout(timer);
+    cancel();
     signals.close();
     view?.stop();
   }
   const report = running.report();
-  for (const warning of running.warnings) process.stderr.write(`pktflow: warning: ${warning}\n`);
-  if (options.report === "-") process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
-  else if (options.report !== undefined)
-    writeFileSync(options.report, `${JSON.stringify(report, null, 2)}\n`);
+  warn();
+  try {
+    if (options.report !== undefined) writeReport(options.report, report);
+  } catch (error) {
+    failure ??= error;
+  }
   if (options.quiet !== true) out.write(`${summary(report)}\n`);
   if (failure !== undefined) throw failure;
   return 0;
+}
+
+/** Says what has been added to the warnings since it was last called. */
+function newWarnings(warnings: readonly string[]): () => void {
+  const said = new Set<string>();
+  return () => {
+    for (const warning of warnings) {
+      if (!said.has(warning)) process.stderr.write(`pktflow: warning: ${warning}\n`);
+      said.add(warning);
+    }
+  };
+}
+
+/** The longest that Node's timers run, ms; a longer one would fire at once. */
+const LONGEST_TIMER = 2 ** 31 - 1;
+
+/** Calls `action` after `ms`, however long. @returns what cancels it */
+export function after(ms: number, action: () => void): () => void {
+  let timer: NodeJS.Timeout;
+  const wait = (left: number) => {
+    const now = Math.min(left, LONGEST_TIMER);
+    timer = setTimeout(() => (left > now ? wait(left - now) : action()), now);
+  };
+  wait(ms);
+  return () => clearTimeout(timer);
+}
+
+/** @throws Error that names the system's */
+function writeReport(path: string, report: Report): void {
+  const text = `${JSON.stringify(report, null, 2)}\n`;
+  if (path === "-") {
+    process.stdout.write(text);
+    return;
+  }
+  try {
+    writeFileSync(path, text);
+  } catch (error) {
+    throw new Error(`write ${path}: ${(error as NodeJS.ErrnoException).code}: the report is not complete`);
+  }
 }
