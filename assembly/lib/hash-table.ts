@@ -22,10 +22,12 @@ const HEADER: usize = 64;
 const LOCKED: u32 = 0x80000000;
 /** A chain this long is walked under the lock only; a reader astray in changing chains gives up here. */
 const LONGEST_WALK: u32 = 64;
-/** Tries before giving way to other threads: a holder works for less than 2 us, unless the kernel took its core. */
-const SPINS: u32 = 256;
-const NAPS: u32 = 40;
-const NAP_NS: i64 = 50_000;
+/**
+ * Looks at a locked bucket before giving up, some seconds: a holder works for less than 2 us, but the kernel may take its
+ * core, and will give it back as the looking uses up the looker's time. Not memory.atomic.wait32: with it in this loop,
+ * threads that raced on V8 11.3 (Node 20) lost their way, with --no-liftoff they did not (test/filters/nat-race.test.ts).
+ */
+const SPINS: u32 = 1 << 31;
 
 @unmanaged
 export class HashTable {
@@ -65,19 +67,14 @@ export class HashTable {
 
   /**
    * Locks the chain that the key belongs to.
-   * @returns the bucket, for the functions below, or 0: its holder did not let go for 2 ms
+   * @returns the bucket, for the functions below, or 0: its holder did not let go for seconds: its thread was killed
    */
   lock(key: u64): usize {
     const bucket = this.bucket(key);
-    let naps: u32 = 0;
-    for (let spins: u32 = 0; naps < NAPS; spins++) {
+    for (let spins = SPINS; spins != 0; spins--) {
       const word = atomic.load<u32>(bucket);
-      if ((word & LOCKED) == 0) {
-        if (atomic.cmpxchg<u32>(bucket, word, word | LOCKED) == word) return bucket;
-      } else if (spins >= SPINS) {
-        atomic.wait<i32>(bucket, <i32>word, NAP_NS);
-        naps++;
-      }
+      if ((word & LOCKED) != 0) continue;
+      if (atomic.cmpxchg<u32>(bucket, word, word | LOCKED) == word) return bucket;
     }
     return 0;
   }

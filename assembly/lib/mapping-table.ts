@@ -36,7 +36,7 @@ export const TIMEOUT_CLASSES: u32 = 12;
 /** What make() found instead of room for a mapping. */
 export const MAPPING_NO_PORT: i32 = -1;
 export const MAPPING_TABLE_FULL: i32 = -2;
-/** Another worker held the chain for milliseconds. */
+/** Another worker held the chain for seconds: see HashTable.lock. */
 export const MAPPING_BUSY: i32 = -3;
 export const MAPPING_FOUND: i32 = 0;
 export const MAPPING_MADE: i32 = 1;
