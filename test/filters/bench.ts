@@ -135,14 +135,25 @@ export class FilterBench {
   /** A dissected packet with a slot of its own, in fresh memory. @returns its descriptor */
   place(bytes: Uint8Array): number {
     const descriptor = this.take(DESCRIPTOR.SIZE);
-    this.write(
-      descriptor,
-      this.take(HEADROOM + bytes.length + 64),
-      HEADROOM + bytes.length + 64,
-      bytes,
-      false,
-    );
+    const capacity = HEADROOM + bytes.length + 64;
+    this.write(descriptor, this.take(capacity), capacity, bytes, false);
     return descriptor;
+  }
+
+  /** Puts a packet of the same length where place() put one. */
+  replace(descriptor: number, bytes: Uint8Array): void {
+    const slot = this.m.u32[(descriptor + DESCRIPTOR.SLOT) >>> 2];
+    this.write(descriptor, slot, this.m.u32[(descriptor + DESCRIPTOR.CAPACITY) >>> 2], bytes, false);
+  }
+
+  /** What became of a packet that place() put there. */
+  result(descriptor: number): Sent {
+    const { m } = this;
+    const data = m.u32[(descriptor + DESCRIPTOR.DATA) >>> 2];
+    return {
+      output: this.outputs[m.u8[descriptor + DESCRIPTOR.OUTPUT]],
+      bytes: m.u8.slice(data, data + m.u32[(descriptor + DESCRIPTOR.LENGTH) >>> 2]),
+    };
   }
 
   /** @param partial its transport checksum is partial */
@@ -157,10 +168,9 @@ export class FilterBench {
         throw new Error("the filter wrote outside the packet's slot");
       }
     }
-    const output = this.outputs[m.u8[descriptor + DESCRIPTOR.OUTPUT]];
-    if (output === undefined) throw new Error("the filter chose an output that it does not have");
-    const data = m.u32[(descriptor + DESCRIPTOR.DATA) >>> 2];
-    return { output, bytes: m.u8.slice(data, data + m.u32[(descriptor + DESCRIPTOR.LENGTH) >>> 2]) };
+    const sent = this.result(descriptor);
+    if (sent.output === undefined) throw new Error("the filter chose an output that it does not have");
+    return sent;
   }
 
   /** What lies in the bench's slot behind byte `from` of it: nobody may have touched it since send() filled it. */
