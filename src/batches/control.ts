@@ -18,6 +18,8 @@ export const COMMAND = {
   RUN: 0,
   /** Send what has been received, flush, end. */
   DRAIN: 1,
+  /** The user's wish, or a failure's: as DRAIN, without patience for who reads slowly what is written. */
+  STOP: 2,
 } as const;
 
 export const WORKER_CONTROL = {

@@ -16,4 +16,6 @@ export interface SoftPort {
   queues: number;
   /** Address of an i32 that all ports of the device share, 0 at the start. */
   lock: number;
+  /** Address of the pipeline's COMMAND. */
+  command: number;
 }

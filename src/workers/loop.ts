@@ -171,7 +171,9 @@ export class Loop {
     if (!this.plan.devices[port.plan.device].finite) return;
     const left = (this.plan.control + PIPELINE_CONTROL.FINITE_SOURCES) >>> 2;
     if (Atomics.sub(this.m.i32, left, 1) !== 1) return;
-    Atomics.store(this.m.i32, (this.plan.control + PIPELINE_CONTROL.COMMAND) >>> 2, COMMAND.DRAIN);
+    const command = (this.plan.control + PIPELINE_CONTROL.COMMAND) >>> 2;
+    // Unless the pipeline is told to stop already.
+    Atomics.compareExchange(this.m.i32, command, COMMAND.RUN, COMMAND.DRAIN);
     this.wakeAll();
   }
 }

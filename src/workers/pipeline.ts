@@ -128,7 +128,7 @@ class Running implements RunningPipeline {
 
   stop(): void {
     if (this.endTime !== undefined) return;
-    Atomics.store(this.m.i32, (this.plan.control + PIPELINE_CONTROL.COMMAND) >>> 2, COMMAND.DRAIN);
+    Atomics.store(this.m.i32, (this.plan.control + PIPELINE_CONTROL.COMMAND) >>> 2, COMMAND.STOP);
     for (const wake of this.wakes) eventfdSignal(wake);
     this.stopTimer ??= setTimeout(() => {
       this.forced = true;

@@ -1,4 +1,5 @@
 /** The queues a worker reads and writes, kernel's and soft ones alike, opened on the worker's thread. */
+import { PIPELINE_CONTROL } from "../batches/control.ts";
 import type { PacketMemory } from "../batches/memory.ts";
 import type { SoftPort } from "../devices/port.ts";
 import { openSoftSink, openSoftSource } from "../devices/soft.ts";
@@ -53,6 +54,7 @@ export function openPorts(task: WorkerTask, m: PacketMemory): { ports: WorkerPor
         queue: port.queue,
         queues: device.queues,
         lock: device.lock,
+        command: plan.control + PIPELINE_CONTROL.COMMAND,
       };
       const options = task.soft[port.device];
       if (port.path >= 0) opened.source = openSoftSource(device.kind, soft, options);

@@ -1,8 +1,9 @@
 // What a user gets who asks for what cannot be: an exit status and a message that says what, where and why.
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { chmodSync, createReadStream, mkdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { conservation } from "../../src/control/report.ts";
 import { describeKernel, TestNamespace } from "../support/namespace.ts";
 import { MAIN, pktflow, readReport, TemporaryFolder } from "../support/pktflow.ts";
 
@@ -220,6 +221,44 @@ paths:
     expect(lost).toBeGreaterThan(0);
     expect(readReport(report).devices["in"].queues[0].rx.packets).toBe(queues[0].tx.packets + lost);
   });
+
+  test.each(["a named pipe", "standard output"])(
+    "%s that nobody empties does not keep a signal from ending the run",
+    async (what) => {
+      const endless = folder.file("endless.yaml");
+      writeFileSync(
+        endless,
+        `pktflow: 1
+workers: 2
+devices:
+  traffic: { kind: generator, queues: 2, flows: [{ proto: udp, from: 10.0.0.1, to: 10.0.0.2, size: 1000 }] }
+  out: { kind: pcap, write: "\${OUT}" }
+paths: { all: { from: traffic, to: out } }
+`,
+      );
+      const fifo = folder.file("fifo");
+      const report = folder.file("stuck.json");
+      if (what === "a named pipe") execFileSync("mkfifo", [fifo]);
+      const child = spawn(process.execPath, [MAIN, "run", endless, "--quiet", "--report", report], {
+        env: { ...process.env, OUT: what === "a named pipe" ? fifo : "-" },
+        stdio: ["ignore", "pipe", "pipe"],
+      });
+      let stderr = "";
+      child.stderr.on("data", (text) => {
+        stderr += text;
+      });
+      const reader = what === "a named pipe" ? createReadStream(fifo) : child.stdout;
+      // The first bytes are there, and nobody takes them.
+      await once(reader, "readable");
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      child.kill("SIGTERM");
+      const [status] = await once(child, "exit");
+      reader.destroy();
+      expect(stderr).toMatch(/^pktflow: write .*: EAGAIN: .*stopped reading/);
+      expect(status).toBe(1);
+      expect(conservation(readReport(report)).missing).toBe(0);
+    },
+  );
 
   test("a report that cannot be written is said before anything runs", async () => {
     mkdirSync(folder.file("directory"));

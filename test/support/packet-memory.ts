@@ -77,6 +77,7 @@ export class TestMemory {
       queue: 0,
       queues: 1,
       lock: this.take(4),
+      command: this.take(4),
       ...more,
     };
   }

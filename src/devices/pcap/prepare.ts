@@ -9,7 +9,18 @@ import { PacketMemory } from "../../batches/memory.ts";
 import type { DeviceConfig } from "../../config/types.ts";
 import type { ParamValues } from "../../params/types.ts";
 import type { DeviceFacts } from "../../plan/types.ts";
-import { clockMonotonic, close, O_CREAT, O_RDONLY, O_TRUNC, O_WRONLY } from "../../sys/calls.ts";
+import {
+  clockMonotonic,
+  close,
+  F_GETFL,
+  F_SETFL,
+  fcntl,
+  O_CREAT,
+  O_NONBLOCK,
+  O_RDONLY,
+  O_TRUNC,
+  O_WRONLY,
+} from "../../sys/calls.ts";
 import { check, SystemError } from "../../sys/errno.ts";
 import { addressOf } from "../../sys/memory.ts";
 import { Capture } from "./capture.ts";
@@ -187,6 +198,9 @@ async function createOutput(
   // Appending: after a full disk cut a record off, whoever writes next goes on at the end.
   const flags = O_WRONLY | O_CREAT | O_TRUNC | O_APPEND;
   const fd = file === "-" ? STDOUT : await open(file, flags);
+  // A pipe that nobody empties must not hold a worker in write(2), where nothing can end it.
+  const stat = fstatSync(fd);
+  if (stat.isFIFO() || stat.isSocket()) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
   const header = captureHeader(formatOfName(file), layer, id);
   const writer = new Writer(fd);
   if (writer.write(addressOf(header), header.length) < header.length) {

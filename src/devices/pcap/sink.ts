@@ -4,10 +4,11 @@
  * counts as transmitted when the kernel has all of its record; one that it refused is a drop (io-error).
  */
 import { fstatSync, ftruncateSync } from "node:fs";
+import { COMMAND } from "../../batches/control.ts";
 import { DESCRIPTOR } from "../../batches/layout.ts";
 import { batchAt, batchCount, batchMove, counterAdd } from "../../batches/memory.ts";
 import { DROP_REASONS, type SoftSink } from "../../io/types.ts";
-import { SystemError } from "../../sys/errno.ts";
+import { EAGAIN, SystemError } from "../../sys/errno.ts";
 import { addressOf } from "../../sys/memory.ts";
 import { type Copy, makeCopy } from "../copy.ts";
 import type { SoftPort } from "../port.ts";
@@ -83,7 +84,7 @@ class PcapSink implements SoftSink {
     this.isRecorded = new Uint8Array(256);
     for (const device of options.recorded) this.isRecorded[device] = 1;
     this.datagrams = new Uint32Array(PCAP_WRITE_BYTES / PCAP.RECORD_HEADER);
-    this.writer = new Writer(options.fd);
+    this.writer = new Writer(options.fd, () => Atomics.load(port.m.i32, port.command >>> 2) === COMMAND.STOP);
   }
 
   /** @throws SystemError once, when all of the batch has been counted */
@@ -222,6 +223,7 @@ class PcapSink implements SoftSink {
   private report(): void {
     if (this.writer.errno === 0 || this.reported) return;
     this.reported = true;
-    throw new SystemError("write", this.options.file, this.writer.errno, { unavailable: false });
+    const detail = this.writer.errno === EAGAIN ? "whoever reads it has stopped reading" : undefined;
+    throw new SystemError("write", this.options.file, this.writer.errno, { unavailable: false, detail });
   }
 }
