@@ -11,6 +11,7 @@ export class PacketMemory {
   readonly u16: Uint16Array;
   readonly u32: Uint32Array;
   readonly i32: Int32Array;
+  readonly u64: BigUint64Array;
 
   constructor(memory: WebAssembly.Memory) {
     this.memory = memory;
@@ -18,6 +19,7 @@ export class PacketMemory {
     this.u16 = new Uint16Array(memory.buffer);
     this.u32 = new Uint32Array(memory.buffer);
     this.i32 = new Int32Array(memory.buffer);
+    this.u64 = new BigUint64Array(memory.buffer);
   }
 }
 
@@ -62,8 +64,9 @@ export function batchMove(m: PacketMemory, from: number, to: number): void {
 export function counterAdd(m: PacketMemory, address: number, n: number): void {
   const at = address >>> 2;
   const low = m.u32[at] + n;
-  m.u32[at] = low;
-  if (low >= 4294967296) m.u32[at + 1] += Math.floor(low / 4294967296);
+  if (low < 4294967296) m.u32[at] = low;
+  // Both halves at once, or a reader between them would be 2^32 off. So seldom that a BigInt costs nothing.
+  else Atomics.store(m.u64, address >>> 3, (BigInt(m.u32[at + 1]) << 32n) + BigInt(low));
 }
 
 /** Reads a u64 counter that another thread may be writing; exact up to 2^53. */
@@ -76,7 +79,7 @@ export function counterRead(m: PacketMemory, address: number): number {
   }
 }
 
-/** Writes a u64 (a time in ns, say) from a number below 2^53. */
+/** Writes a u64 (a time in ns, say) from a number; from 2^53 on as exact as the number is. */
 export function u64Write(m: PacketMemory, address: number, value: number): void {
   const high = Math.floor(value / 4294967296);
   m.u32[address >>> 2] = value - high * 4294967296;
