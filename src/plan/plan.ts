@@ -32,8 +32,11 @@ import type {
 
 /** Room behind the longest packet: an Ethernet header with two tags, and what SIMD loads may touch past the end. */
 const TAILROOM = 22 + 64;
+/** Most memory a pipeline may ask for: addresses are 32 bits wide. */
+const MOST_BYTES = 2 ** 32;
 const NO_RANGE: Range = { address: 0, bytes: 0 };
 
+/** @throws Error when it would need more memory than there are addresses */
 export function makePlan(pipeline: Pipeline, devices: DeviceFacts[], filters: FilterFacts[]): Plan {
   const memory = new Allocator();
   const control = memory.take(CONTROL.BYTES);
@@ -58,6 +61,12 @@ export function makePlan(pipeline: Pipeline, devices: DeviceFacts[], filters: Fi
   for (let worker = 0; worker < pipeline.workers; worker++) {
     const ports = portsOf(worker, pipeline.workers, devicePlans, paths);
     workers.push(planWorker(memory, ports, devicePlans, filterPlans, filters, paths));
+  }
+  if (memory.bytes > MOST_BYTES) {
+    const gib = (memory.bytes / 2 ** 30).toFixed(1);
+    throw new Error(
+      `the pipeline needs ${gib} GiB of memory and 4 GiB is the most: use smaller tables or fewer workers`,
+    );
   }
   return {
     pipeline: pipeline.name,

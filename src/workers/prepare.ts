@@ -9,12 +9,11 @@ import { factsBeforeOpening } from "../devices/facts.ts";
 import { type LoadedFilter, loadFilter } from "../filters/library.ts";
 import { instantiate, SCRATCH_PARAMS, stateSizes } from "../filters/load.ts";
 import { encodeParams } from "../params/encode.ts";
+import { PAGE } from "../plan/memory.ts";
 import { makePlan } from "../plan/plan.ts";
 import type { DeviceFacts, FilterFacts, Plan } from "../plan/types.ts";
+import { ENOMEM, SystemError } from "../sys/errno.ts";
 import { writeContext } from "./instance.ts";
-
-/** Most memory a pipeline may ask for: addresses are 32 bits wide. */
-const MOST_BYTES = 2 ** 32;
 
 export interface Filters {
   loaded: LoadedFilter[];
@@ -47,13 +46,7 @@ export async function planWithoutOpening(pipeline: Pipeline): Promise<Plan> {
 
 /** Makes the shared memory and writes everything into it that stands before the first packet. */
 export function fillMemory(pipeline: Pipeline, plan: Plan, filters: Filters): PacketMemory {
-  if (plan.bytes > MOST_BYTES) {
-    const gib = (plan.bytes / 2 ** 30).toFixed(1);
-    throw new Error(
-      `the pipeline needs ${gib} GiB of memory and 4 GiB is the most: use smaller tables or fewer workers`,
-    );
-  }
-  const memory = new WebAssembly.Memory({ initial: plan.pages, maximum: plan.pages, shared: true });
+  const memory = allocate(plan.pages);
   const m = new PacketMemory(memory);
   writeDeviceInfo(m, plan, plan.devices);
   for (const worker of plan.workers) writeSlots(m, worker);
@@ -69,6 +62,16 @@ export function fillMemory(pipeline: Pipeline, plan: Plan, filters: Filters): Pa
     initShared(m, plan, filters.loaded[i], i);
   });
   return m;
+}
+
+/** @throws SystemError when this machine or its limits (ulimit -v) do not give as much */
+function allocate(pages: number): WebAssembly.Memory {
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  } catch {
+    const size = `${Math.ceil((pages * PAGE) / 2 ** 20)} MiB for the pipeline`;
+    throw new SystemError("allocate", size, ENOMEM, { unavailable: true });
+  }
 }
 
 function initShared(m: PacketMemory, plan: Plan, filter: LoadedFilter, index: number): void {

@@ -168,6 +168,13 @@ describe("memory ranges", () => {
     expect((plan.workers[0].slots.bytes / 64) % 2).toBe(1);
   });
 
+  test("more than 32-bit addresses reach is refused, also by check", () => {
+    const huge = { ...state, sharedStateBytes: 2 ** 32 };
+    expect(() => makePlan(gateway(1), [tun(1), tun(1)], [huge])).toThrow(
+      /needs 4\.0 GiB of memory and 4 GiB/,
+    );
+  });
+
   test("it is plain data: it survives a structured clone", () => {
     expect(structuredClone(plan)).toEqual(plan);
   });
