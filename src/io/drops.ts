@@ -29,6 +29,20 @@ export function dropReason(errno: number): number {
   return DROP_REASONS.indexOf(REASON_OF_ERRNO.get(errno) ?? "io-error");
 }
 
+const TOO_LONG = 8 * DROP_REASONS.indexOf("too-long");
+
+/**
+ * Counts a packet that filled all the room there was, so that its end may be cut off: received, and dropped. Slots are
+ * sized for the MTU at the start and some more; it grew since.
+ */
+export function dropTooLong(m: PacketMemory, { plan }: KernelPort, length: number): void {
+  const { rxPackets, rxBytes, rxDatagrams, drops } = plan.counters;
+  counterAdd(m, rxPackets, 1);
+  counterAdd(m, rxBytes, length);
+  counterAdd(m, rxDatagrams, 1);
+  counterAdd(m, drops + TOO_LONG, 1);
+}
+
 /** The refused writes of one engine. */
 export class RefusedWrites {
   /** The first refusal of each port and errno that is counted as io-error. */

@@ -1,5 +1,6 @@
 // What each engine does on descriptors that behave as a tun's would, and on those that fail, without a device.
 import { afterEach, describe, expect, test } from "vitest";
+import { HEADROOM } from "../../src/batches/layout.ts";
 import { batchPop, batchPush, counterRead } from "../../src/batches/memory.ts";
 import { createEngine } from "../../src/io/engine.ts";
 import { chooseEngine, readsWithoutWaiting } from "../../src/io/probe.ts";
@@ -131,6 +132,20 @@ for (const name of ["poll", "uring"] as const) {
         txBytes: 6,
         txDatagrams: 3,
       });
+      expect(b.freeDescriptors()).toBe(SLOTS);
+    });
+
+    test("a packet that fills all the room there is, for the MTU has grown, is a counted drop", () => {
+      const b = start(opened(open("/dev/zero", O_RDWR | O_NONBLOCK)));
+      expect(b.round()).toBe(0);
+      const { rxPackets = 0, ...others } = b.memory.counted({
+        ...b.memory.port(64),
+        counters: b.plan.counters,
+      });
+      expect(rxPackets).toBeGreaterThan(0);
+      const room = 2048 - HEADROOM;
+      expect(others).toEqual({ rxBytes: rxPackets * room, rxDatagrams: rxPackets, "too-long": rxPackets });
+      b.close();
       expect(b.freeDescriptors()).toBe(SLOTS);
     });
 

@@ -16,7 +16,7 @@ import type { WorkerPlan } from "../../plan/types.ts";
 import { clockMonotonic, eventfdDrain, ppoll, read, write } from "../../sys/calls.ts";
 import { EAGAIN, EBADFD, EFAULT, EINTR, EIO, SystemError } from "../../sys/errno.ts";
 import { addressOf } from "../../sys/memory.ts";
-import { GONE, RefusedWrites } from "../drops.ts";
+import { dropTooLong, GONE, RefusedWrites } from "../drops.ts";
 import type { Engine, KernelPort } from "../types.ts";
 
 const POLLIN = 1;
@@ -70,7 +70,7 @@ export class PollEngine implements Engine {
     if (this.anyDown && this.stillDown(index)) return 0;
     const batch = port.plan.rxBatch;
     let count = 0;
-    while (count < BATCH_PACKETS) {
+    for (let reads = 0; reads < BATCH_PACKETS; reads++) {
       const d = batchPop(m, this.free);
       if (d === 0) break;
       const data = m.u32[(d + DESCRIPTOR.SLOT) >>> 2] + HEADROOM;
@@ -81,6 +81,11 @@ export class PollEngine implements Engine {
         if (length === -EINTR) continue;
         this.refused(index, -length);
         break;
+      }
+      if (length === this.room) {
+        batchPush(m, this.free, d);
+        dropTooLong(m, port, length);
+        continue;
       }
       descriptorReset(m, d, data, length, this.deviceQueue[index]);
       batchPush(m, batch, d);

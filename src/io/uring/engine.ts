@@ -26,7 +26,7 @@ import {
   RWF_NOWAIT,
 } from "../../sys/io_uring.ts";
 import { addressOf } from "../../sys/memory.ts";
-import { GONE, RefusedWrites } from "../drops.ts";
+import { dropTooLong, GONE, RefusedWrites } from "../drops.ts";
 import type { Engine, KernelPort } from "../types.ts";
 import { Ring } from "./ring.ts";
 
@@ -226,6 +226,12 @@ export class UringEngine implements Engine {
     const m = this.m;
     const queue = this.queues[index];
     this.underWay--;
+    if (result === this.room) {
+      batchPush(m, this.free, d);
+      dropTooLong(m, queue.port, result);
+      queue.got++;
+      return;
+    }
     if (result > 0) {
       descriptorReset(m, d, m.u32[(d + DESCRIPTOR.SLOT) >>> 2] + HEADROOM, result, queue.deviceQueue);
       batchPush(m, queue.port.plan.rxBatch, d);
