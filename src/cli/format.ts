@@ -17,6 +17,12 @@ export function compact(value: number): string {
   return Number.isInteger(value) ? String(value) : value.toPrecision(3);
 }
 
+/** "1.23 Mp/s", "123 p/s" */
+export function packetRate(perSecond: number): string {
+  const text = compact(Math.round(perSecond));
+  return text.includes(" ") ? `${text}p/s` : `${text} p/s`;
+}
+
 /** Whole numbers with thousands separators: 1234567 -> "1,234,567". */
 export function whole(value: number): string {
   return Math.round(value).toLocaleString("en-US");

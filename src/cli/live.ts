@@ -1,6 +1,7 @@
 /** What a running pipeline shows: a table that renews itself on a terminal, a line every few seconds elsewhere. */
-import type { QueueReport, Report } from "../control/report.ts";
-import { compact, gigabits, table, whole } from "./format.ts";
+import { stripVTControlCharacters } from "node:util";
+import { conservation, type QueueReport, type Report } from "../control/report.ts";
+import { compact, gigabits, packetRate, table, whole } from "./format.ts";
 
 const TABLE_PERIOD = 1000;
 const LINE_PERIOD = 5000;
@@ -26,8 +27,11 @@ function liveTable(out: NodeJS.WriteStream, read: () => Report): LiveView {
     const text = rateTable(previous, report);
     previous = report;
     erase();
-    // A table higher than the screen cannot be erased by moving up: show what fits.
-    const shown = text.split("\n").slice(0, Math.max(3, (out.rows ?? 24) - 1));
+    // What is higher than the screen, or wraps, cannot be erased by moving up: show what fits.
+    const shown = text
+      .split("\n")
+      .slice(0, Math.max(3, (out.rows ?? 24) - 1))
+      .map((line) => cut(line, out.columns ?? 80));
     out.write(shown.join("\n") + "\n");
     lines = shown.length;
   };
@@ -39,6 +43,11 @@ function liveTable(out: NodeJS.WriteStream, read: () => Report): LiveView {
       erase();
     },
   };
+}
+
+function cut(line: string, columns: number): string {
+  const bare = stripVTControlCharacters(line);
+  return bare.length > columns ? bare.slice(0, columns) : line;
 }
 
 function liveLines(out: NodeJS.WriteStream, read: () => Report): LiveView {
@@ -96,11 +105,11 @@ export function rateLine(before: Report, now: Report): string {
       .reduce((sum, queue) => sum + field(queue), 0);
   const rate = (field: (queue: QueueReport) => number) =>
     (total(now, field) - total(before, field)) / seconds;
-  const filterDrops = Object.values(now.filters).reduce((sum, f) => sum + f.outputs["drop"] + f.trapped, 0);
+  const drops = Object.values(conservation(now).drops).reduce((a, b) => a + b, 0);
   return (
     `${now.pipeline}: ${now.seconds.toFixed(0)} s  ` +
-    `in ${compact(Math.round(rate((q) => q.rx.packets)))}p/s ${gigabits(rate((q) => q.rx.bytes))} Gb/s  ` +
-    `out ${compact(Math.round(rate((q) => q.tx.packets)))}p/s ${gigabits(rate((q) => q.tx.bytes))} Gb/s  ` +
-    `drops ${whole(total(now, dropsOf) + filterDrops)}`
+    `in ${packetRate(rate((q) => q.rx.packets))} ${gigabits(rate((q) => q.rx.bytes))} Gb/s  ` +
+    `out ${packetRate(rate((q) => q.tx.packets))} ${gigabits(rate((q) => q.tx.bytes))} Gb/s  ` +
+    `drops ${whole(drops)}`
   );
 }

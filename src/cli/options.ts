@@ -9,7 +9,8 @@ export function collect(value: string, previous: string[]): string[] {
 /** "10s" -> ns */
 export function parseDuration(text: string): number {
   const ns = parseDurationText(text);
-  if (typeof ns !== "number") throw new InvalidArgumentError(`"${text}" is not a duration such as 500ms, 10s or 2m.`);
+  if (typeof ns !== "number")
+    throw new InvalidArgumentError(`"${text}" is not a duration such as 500ms, 10s or 2m.`);
   return ns;
 }
 

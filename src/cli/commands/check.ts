@@ -9,19 +9,23 @@ import { collect } from "../options.ts";
 export function registerCheck(program: Command): void {
   program
     .command("check")
-    .description("validate a pipeline and print its plan: devices, queues to workers, paths, memory; touches nothing")
+    .description(
+      "validate a pipeline and print its plan: devices, queues to workers, paths, memory; touches nothing",
+    )
     .argument("[file]", "the pipeline file (YAML)")
     .option("--set <key=value>", "override one value of the file: devices.lan.queues=4", collect, [])
     .option("--json", "print the plan as JSON")
     .option("--schema", "print the JSON Schema of pipeline files instead, for editors")
-    .action(async (file: string | undefined, options: { set: string[]; json?: boolean; schema?: boolean }) => {
-      if (options.schema === true) return await printSchema();
-      if (file === undefined) {
-        const { UsageError } = await import("../exit.ts");
-        throw new UsageError("check: missing the pipeline file");
-      }
-      await check(file, options);
-    });
+    .action(
+      async (file: string | undefined, options: { set: string[]; json?: boolean; schema?: boolean }) => {
+        if (options.schema === true) return await printSchema();
+        if (file === undefined) {
+          const { UsageError } = await import("../exit.ts");
+          throw new UsageError("check: missing the pipeline file");
+        }
+        await check(file, options);
+      },
+    );
 }
 
 async function check(file: string, options: { set: string[]; json?: boolean }): Promise<void> {
@@ -67,11 +71,14 @@ function pathLines(plan: Plan): string {
       const steps = path.steps.map((step) => {
         const filter = plan.filters[step.filter];
         const named = step.outputs
-          .map((target, output) => (target < 0 ? "" : `${filter.outputs[output]} -> ${plan.paths[target].id}`))
+          .map((target, output) =>
+            target < 0 ? "" : `${filter.outputs[output]} -> ${plan.paths[target].id}`,
+          )
           .filter((text) => text !== "");
         return named.length === 0 ? filter.id : `${filter.id} [${named.join(", ")}]`;
       });
-      const from = path.from.length === 0 ? "(another path)" : path.from.map((i) => plan.devices[i].id).join(" + ");
+      const from =
+        path.from.length === 0 ? "(another path)" : path.from.map((i) => plan.devices[i].id).join(" + ");
       const to =
         path.to.kind === "device"
           ? plan.devices[path.to.device].id
