@@ -13,8 +13,9 @@
 //   +---------------+-------+---------------------+-------+-------+------------+----------+-----------+
 //
 // inside: any number but 0 that the user makes of address, protocol and port. class: which timeout holds; flags: the
-// user's (TCP states); generation: counts the record's lives. last use: in units of UNIT ns, so that the word of a
-// busy mapping changes, and its cache line moves between workers, some 7 times a second at most.
+// user's (TCP states); generation: counts when the record became a mapping and when it ceased to be one. last use: in units
+// of UNIT ns, so that the word of a busy mapping changes, and its cache line moves between workers, some 7 times a
+// second at most.
 //
 // Who changes what: the worker that makes or removes a mapping holds the lock of its chain. Timers change by
 // compare-and-swap only; as removing a mapping changes the generation, a use that comes too late fails and is nothing.
@@ -198,8 +199,9 @@ export class MappingTable {
       index.records.put(made);
       return MAPPING_NO_PORT;
     }
-    const fresh =
-      ((<u64>unitsOf(now)) << 32) | (atomic.load<u64>(made, TIMER) & GENERATION) | <u64>timeoutClass;
+    // Not that of the removal: whoever has read the old key since then must not take this mapping for the old one.
+    const generation = (atomic.load<u64>(made, TIMER) + 0x10000) & GENERATION;
+    const fresh = ((<u64>unitsOf(now)) << 32) | generation | <u64>timeoutClass;
     atomic.store<u32>(made, (pool << 16) | <u32>port, OUTSIDE);
     atomic.store<u64>(made, fresh, TIMER);
     index.insertLocked(bucket, made, inside);
