@@ -96,14 +96,16 @@ function readDevice(
 
 /** No two interfaces of one network namespace have the same name. */
 function checkName(
-  { id, keySpan, config }: DeviceSymbol,
+  { id, keySpan, manifest }: DeviceSymbol,
   map: MapNode,
   names: Map<string, string>,
   diagnostics: Diagnostics,
 ): void {
-  const name = config?.params["name"];
-  if (typeof name !== "string") return;
-  const place = `${config?.params["netns"] ?? ""}\0${name}`;
+  if (!manifest?.params.some((spec) => spec.name === "name")) return;
+  // As it was written: it is checked even when something else about the device is wrong.
+  const name = textOf(map, "name") ?? (entry(map, "name") ? undefined : id);
+  if (name === undefined) return;
+  const place = `${textOf(map, "netns") ?? ""}\0${name}`;
   const other = names.get(place);
   if (other === undefined) names.set(place, id);
   const why = badName(name) ?? (other === undefined ? undefined : `is the name of device "${other}" already`);
@@ -112,6 +114,11 @@ function checkName(
   const origin = given ? "" : " (the id is the name unless name: says another)";
   const message = `device ${JSON.stringify(id)}: ${JSON.stringify(name)} ${why}${origin}`;
   diagnostics.error(given?.value.span ?? keySpan, "bad-name", message);
+}
+
+function textOf(map: MapNode, key: string): string | undefined {
+  const value = entry(map, key)?.value;
+  return value?.kind === "scalar" && typeof value.value === "string" ? value.value : undefined;
 }
 
 /** What the kernel's dev_valid_name() refuses, and "%", which asks the kernel for a name of its own choice. */

@@ -95,6 +95,17 @@ p.yaml:3:27 error bad-name: device "lan": "abcdefghijklmnop" is no name of an in
      |                           ^^^^^^^^^^^^^^^^`,
   ],
   [
+    "a name of 16 characters beside a queue count of 0",
+    { devices: "devices:\n  lan: { kind: tun, name: abcdefghijklmnop, queues: 0 }\n  wan: { kind: tun }" },
+    `
+p.yaml:3:27 error bad-name: device "lan": "abcdefghijklmnop" is no name of an interface: it has 16 bytes, 15 is the most
+   3 |   lan: { kind: tun, name: abcdefghijklmnop, queues: 0 }
+     |                           ^^^^^^^^^^^^^^^^
+p.yaml:3:53 error out-of-range: device "lan": queues wants 1 to 256, has 0
+   3 |   lan: { kind: tun, name: abcdefghijklmnop, queues: 0 }
+     |                                                     ^`,
+  ],
+  [
     "an id of 16 characters, which would be the name",
     {
       devices: "devices:\n  abcdefghijklmnop: { kind: tun }\n  wan: { kind: tun }",
@@ -464,6 +475,17 @@ p.yaml:7:61 error wrong-type: path "p": to wants a device, a path, or drop, has 
 p.yaml:8:6 error wrong-type: path "q" wants a map, has "lan"
    8 |   q: lan
      |      ^^^`,
+  ],
+  [
+    "an isolation that is not there: it is refused, for whoever asks for it relies on it",
+    {
+      filters: "filters:\n  f: { kind: checksum, isolation: memory }",
+      paths: "paths: { p: { from: lan, through: f, to: wan } }",
+    },
+    `
+p.yaml:6:35 error bad-value: filter "f": isolation wants none, has "memory"
+   6 |   f: { kind: checksum, isolation: memory }
+     |                                   ^^^^^^`,
   ],
   [
     "values of filters: host bits, units, words, the host's keys",
