@@ -22,8 +22,9 @@ const HOST_SPECS: Record<"on-trap" | "isolation", ParamSpec> = {
   },
   isolation: {
     name: "isolation",
-    type: { kind: "enum", values: ["none", "memory"] },
-    doc: "memory: the filter runs in a memory of its own and cannot touch the state of others.",
+    // A memory of its own is not there yet. Asking for it is refused, not ignored: whoever asks relies on it.
+    type: { kind: "enum", values: ["none"] },
+    doc: "none: the filter shares the pipeline's memory with the others, the only choice so far.",
     default: "none",
   },
 };

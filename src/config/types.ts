@@ -37,7 +37,7 @@ export interface DeviceConfig {
 }
 
 export type OnTrap = "drop" | "pass" | "stop";
-export type Isolation = "none" | "memory";
+export type Isolation = "none";
 
 export interface FilterConfig {
   id: string;

@@ -144,9 +144,9 @@ describe("defaults", () => {
   });
 
   it("the host's own keys of a filter are not the filter's parameters", () => {
-    const filters = "  f: { kind: checksum, on-trap: stop, isolation: memory }";
+    const filters = "  f: { kind: checksum, on-trap: stop, isolation: none }";
     const [filter] = parse(forward({ filters, through: "f" })).filters;
-    expect(filter).toMatchObject({ onTrap: "stop", isolation: "memory", params: { verify: [], fix: [] } });
+    expect(filter).toMatchObject({ onTrap: "stop", isolation: "none", params: { verify: [], fix: [] } });
   });
 
   it("a path may lead to drop, to another path, or come from several devices", () => {

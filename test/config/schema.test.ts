@@ -48,7 +48,7 @@ describe("the schema and the checker agree", () => {
       ),
     ],
     ["one rule instead of a list", file("kind: tun", "kind: acl, rules: { action: accept }")],
-    ["the host's keys", file("kind: tun", "kind: checksum, on-trap: pass, isolation: memory")],
+    ["the host's keys", file("kind: tun", "kind: checksum, on-trap: pass, isolation: none")],
     [
       "units",
       file(
