@@ -60,6 +60,23 @@ describe("a file that is wrong: exit status 2, with file, line and column", () =
     expect(status).toBe(2);
   });
 
+  test.each(["check", "run"])("parameters that contradict each other, for %s", async (command) => {
+    const file = folder.file("contradiction.yaml");
+    writeFileSync(
+      file,
+      `pktflow: 1
+devices:
+  traffic: { kind: generator, flows: { from: 10.0.0.1, to: "::1" } }
+  sink: { kind: discard }
+paths:
+  all: { from: traffic, to: sink }
+`,
+    );
+    const { status, stderr } = await pktflow([command, file]);
+    expect(stderr).toMatch(/^pktflow: device "traffic": .*10\.0\.0\.1.* IPv4 .* IPv6/);
+    expect(status).toBe(2);
+  });
+
   test("several errors are all reported at once", async () => {
     const { stderr } = await pktflow(["check", twoTuns(", queues: 0, adress: 10.77.0.1/24, mtu: 12")]);
     expect(stderr.match(/ error /g)).toHaveLength(3);

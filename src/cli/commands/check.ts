@@ -31,8 +31,12 @@ export function registerCheck(program: Command): void {
 async function check(file: string, options: { set: string[]; json?: boolean }): Promise<void> {
   const { loadPipeline } = await import("../../config/pipeline.ts");
   const { planWithoutOpening } = await import("../../workers/prepare.ts");
+  const { NotStarted } = await import("../exit.ts");
   const pipeline = loadPipeline(file, { set: options.set });
-  const plan = await planWithoutOpening(pipeline);
+  // What is said of it here is what run would say, with the same exit status.
+  const plan = await planWithoutOpening(pipeline).catch((error: unknown) => {
+    throw new NotStarted(error);
+  });
   process.stdout.write(
     options.json === true ? `${JSON.stringify(plan, null, 2)}\n` : `${planText(pipeline, plan)}\n`,
   );
