@@ -104,7 +104,7 @@ function checkExports(bytes: Uint8Array, reasons: string[]): void {
     if (kinds.get(name) !== "function") reasons.push(`it does not export the function ${name}()`);
   }
   if (kinds.get("abi") !== "global") {
-    reasons.push("it does not export the global abi: build it with `pktflow filter build`");
+    reasons.push("it does not export the global abi: see The Wasm ABI in assembly/README.md");
     return;
   }
   // Without a start function and data, making an instance runs nothing and writes nothing.
