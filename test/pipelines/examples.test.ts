@@ -4,12 +4,13 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { conservation } from "../../src/control/report.ts";
-import { scapy } from "../support/pcap.ts";
+import { hasScapy, hasTool, scapy } from "../support/pcap.ts";
 import { MAIN, pktflow, ROOT, readReport, TemporaryFolder } from "../support/pktflow.ts";
 
 const folder = new TemporaryFolder();
 afterAll(() => folder.remove());
 
+const hasTcpdump = hasTool("tcpdump");
 const examples = readdirSync(join(ROOT, "pipelines")).filter((file) => file.endsWith(".yaml"));
 
 describe("every example is valid, and its plan can be shown", () => {
@@ -42,7 +43,7 @@ describe("quickstart.yaml", () => {
     expect(devices["traffic"].queues.map((queue) => queue.rx.packets)).toEqual([150_000, 150_000]);
   });
 
-  test("tcpdump reads what it wrote", () => {
+  test.skipIf(!hasTcpdump)("tcpdump reads what it wrote (needs tcpdump)", () => {
     const file = folder.file("pktflow-quickstart-tester.pcap");
     const text = execFileSync("tcpdump", ["-nr", file, "-c", "3"], {
       encoding: "utf8",
@@ -68,7 +69,7 @@ describe("quickstart.yaml", () => {
   );
 });
 
-describe("clean-capture.yaml", () => {
+describe.skipIf(!hasScapy || !hasTcpdump)("clean-capture.yaml (needs scapy, tcpdump)", () => {
   test("keeps the web and DNS, drops what is damaged or unwanted", async () => {
     const input = folder.file("mixed.pcap");
     scapy(`
@@ -137,7 +138,8 @@ describe("the report", () => {
     expect(JSON.parse(stdout).pipeline).toBe("quickstart");
   });
 
-  test("a pipeline may write packets to standard output: nothing else goes there", async () => {
+  const alone = "a pipeline may write packets to standard output: nothing else goes there (needs tcpdump)";
+  test.skipIf(!hasTcpdump)(alone, async () => {
     const file = folder.file("stdout.pcap");
     const values = ["--set", "devices.capture.write=-", "--set", "devices.traffic.packets=1000"];
     execFileSync(

@@ -13,6 +13,9 @@ function lacks(): string | undefined {
   if (process.getuid?.() !== 0) return "needs root";
   if (!existsSync("/dev/net/tun")) return "needs /dev/net/tun";
   if (spawnSync("ip", ["-V"]).error) return "needs iproute2";
+  if (spawnSync("ping", ["-V"]).error) return "needs iputils-ping";
+  // Root of a container may have neither.
+  if (spawnSync("unshare", ["--mount", "--net", "true"]).status !== 0) return "needs CAP_SYS_ADMIN";
   return undefined;
 }
 
