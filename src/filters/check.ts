@@ -107,10 +107,17 @@ function checkExports(bytes: Uint8Array, reasons: string[]): void {
     reasons.push("it does not export the global abi: see The Wasm ABI in assembly/README.md");
     return;
   }
-  // Without a start function and data, making an instance runs nothing and writes nothing.
-  const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
-  const { abi } = new WebAssembly.Instance(module, { env: { memory } }).exports;
-  const version = (abi as WebAssembly.Global).value;
+  let version: unknown;
+  try {
+    // Without a start function and data, making an instance runs nothing and writes nothing.
+    const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+    const { abi } = new WebAssembly.Instance(module, { env: { memory } }).exports;
+    version = (abi as WebAssembly.Global).value;
+  } catch (error) {
+    // A memory of 64 bits that this engine knows, or an abi of a type that JavaScript has no value for.
+    reasons.push(`the engine does not take it: ${(error as Error).message}`);
+    return;
+  }
   if (version !== ABI_VERSION) {
     reasons.push(
       `it was built for ABI ${version}, this pktflow speaks ${ABI_VERSION}: build it again from source`,

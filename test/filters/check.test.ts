@@ -10,6 +10,7 @@ import { FilterError } from "../../src/filters/error.ts";
 import { growsMemory } from "../../src/filters/instructions.ts";
 
 const I32 = 0x7f;
+const V128 = 0x7b;
 const name = (text: string) => [text.length, ...Buffer.from(text)];
 const vector = (items: number[][]) => [items.length, ...items.flat()];
 const section = (id: number, body: number[]) => (body.length === 0 ? [] : [id, body.length, ...body]);
@@ -25,6 +26,8 @@ interface Parts {
   exports?: string[];
   start?: number[];
   /** Instructions of every function, without the end. */
+  /** Type, mutability and value of abi, when it is not an i32. */
+  global?: number[];
   code?: number[];
   data?: number[];
 }
@@ -47,7 +50,7 @@ function moduleOf(parts: Parts): Uint8Array {
     ...section(2, vector(parts.imports ?? [SHARED_MEMORY])),
     ...section(3, [3, 0, 1, 2]),
     ...section(5, parts.memory ?? []),
-    ...section(6, [1, I32, 0, 0x41, parts.abi ?? 1, 0x0b]),
+    ...section(6, [1, ...(parts.global ?? [I32, 0, 0x41, parts.abi ?? 1, 0x0b])]),
     ...section(7, vector(names.map((one) => [...name(one), ...kinds[one]]))),
     ...section(8, parts.start ?? []),
     ...section(10, vector(Array.from({ length: 3 }, () => [body.length, ...body]))),
@@ -105,6 +108,11 @@ describe("refused", () => {
     ["no process", { exports: ["abi", "init"] }, /does not export the function process/],
     ["no init", { exports: ["abi", "process"] }, /does not export the function init/],
     ["no abi", { exports: ["init", "process"] }, /does not export the global abi/],
+    [
+      "an abi that JavaScript cannot read",
+      { global: [V128, 0, 0xfd, 12, ...new Array(16).fill(0), 0x0b] },
+      /the engine does not take it/,
+    ],
     ["another abi", { abi: 2 }, /built for ABI 2, this pktflow speaks 1/],
   ];
   test.each(refused)("%s", (_, parts, reason) => {
