@@ -90,3 +90,30 @@ export class Ipv4 {
     setBe32(changetype<usize>(this) + IPV4_DESTINATION, address);
   }
 }
+
+const OPTION_END: u8 = 0;
+const OPTION_NO_OPERATION: u8 = 1;
+const OPTION_LOOSE_SOURCE_ROUTE: u8 = 131;
+const OPTION_STRICT_SOURCE_ROUTE: u8 = 137;
+
+/** Does a source route send the packet on from its present destination (RFC 791, 3.1). Needs Packet.isIpv4. */
+export function hasRouteLeft(p: Packet): bool {
+  const end = p.ip + <usize>Ipv4.of(p).headerLength;
+  let at = p.ip + IPV4_HEADER;
+  while (at < end) {
+    const type = load<u8>(at);
+    if (type == OPTION_END) return false;
+    if (type == OPTION_NO_OPERATION) {
+      at++;
+      continue;
+    }
+    // Type, length and, of a route, a pointer that counts from 1: all held against the header's end.
+    if (at + 2 > end) return false;
+    const length = load<u8>(at, 1);
+    if (length < 2 || at + <usize>length > end) return false;
+    const isRoute = type == OPTION_LOOSE_SOURCE_ROUTE || type == OPTION_STRICT_SOURCE_ROUTE;
+    if (isRoute && length > 2 && load<u8>(at, 2) <= length) return true;
+    at += length;
+  }
+  return false;
+}

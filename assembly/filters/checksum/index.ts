@@ -6,6 +6,7 @@
 import {
   complement,
   counter,
+  hasRouteLeft,
   hasSegmentsLeft,
   ICMP_CHECKSUM,
   IPV4_CHECKSUM,
@@ -88,10 +89,12 @@ function badCounter(p: Packet): u32 {
   return p.protocol == PROTOCOL_ICMP ? Counters.badIcmp : Counters.badIcmpv6;
 }
 
-/** Is all here that the checksum covers: not in a fragment, nor while a Routing header hides the last destination. */
+/** Is all here that the checksum covers: not in a fragment, nor while a route hides the last destination. */
 function isComputable(p: Packet): bool {
   if (p.has(PACKET_FLAG_FRAGMENT) || !p.hasTransport) return false;
-  return !(p.isIpv6 && p.has(PACKET_FLAG_OPTIONS) && hasSegmentsLeft(p));
+  if (!p.has(PACKET_FLAG_OPTIONS)) return true;
+  // ICMP has no pseudo-header, and so no destination in its checksum.
+  return p.isIpv6 ? !hasSegmentsLeft(p) : p.protocol == PROTOCOL_ICMP || !hasRouteLeft(p);
 }
 
 /** Bytes that the transport checksum covers: UDP says its own length, the others go up to the end of the IP packet. */
