@@ -28,6 +28,7 @@ export const POLLNVAL = 0x020;
 const EFD_CLOEXEC = O_CLOEXEC;
 const EFD_NONBLOCK = O_NONBLOCK;
 // <time.h>
+const CLOCK_REALTIME = 0;
 const CLOCK_MONOTONIC = 1;
 
 type OnBytes = (fd: number, address: number, length: number) => number;
@@ -164,4 +165,11 @@ export function ioctl(fd: number, request: number, argument: number): number {
 export function clockMonotonic(): number {
   cClockGettime(CLOCK_MONOTONIC, timespecAddress);
   return (timespec[1] * 4294967296 + timespec[0]) * 1e9 + timespec[2];
+}
+
+/** CLOCK_REALTIME into two words: seconds modulo 2^32, and nanoseconds. */
+export function clockRealtime(words: Uint32Array, at: number): void {
+  cClockGettime(CLOCK_REALTIME, timespecAddress);
+  words[at] = timespec[0];
+  words[at + 1] = timespec[2];
 }

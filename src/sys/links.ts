@@ -14,6 +14,7 @@ const IFLA_MTU = 4;
 const IFLA_MASTER = 10;
 const IFLA_TXQLEN = 13;
 const IFLA_LINKINFO = 18;
+const IFLA_STATS64 = 23;
 const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
 const IFLA_TUN_OWNER = 1;
@@ -70,6 +71,38 @@ export function getLink(netlink: Netlink, name: string): Link | undefined {
     if (error instanceof SystemError && error.errno === ENODEV) return undefined;
     throw error;
   }
+}
+
+/** struct rtnl_link_stats64, as far as anyone asks. */
+export interface LinkStats {
+  rxPackets: number;
+  txPackets: number;
+  rxBytes: number;
+  txBytes: number;
+  rxDropped: number;
+  txDropped: number;
+}
+
+/** What the kernel has counted of an interface. @throws SystemError, ENODEV: there is none of that name */
+export function getLinkStats(netlink: Netlink, name: string): LinkStats {
+  const message = linkMessage(RTM_GETLINK, 0).string(IFLA_IFNAME, name);
+  const payload = netlink.get(message, { call: "RTM_GETLINK", target: name });
+  const octets = new Attributes(payload, IFINFOMSG_BYTES).octets(IFLA_STATS64);
+  if (octets === undefined || octets.length < 64) {
+    throw new SystemError("RTM_GETLINK", name, ENODEV, { detail: "the kernel says nothing of its counters" });
+  }
+  // u64 each: rx_packets, tx_packets, rx_bytes, tx_bytes, rx_errors, tx_errors, rx_dropped, tx_dropped, ...
+  const view = new DataView(octets.buffer, octets.byteOffset, octets.byteLength);
+  const at = (index: number) =>
+    view.getUint32(8 * index + 4, true) * 2 ** 32 + view.getUint32(8 * index, true);
+  return {
+    rxPackets: at(0),
+    txPackets: at(1),
+    rxBytes: at(2),
+    txBytes: at(3),
+    rxDropped: at(6),
+    txDropped: at(7),
+  };
 }
 
 /** In the kernel's order. @param kind only these; "tun" gives tap devices too */

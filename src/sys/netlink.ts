@@ -1,5 +1,5 @@
 /**
- * A synchronous client of rtnetlink(7), for set-up: one request, then its answer. The kernel has the answer ready when
+ * A synchronous client of rtnetlink(7) and nfnetlink, for set-up: one request, then its answer. The kernel has the answer ready when
  * the request's write returns, so the read that follows does not wait. Integers are in the host's order, which is
  * little-endian on every machine that this runs on.
  *
@@ -15,6 +15,7 @@ import { AF_NETLINK, SOCK_RAW, setsockopt, socket } from "./socket.ts";
 
 // <linux/netlink.h>
 const NETLINK_ROUTE = 0;
+export const NETLINK_NETFILTER = 12;
 const SOL_NETLINK = 270;
 const NETLINK_EXT_ACK = 11;
 const NLMSG_HEADER = 16;
@@ -162,8 +163,9 @@ export class Netlink {
   private sequence = 0;
 
   /** @throws SystemError */
-  constructor() {
-    this.fd = check(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE), "socket", "NETLINK_ROUTE");
+  constructor(protocol: typeof NETLINK_ROUTE | typeof NETLINK_NETFILTER = NETLINK_ROUTE) {
+    const name = protocol === NETLINK_ROUTE ? "NETLINK_ROUTE" : "NETLINK_NETFILTER";
+    this.fd = check(socket(AF_NETLINK, SOCK_RAW, protocol), "socket", name);
     // A kernel without it says less about its errors; nothing else is lost.
     setsockopt(this.fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
   }
@@ -206,6 +208,34 @@ export class Netlink {
     const { call, target, options } = purpose;
     message.finish(NLM_F_REQUEST | flags, ++this.sequence);
     check(write(this.fd, addressOf(message.bytes), message.length), call, target, options);
+    return this.answers(purpose, take);
+  }
+
+  /**
+   * Sends messages as one, as nfnetlink wants its batches: all of them take effect or none.
+   * @param envelope opens and closes the batch; the kernel acknowledges neither
+   * @throws SystemError of the first that is refused
+   */
+  batch(messages: Message[], envelope: { begin: Message; end: Message }, purpose: Purpose): void {
+    const all = [envelope.begin, ...messages, envelope.end];
+    const bytes = new Uint8Array(new ArrayBuffer(all.reduce((sum, { length }) => sum + length, 0)));
+    // One number for all: the first answer to any of them that is an error ends it.
+    this.sequence++;
+    let at = 0;
+    for (const message of all) {
+      const last = message === messages[messages.length - 1];
+      message.finish(NLM_F_REQUEST | (last ? NLM_F_ACK : 0), this.sequence);
+      bytes.set(message.bytes.subarray(0, message.length), at);
+      at += message.length;
+    }
+    const { call, target, options } = purpose;
+    check(write(this.fd, addressOf(bytes), bytes.length), call, target, options);
+    this.answers(purpose, () => {});
+  }
+
+  /** Reads until the acknowledgement. @returns whether the answers are consistent */
+  private answers(purpose: Purpose, take: (payload: Uint8Array) => void): boolean {
+    const { call, target, options } = purpose;
     let consistent = true;
     for (;;) {
       const length = read(this.fd, this.receivedAddress, RECEIVE_BYTES);
@@ -234,8 +264,8 @@ export class Netlink {
 }
 
 /** Runs `visit` with a socket to this thread's network namespace, and closes it. */
-export function withNetlink<T>(visit: (netlink: Netlink) => T): T {
-  const netlink = new Netlink();
+export function withNetlink<T>(visit: (netlink: Netlink) => T, protocol?: typeof NETLINK_NETFILTER): T {
+  const netlink = new Netlink(protocol);
   try {
     return visit(netlink);
   } finally {

@@ -49,6 +49,13 @@ const cWaitpid = libc<(pid: number, status: number, options: number) => number>(
   "int",
 ]);
 
+const cGettid = libc<() => number>("gettid", "int", []);
+
+/** gettid(2): the number of this thread in /proc/self/task. */
+export function threadId(): number {
+  return cGettid();
+}
+
 /**
  * execve(2): the whole process, all its threads, becomes another program. Comes back only when it failed.
  * @param argv with the program's name as its first

@@ -1,4 +1,4 @@
-/** Sockets, as far as set-up code needs them: netlink. */
+/** Sockets, as far as set-up code needs them. */
 import { O_CLOEXEC } from "./calls.ts";
 import { libc, orErrno } from "./libc.ts";
 import { addressOf } from "./memory.ts";
@@ -7,6 +7,7 @@ import { addressOf } from "./memory.ts";
 export const AF_INET = 2;
 export const AF_INET6 = 10;
 export const AF_NETLINK = 16;
+export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
 
 const cSocket = libc<(domain: number, type: number, protocol: number) => number>("socket", "int", [
@@ -27,4 +28,9 @@ export function socket(domain: number, type: number, protocol: number): number {
 export function setsockopt(fd: number, level: number, option: number, value: number): number {
   const int = new Int32Array([value]);
   return orErrno(cSetsockopt(fd, level, option, addressOf(int), 4));
+}
+
+/** setsockopt(2) of any option. @returns 0 or -errno */
+export function setsockoptBytes(fd: number, level: number, option: number, value: Uint8Array): number {
+  return orErrno(cSetsockopt(fd, level, option, addressOf(value), value.length));
 }
