@@ -30,6 +30,8 @@ export const WORKER_CONTROL = {
   ASLEEP: 8,
   /** The engine it runs: ENGINE. */
   ENGINE: 12,
+  /** Its thread's number in /proc/self/task, where the kernel keeps its times. */
+  THREAD: 16,
 } as const;
 
 export const WORKER_STATE = {

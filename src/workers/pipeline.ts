@@ -6,6 +6,7 @@ import { COMMAND, PIPELINE_CONTROL, WORKER_CONTROL, WORKER_STATE } from "../batc
 import type { PacketMemory } from "../batches/memory.ts";
 import type { Pipeline } from "../config/types.ts";
 import { makeReport, type Report } from "../control/report.ts";
+import { type ThreadReport, threadReports } from "../control/threads.ts";
 import { closeAll, type OpenedDevice, openDevices } from "../devices/open.ts";
 import { abandonSoftPort } from "../devices/soft.ts";
 import { coreBytes } from "../filters/library.ts";
@@ -32,6 +33,8 @@ export interface RunningPipeline {
   readonly usesStdout: boolean;
   /** The report so far. */
   report(): Report;
+  /** What each worker's thread has done so far, by worker. */
+  threads(): ThreadReport[];
   /** Tells the workers to send what they have and end; `ended` settles when they have. */
   stop(): void;
   /** Settles when all workers have ended and all devices are closed; rejects with what failed first. */
@@ -124,6 +127,10 @@ class Running implements RunningPipeline {
 
   report(): Report {
     return makeReport(this.m, this.plan, ((this.endTime ?? performance.now()) - this.startTime) / 1000);
+  }
+
+  threads(): ThreadReport[] {
+    return threadReports(this.m, this.plan);
   }
 
   stop(): void {

@@ -7,6 +7,7 @@ import { PacketMemory } from "../batches/memory.ts";
 import { createEngine } from "../io/engine.ts";
 import { clockMonotonic, eventfdSignal } from "../sys/calls.ts";
 import { SystemError } from "../sys/errno.ts";
+import { threadId } from "../sys/process.ts";
 import { Chain } from "./chain.ts";
 import { instantiateCore } from "./core.ts";
 import { Loop, type LoopClock } from "./loop.ts";
@@ -34,6 +35,7 @@ export default function work(task: WorkerTask): WorkerResult {
     const engine = createEngine(task.io, m, worker, opened.kernel, task.wakes[task.worker]);
     try {
       m.i32[(worker.control + WORKER_CONTROL.ENGINE) >>> 2] = ENGINES.indexOf(engine.name);
+      m.i32[(worker.control + WORKER_CONTROL.THREAD) >>> 2] = threadId();
       const wakeAll = () => task.wakes.forEach(eventfdSignal);
       const loop = new Loop(m, plan, worker, { engine, ports, chain, core, clock: makeClock(), wakeAll });
       started = true;
