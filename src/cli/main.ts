@@ -2,6 +2,7 @@
 /** From argv to a command and an exit status. Commands load what they need when they run, so that all start fast. */
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
+import { registerBench } from "./commands/bench.ts";
 import { registerCheck } from "./commands/check.ts";
 import { registerLab } from "./commands/lab.ts";
 import { registerRun } from "./commands/run.ts";
@@ -26,7 +27,8 @@ async function main(argv: string[]): Promise<void> {
     .addHelpText("after", EXAMPLES)
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(`pktflow: ${text.replace(/^error: /, "")}`) });
-  for (const register of [registerRun, registerCheck, registerLab, registerTuntap]) register(program);
+  for (const register of [registerRun, registerCheck, registerLab, registerBench, registerTuntap])
+    register(program);
   for (const command of program.commands) {
     command.exitOverride().copyInheritedSettings(program);
   }

@@ -1,0 +1,90 @@
+/** What the benchmark finds: plain data, and the public format of `bench --json`. */
+
+/** Rates are a second, of the measured time; the warm-up does not count. */
+export interface QueueRates {
+  /** "0", or "sum" */
+  queue: string;
+  /** Packets read from the queue of the device that the load comes from. */
+  inPackets: number;
+  /** Packets written to the queue of the device that it leaves by; a packet may be a GSO super-packet. */
+  packets: number;
+  datagrams: number;
+  gigabits: number;
+  /** Packets that the pipeline dropped: at the device of exit, and in the sum also in filters. */
+  drops: number;
+  /** Of the queue's worker, a packet read, ns; 0: not known. */
+  cpuPerPacket: number;
+  /** Of the measured time, the worker's share on a processor, and ready without one. */
+  busy: number;
+  waiting: number;
+  packetsPerBatch: number;
+}
+
+export interface Latency {
+  /** us; undefined: no probe came through. */
+  p50?: number;
+  p99?: number;
+  p999?: number;
+  sent: number;
+  received: number;
+}
+
+export interface RunResult {
+  /** Bytes of the IP packets. */
+  size: number;
+  queues: QueueRates[];
+  sum: QueueRates;
+  io: string;
+  seconds: number;
+  senders: number;
+  flows: number;
+  sink: string;
+  port: number;
+  /** Datagrams a second that the senders handed to the kernel. */
+  offered: number;
+  /** Packets a second that the device did not take from the kernel since its queues were full. */
+  overrun: number;
+  /** Sends that failed, and errno's name of the last. */
+  sendFailures: number;
+  sendError?: string;
+  /** Without load, and under it. */
+  idle: Latency;
+  load: Latency;
+  /** ns a packet, by filter. */
+  filters: Record<string, number>;
+  /** Of the whole run, warm-up included, in packets. */
+  balance: {
+    in: number;
+    out: number;
+    drops: Record<string, number>;
+    missing: number;
+    /** What the far interface has counted; the same as `delivered`, or something is lost without a word. */
+    received: number;
+    delivered: number;
+  };
+}
+
+export interface Machine {
+  date: string;
+  kernel: string;
+  processor: string;
+  processors: number;
+  runtime: string;
+}
+
+export interface BenchResult {
+  pipeline: string;
+  from: string;
+  to: string;
+  machine: Machine;
+  runs: RunResult[];
+}
+
+/** @param samples ns, any order */
+export function latency(samples: number[], sent: number): Latency {
+  const sorted = [...samples].sort((a, b) => a - b);
+  if (sorted.length === 0) return { sent, received: 0 };
+  // The nearest rank: the smallest sample that at least this share does not exceed.
+  const at = (share: number) => Math.round(sorted[Math.ceil(share * sorted.length) - 1] / 10) / 100;
+  return { p50: at(0.5), p99: at(0.99), p999: at(0.999), sent, received: sorted.length };
+}

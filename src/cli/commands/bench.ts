@@ -1,0 +1,155 @@
+/** `pktflow bench FILE`: how fast a pipeline is, between private hosts, under as much load as it can take. */
+import { availableParallelism } from "node:os";
+import { type Command, InvalidArgumentError } from "commander";
+import type { RunResult } from "../../bench/results.ts";
+import type { Pipeline } from "../../config/types.ts";
+import { UsageError } from "../exit.ts";
+import { startLiveView } from "../live.ts";
+import { collect, parseDuration, parseIo } from "../options.ts";
+
+interface BenchOptions {
+  sizes: number[];
+  queues?: number[];
+  flows: number;
+  burst: number;
+  senders?: number;
+  for: number;
+  io: "auto" | "uring" | "poll";
+  from?: string;
+  port?: number;
+  set: string[];
+  json?: boolean;
+  quiet?: boolean;
+}
+
+const HELP = `
+Each measurement has hosts of its own in private network namespaces, as in pktflow lab. A host sends UDP to another one
+as fast as its kernel takes it; what gets through is dropped and counted as it arrives. Sizes are bytes of IP packets.
+CPU is the workers' time on a processor; latency is one way, from the send to the far interface.
+
+  pktflow bench pipelines/forward.yaml --sizes 64,1400 --queues 1,2
+`;
+
+export function registerBench(program: Command): void {
+  program
+    .command("bench")
+    .description("measure a pipeline: throughput by queue, CPU a packet, latency")
+    .argument("<file>", "the pipeline file (YAML)")
+    .option("--sizes <list>", "bytes of the IP packets", numbers(44, 1500), [64, 1400])
+    .option("--queues <list>", "queues, and workers (default: those of the file)", numbers(1, 256))
+    .option("--flows <n>", "UDP flows of the load", number(1, 20_000), 256)
+    .option("--burst <n>", "datagrams of a flow in a row", number(1, 1024), 32)
+    .option(
+      "--senders <n>",
+      "threads that send (default: one for two processors, at most one a queue)",
+      number(1, 64),
+    )
+    .option("--for <duration>", "of each measurement", parseDuration, 3e9)
+    .option("--io <engine>", "how packets move: auto, uring or poll", parseIo, "auto")
+    .option("--from <device>", "whose host sends (default: the first with a path to another)")
+    .option("--port <n>", "UDP port of the load (default: one that the filters let pass)", number(1, 65_535))
+    .option(
+      "--set <key=value>",
+      "override one value of the file: filters.firewall.default=accept",
+      collect,
+      [],
+    )
+    .option("--json", "results as JSON, and nothing else on standard output")
+    .option("--quiet", "no live view")
+    .addHelpText("after", HELP)
+    .action(async (file: string, options: BenchOptions) => {
+      await bench(file, options);
+    });
+}
+
+function number(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (/^\d+$/.test(text) && value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`it is a number from ${least} to ${most}.`);
+  };
+}
+
+function numbers(least: number, most: number): (text: string) => number[] {
+  return (text) => text.split(",").map(number(least, most));
+}
+
+async function bench(file: string, options: BenchOptions): Promise<void> {
+  const { loadPipeline } = await import("../../config/pipeline.ts");
+  const pipeline = loadPipeline(file, { set: options.set });
+  await checkUsage(pipeline, options);
+  const interrupted = new AbortController();
+  const interrupt = (signal: NodeJS.Signals) => interrupted.abort(new Error(`bench: ended by ${signal}`));
+  process.on("SIGINT", interrupt).on("SIGTERM", interrupt).on("SIGHUP", interrupt);
+  try {
+    await throughput(pipeline, options, interrupted.signal);
+  } finally {
+    process.off("SIGINT", interrupt).off("SIGTERM", interrupt).off("SIGHUP", interrupt);
+  }
+}
+
+/** What can be said before anything is made. */
+async function checkUsage(pipeline: Pipeline, { from }: BenchOptions): Promise<void> {
+  const { isHostDevice } = await import("../../lab/topology.ts");
+  const hosts = pipeline.devices.filter(isHostDevice).map(({ id }) => id);
+  if (hosts.length < 2) {
+    throw new UsageError(
+      `bench: ${pipeline.file} has ${hosts.length === 0 ? "no tun or tap device" : `one tun or tap device (${hosts[0]})`}, ` +
+        `and the load goes from one to another`,
+    );
+  }
+  if (from !== undefined && !hosts.includes(from))
+    throw new UsageError(`bench: --from ${from}: the hosts are those of ${hosts.join(", ")}`);
+}
+
+async function throughput(pipeline: Pipeline, options: BenchOptions, signal: AbortSignal): Promise<void> {
+  const { machine } = await import("../../bench/machine.ts");
+  const { benchText } = await import("../bench-text.ts");
+  const runs: RunResult[] = [];
+  let [from, to] = ["", ""];
+  for (const queues of options.queues ?? [pipeline.workers]) {
+    for (const size of options.sizes) {
+      const { way, result } = await one(pipeline, size, queues, options, signal);
+      [from, to] = [way.from.device, way.to.device];
+      runs.push(result);
+    }
+  }
+  const result = { pipeline: pipeline.name, from, to, machine: machine(), runs };
+  process.stdout.write(`${options.json === true ? JSON.stringify(result, null, 2) : benchText(result)}\n`);
+}
+
+async function one(
+  pipeline: Pipeline,
+  size: number,
+  queues: number,
+  options: BenchOptions,
+  signal: AbortSignal,
+) {
+  const { measure } = await import("../../bench/measure.ts");
+  const { NoTraffic } = await import("../../bench/traffic.ts");
+  const { enterUserNamespace, needsUserNamespace } = await import("../../lab/user-namespace.ts");
+  let view: ReturnType<typeof startLiveView> | undefined;
+  try {
+    return await measure(pipeline, {
+      size,
+      queues,
+      flows: options.flows,
+      burst: options.burst,
+      senders: options.senders ?? Math.max(1, Math.min(queues, availableParallelism() >> 1)),
+      duration: options.for / 1e6,
+      io: options.io,
+      ports: options.port === undefined ? (await import("../../bench/traffic.ts")).PORTS : [options.port],
+      source: options.from,
+      signal,
+      onLoad: ({ report }) => {
+        if (options.quiet !== true && options.json !== true) view = startLiveView(process.stderr, report);
+      },
+    });
+  } catch (error) {
+    if (error instanceof NoTraffic) throw new UsageError(`bench: ${error.message}`);
+    if (!needsUserNamespace(error)) throw error;
+    return enterUserNamespace();
+  } finally {
+    view?.stop();
+  }
+}
