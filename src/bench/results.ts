@@ -64,6 +64,21 @@ export interface RunResult {
   };
 }
 
+/** The chain alone: packets from memory through dissect and filters, and freed. */
+export interface MemoryRun {
+  size: number;
+  port: number;
+  flows: number;
+  /** ns a packet of each worker: the median of windows of some 100 us. */
+  nanoseconds: number[];
+  /** Packets a second of all workers together. */
+  packets: number;
+  /** ns a packet, by filter that saw packets. */
+  filters: Record<string, number>;
+  /** Share of the packets that reached a device. */
+  passed: number;
+}
+
 export interface Machine {
   date: string;
   kernel: string;
@@ -78,6 +93,12 @@ export interface BenchResult {
   to: string;
   machine: Machine;
   runs: RunResult[];
+}
+
+export interface MemoryResult {
+  pipeline: string;
+  machine: Machine;
+  memory: MemoryRun[];
 }
 
 /** @param samples ns, any order */

@@ -1,6 +1,6 @@
 /** The benchmark's results as people read them. */
 import colors from "picocolors";
-import type { BenchResult, Latency, QueueRates, RunResult } from "../bench/results.ts";
+import type { BenchResult, Latency, Machine, MemoryResult, QueueRates, RunResult } from "../bench/results.ts";
 import { compact, table, whole } from "./format.ts";
 
 const HEAD = [
@@ -18,14 +18,48 @@ const HEAD = [
 const LATENCY_HEAD = ["size", "queues", "latency", "p50 us", "p99 us", "p99.9 us", "probes", "lost"];
 
 export function benchText({ pipeline, from, to, machine, runs }: BenchResult): string {
-  const { kernel, processor, processors, runtime, date } = machine;
   const parts = [
-    `${colors.bold(pipeline)}: ${from} -> ${to}, ${kernel}, ${processors} x ${processor}, ${runtime}, ${date}`,
+    `${colors.bold(pipeline)}: ${from} -> ${to}, ${machineText(machine)}`,
     table(HEAD, runs.flatMap(rateRows), 3),
     table(LATENCY_HEAD, runs.flatMap(latencyRows), 3),
     ...runs.flatMap(notes),
   ];
   return parts.join("\n\n");
+}
+
+/** Ratios are to the same size with the fewest workers. */
+export function memoryText({ pipeline, machine, memory }: MemoryResult): string {
+  const filters = [...new Set(memory.flatMap((run) => Object.keys(run.filters)))];
+  const rows = memory.map((run) => {
+    const first = memory.find(({ size }) => size === run.size)!;
+    return [
+      String(run.size),
+      String(run.nanoseconds.length),
+      (run.packets / 1e6).toFixed(2),
+      `${(run.packets / first.packets).toFixed(2)} x`,
+      run.nanoseconds.map((ns) => ns.toFixed(1)).join(" "),
+      ...filters.map((id) => run.filters[id]?.toFixed(1) ?? "-"),
+      `${(100 * run.passed).toFixed(0)} %`,
+    ];
+  });
+  const head = [
+    "size",
+    "workers",
+    "Mpps",
+    "ratio",
+    "ns/packet",
+    ...filters.map((id) => `${id} ns`),
+    "passed",
+  ];
+  const [{ flows, port }] = memory;
+  return [
+    `${colors.bold(pipeline)}, the chain in memory: ${flows} flows, port ${port}, ${machineText(machine)}`,
+    table(head, rows, 2),
+  ].join("\n\n");
+}
+
+export function machineText({ kernel, processor, processors, runtime, date }: Machine): string {
+  return `${kernel}, ${processors} x ${processor}, ${runtime}, ${date}`;
 }
 
 function rateRows(run: RunResult): string[][] {

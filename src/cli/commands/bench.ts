@@ -1,7 +1,7 @@
 /** `pktflow bench FILE`: how fast a pipeline is, between private hosts, under as much load as it can take. */
 import { availableParallelism } from "node:os";
 import { type Command, InvalidArgumentError } from "commander";
-import type { RunResult } from "../../bench/results.ts";
+import type { MemoryRun, RunResult } from "../../bench/results.ts";
 import type { Pipeline } from "../../config/types.ts";
 import { UsageError } from "../exit.ts";
 import { startLiveView } from "../live.ts";
@@ -10,7 +10,7 @@ import { collect, parseDuration, parseIo } from "../options.ts";
 interface BenchOptions {
   sizes: number[];
   queues?: number[];
-  flows: number;
+  flows?: number;
   burst: number;
   senders?: number;
   for: number;
@@ -18,6 +18,7 @@ interface BenchOptions {
   from?: string;
   port?: number;
   set: string[];
+  memory?: boolean;
   json?: boolean;
   quiet?: boolean;
 }
@@ -37,7 +38,7 @@ export function registerBench(program: Command): void {
     .argument("<file>", "the pipeline file (YAML)")
     .option("--sizes <list>", "bytes of the IP packets", numbers(44, 1500), [64, 1400])
     .option("--queues <list>", "queues, and workers (default: those of the file)", numbers(1, 256))
-    .option("--flows <n>", "UDP flows of the load", number(1, 20_000), 256)
+    .option("--flows <n>", "UDP flows of the load (default: 256, in memory 10,000)", number(1, 20_000))
     .option("--burst <n>", "datagrams of a flow in a row", number(1, 1024), 32)
     .option(
       "--senders <n>",
@@ -54,6 +55,7 @@ export function registerBench(program: Command): void {
       collect,
       [],
     )
+    .option("--memory", "the chain alone, with packets from memory; --queues says with how many workers")
     .option("--json", "results as JSON, and nothing else on standard output")
     .option("--quiet", "no live view")
     .addHelpText("after", HELP)
@@ -77,12 +79,13 @@ function numbers(least: number, most: number): (text: string) => number[] {
 async function bench(file: string, options: BenchOptions): Promise<void> {
   const { loadPipeline } = await import("../../config/pipeline.ts");
   const pipeline = loadPipeline(file, { set: options.set });
-  await checkUsage(pipeline, options);
+  if (options.memory !== true) await checkUsage(pipeline, options);
   const interrupted = new AbortController();
   const interrupt = (signal: NodeJS.Signals) => interrupted.abort(new Error(`bench: ended by ${signal}`));
   process.on("SIGINT", interrupt).on("SIGTERM", interrupt).on("SIGHUP", interrupt);
   try {
-    await throughput(pipeline, options, interrupted.signal);
+    const measured = options.memory === true ? inMemory : throughput;
+    await measured(pipeline, options, interrupted.signal);
   } finally {
     process.off("SIGINT", interrupt).off("SIGTERM", interrupt).off("SIGHUP", interrupt);
   }
@@ -118,6 +121,36 @@ async function throughput(pipeline: Pipeline, options: BenchOptions, signal: Abo
   process.stdout.write(`${options.json === true ? JSON.stringify(result, null, 2) : benchText(result)}\n`);
 }
 
+async function inMemory(pipeline: Pipeline, options: BenchOptions, signal: AbortSignal): Promise<void> {
+  const { machine } = await import("../../bench/machine.ts");
+  const { measureChain } = await import("../../bench/memory.ts");
+  const { PORTS } = await import("../../bench/traffic.ts");
+  const { memoryText } = await import("../bench-text.ts");
+  const memory: MemoryRun[] = [];
+  for (const size of options.sizes) {
+    const measuring = measureChain(pipeline, {
+      size,
+      flows: options.flows ?? 10_000,
+      source: options.from,
+      ports: options.port === undefined ? PORTS : [options.port],
+      workers: options.queues ?? [1, 2],
+      duration: options.for / 1e6,
+      signal,
+    });
+    memory.push(...(await withUsage(measuring)));
+  }
+  const result = { pipeline: pipeline.name, machine: machine(), memory };
+  process.stdout.write(`${options.json === true ? JSON.stringify(result, null, 2) : memoryText(result)}\n`);
+}
+
+/** What makes a measurement impossible is a matter of what was asked for. */
+async function withUsage<T>(result: Promise<T>): Promise<T> {
+  const { NoTraffic } = await import("../../bench/traffic.ts");
+  return await result.catch((error: unknown) => {
+    throw error instanceof NoTraffic ? new UsageError(`bench: ${error.message}`) : error;
+  });
+}
+
 async function one(
   pipeline: Pipeline,
   size: number,
@@ -126,27 +159,27 @@ async function one(
   signal: AbortSignal,
 ) {
   const { measure } = await import("../../bench/measure.ts");
-  const { NoTraffic } = await import("../../bench/traffic.ts");
+  const { PORTS } = await import("../../bench/traffic.ts");
   const { enterUserNamespace, needsUserNamespace } = await import("../../lab/user-namespace.ts");
   let view: ReturnType<typeof startLiveView> | undefined;
   try {
-    return await measure(pipeline, {
+    const measuring = measure(pipeline, {
       size,
       queues,
-      flows: options.flows,
+      flows: options.flows ?? 256,
       burst: options.burst,
       senders: options.senders ?? Math.max(1, Math.min(queues, availableParallelism() >> 1)),
       duration: options.for / 1e6,
       io: options.io,
-      ports: options.port === undefined ? (await import("../../bench/traffic.ts")).PORTS : [options.port],
+      ports: options.port === undefined ? PORTS : [options.port],
       source: options.from,
       signal,
       onLoad: ({ report }) => {
         if (options.quiet !== true && options.json !== true) view = startLiveView(process.stderr, report);
       },
     });
+    return await withUsage(measuring);
   } catch (error) {
-    if (error instanceof NoTraffic) throw new UsageError(`bench: ${error.message}`);
     if (!needsUserNamespace(error)) throw error;
     return enterUserNamespace();
   } finally {
