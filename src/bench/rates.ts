@@ -1,7 +1,10 @@
 /** From two snapshots to rates, by queue and in sum. Pure. */
 import { conservation, type QueueReport } from "../control/report.ts";
-import type { Snapshot } from "./measure.ts";
+import type { PipelineCounts } from "./measure.ts";
 import type { QueueRates, RunResult } from "./results.ts";
+import type { StageCounts } from "./stage.ts";
+
+type Snapshot = StageCounts & PipelineCounts;
 
 export function rates(
   before: Snapshot,

@@ -79,6 +79,46 @@ export interface MemoryRun {
   passed: number;
 }
 
+export interface Spread {
+  median: number;
+  min: number;
+  max: number;
+}
+
+/** The pipeline or one of its peers: medians over the turns. */
+export interface Contender {
+  name: string;
+  what: string;
+  /** A second, as counted by the far interface. */
+  datagrams: Spread;
+  gigabits: number;
+  /** ns of its threads a datagram; absent: it has no threads of its own. */
+  cpu?: number;
+  /** Latency p50 without load and under it, us. */
+  idle?: number;
+  load?: number;
+  /** The pipeline's datagrams a second by this one's, turn by turn. */
+  ratio: Spread;
+  /** This one's CPU time a datagram by the pipeline's, turn by turn: above 1 the pipeline takes less. */
+  cpuRatio?: Spread;
+}
+
+export interface Comparison {
+  size: number;
+  queues: number;
+  pairs: number;
+  seconds: number;
+  /** The pipeline first. */
+  contenders: Contender[];
+  skipped: { name: string; why: string }[];
+}
+
+export interface CompareResult {
+  pipeline: string;
+  machine: Machine;
+  peers: Comparison[];
+}
+
 export interface Machine {
   date: string;
   kernel: string;

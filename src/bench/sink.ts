@@ -5,22 +5,21 @@
  * 2.00 us with one before routing, 2.53 us with a socket whose filter refuses it, 2.58 us with a socket that is full,
  * and the more with no socket at all, for then the kernel answers each with an ICMP error.
  */
-import type { Host } from "../lab/topology.ts";
 import { withNamespace } from "../sys/namespaces.ts";
 import { NETLINK_NETFILTER, withNetlink } from "../sys/netlink.ts";
 import { dropUdpAtIngress } from "../sys/nftables.ts";
 import { LOAD } from "./payload.ts";
+import type { Side } from "./stage.ts";
 
 export type SinkKind = "ingress" | "socket";
 
 /**
  * Has the load dropped as it enters a host.
- * @param device name of the interface
  * @returns "socket": this kernel has no such hook, and the filter of the prober's socket must do
  */
-export function openSink(host: Host, device: string): SinkKind {
+export function openSink({ namespace, device }: Side): SinkKind {
   try {
-    withNamespace(host.namespace, () =>
+    withNamespace(namespace, () =>
       withNetlink((netlink) => dropUdpAtIngress(netlink, device, LOAD), NETLINK_NETFILTER),
     );
     return "ingress";

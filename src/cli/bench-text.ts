@@ -1,6 +1,15 @@
 /** The benchmark's results as people read them. */
 import colors from "picocolors";
-import type { BenchResult, Latency, Machine, MemoryResult, QueueRates, RunResult } from "../bench/results.ts";
+import type {
+  BenchResult,
+  CompareResult,
+  Comparison,
+  Latency,
+  Machine,
+  MemoryResult,
+  QueueRates,
+  RunResult,
+} from "../bench/results.ts";
 import { compact, table, whole } from "./format.ts";
 
 const HEAD = [
@@ -131,4 +140,35 @@ export function doubts(run: RunResult): string[] {
   if (run.sendFailures > 0)
     found.push(`${whole(run.sendFailures)} sends failed, the last with ${run.sendError}`);
   return found;
+}
+
+export function compareText({ pipeline, machine, peers }: CompareResult): string {
+  return [
+    `${colors.bold(pipeline)} and its peers: ${machineText(machine)}`,
+    ...peers.map(comparisonText),
+  ].join("\n\n");
+}
+
+function comparisonText({ size, queues, pairs, seconds, contenders, skipped }: Comparison): string {
+  const rows = contenders.map(({ name, what, datagrams, gigabits, cpu, idle, load, ratio, cpuRatio }, i) => [
+    name,
+    what,
+    compact(Math.round(datagrams.median)),
+    `${compact(Math.round(datagrams.min))} - ${compact(Math.round(datagrams.max))}`,
+    gigabits.toFixed(3),
+    cpu === undefined ? "-" : whole(cpu),
+    idle?.toFixed(1) ?? "-",
+    load?.toFixed(1) ?? "-",
+    i === 0 ? "" : `${ratio.median.toFixed(2)} (${ratio.min.toFixed(2)} - ${ratio.max.toFixed(2)})`,
+    i === 0 || cpuRatio === undefined ? "" : cpuRatio.median.toFixed(2),
+  ]);
+  const head = [
+    ...["", "", "datagrams/s", "min - max", "Gb/s", "CPU ns/datagram", "idle p50 us", "load p50 us"],
+    ...["pktflow by it", "by CPU"],
+  ];
+  const title =
+    `${size} bytes, ${queues} queue${queues === 1 ? "" : "s"}, ` +
+    `medians of ${pairs} turn${pairs === 1 ? "" : "s"} of ${seconds} s`;
+  const missing = skipped.map(({ name, why }) => colors.yellow(`skipped ${name}: ${why}`));
+  return [title, table(head, rows, 2), ...missing].join("\n");
 }

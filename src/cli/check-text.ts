@@ -90,6 +90,8 @@ export function verdictLine(results: PairResult[], passed: boolean): string {
 
 export interface ProgressLine {
   show: (pair: Pair, protocol: Protocol) => void;
+  /** Says what is under way, in any words. */
+  note(text: string): void;
   erase: () => void;
 }
 
@@ -100,14 +102,16 @@ export function progressLine(out: NodeJS.WriteStream): ProgressLine {
     if (shown) out.write("\r\x1b[K");
     shown = false;
   };
+  const note = (text: string) => {
+    if (!out.isTTY) return;
+    erase();
+    shown = true;
+    out.write(colors.dim(`${text} …`.slice(0, (out.columns ?? 80) - 1)));
+  };
   return {
-    show(pair, protocol) {
-      if (!out.isTTY) return;
-      erase();
-      shown = true;
-      const text = `${pair.from.device} -> ${destination(pair)} IPv${pair.family} ${protocol} …`;
-      out.write(colors.dim(text.slice(0, (out.columns ?? 80) - 1)));
-    },
+    show: (pair, protocol) =>
+      note(`${pair.from.device} -> ${destination(pair)} IPv${pair.family} ${protocol}`),
+    note,
     erase,
   };
 }

@@ -1,6 +1,10 @@
 // `pktflow bench` against the real kernel, for a moment each: figures are sane and add up. Nothing timed is asserted.
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, test } from "vitest";
-import type { BenchResult } from "../../src/bench/results.ts";
+import type { BenchResult, CompareResult } from "../../src/bench/results.ts";
 import { describeKernel } from "../support/namespace.ts";
 import { pktflow } from "../support/pktflow.ts";
 
@@ -18,6 +22,52 @@ async function bench(file: string, ...args: string[]): Promise<BenchResult> {
   expect(status).toBe(0);
   return JSON.parse(stdout);
 }
+
+const compiler = spawnSync("cc", ["--version"]).error === undefined;
+const nft = spawnSync("nft", ["--version"]).error === undefined;
+
+describeKernel("pktflow bench --peers", () => {
+  const PEERS = ["forward", "forward-uring", "forward-vnet", "forward-chain"];
+
+  test("each peer forwards between the same hosts, and is measured alike; what is missing is said", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "pktflow-test-"));
+    try {
+      const chart = join(folder, "peers.svg");
+      const args = ["--peers", "--pairs", "2", "--queues", "1", "--sizes", "64", "--json", "--chart", chart];
+      const { status, stdout } = await pktflow(["bench", "pipelines/nat-gateway.yaml", ...SHORT, ...args]);
+      expect(status).toBe(0);
+      const [comparison] = (JSON.parse(stdout) as CompareResult).peers;
+      const { contenders, skipped } = comparison;
+      const expected = ["pktflow", ...(compiler ? PEERS : []), ...(nft ? ["kernel"] : [])];
+      expect(contenders.map(({ name }) => name)).toEqual(expected);
+      expect(skipped.map(({ name }) => name)).toEqual([
+        ...(compiler ? [] : PEERS),
+        ...(nft ? [] : ["kernel"]),
+      ]);
+      for (const { name, datagrams, cpu, idle, ratio } of contenders) {
+        expect(datagrams.min, name).toBeGreaterThan(0);
+        expect(datagrams.median).toBeGreaterThanOrEqual(datagrams.min);
+        expect(datagrams.max).toBeGreaterThanOrEqual(datagrams.median);
+        expect(idle, name).toBeGreaterThan(0);
+        expect(ratio.median).toBeGreaterThan(0);
+        // The kernel forwards in whoever's time it finds.
+        if (name === "kernel") expect(cpu).toBeUndefined();
+        else expect(cpu, name).toBeGreaterThan(0);
+      }
+      expect(contenders[0].ratio).toEqual({ median: 1, min: 1, max: 1 });
+      expect(readFileSync(chart, "utf8")).toMatch(/^<svg .*<\/svg>\n$/s);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  test("the C chain is left out where it would do other work, visibly", async () => {
+    const args = ["--peers", "--pairs", "1", "--sizes", "64"];
+    const { status, stdout } = await pktflow(["bench", "pipelines/forward.yaml", ...SHORT, ...args]);
+    expect(status).toBe(0);
+    expect(stdout).toContain("skipped forward-chain: the pipeline does not have checksum, acl and nat");
+  });
+});
 
 describeKernel("pktflow bench", () => {
   const CASES = [

@@ -1,11 +1,14 @@
 /** `pktflow bench FILE`: how fast a pipeline is, between private hosts, under as much load as it can take. */
+import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { type Command, InvalidArgumentError } from "commander";
-import type { MemoryRun, RunResult } from "../../bench/results.ts";
+import type { MeasureOptions } from "../../bench/measure.ts";
+import type { Comparison, MemoryRun, RunResult } from "../../bench/results.ts";
 import type { Pipeline } from "../../config/types.ts";
 import { UsageError } from "../exit.ts";
 import { startLiveView } from "../live.ts";
 import { collect, parseDuration, parseIo } from "../options.ts";
+import { prepareReport } from "./run.ts";
 
 interface BenchOptions {
   sizes: number[];
@@ -19,7 +22,10 @@ interface BenchOptions {
   port?: number;
   set: string[];
   memory?: boolean;
+  peers?: boolean;
+  pairs: number;
   json?: boolean;
+  chart?: string;
   quiet?: boolean;
 }
 
@@ -56,7 +62,10 @@ export function registerBench(program: Command): void {
       [],
     )
     .option("--memory", "the chain alone, with packets from memory; --queues says with how many workers")
+    .option("--peers", "in turn with the C forwarders of bench/peers and the kernel's own routing")
+    .option("--pairs <n>", "turns of --peers", number(1, 100), 5)
     .option("--json", "results as JSON, and nothing else on standard output")
+    .option("--chart <file>", "write the results as a picture (SVG)")
     .option("--quiet", "no live view")
     .addHelpText("after", HELP)
     .action(async (file: string, options: BenchOptions) => {
@@ -80,11 +89,13 @@ async function bench(file: string, options: BenchOptions): Promise<void> {
   const { loadPipeline } = await import("../../config/pipeline.ts");
   const pipeline = loadPipeline(file, { set: options.set });
   if (options.memory !== true) await checkUsage(pipeline, options);
+  // A picture that cannot be written is said now, not when all has been measured.
+  if (options.chart !== undefined) prepareReport(options.chart);
   const interrupted = new AbortController();
   const interrupt = (signal: NodeJS.Signals) => interrupted.abort(new Error(`bench: ended by ${signal}`));
   process.on("SIGINT", interrupt).on("SIGTERM", interrupt).on("SIGHUP", interrupt);
   try {
-    const measured = options.memory === true ? inMemory : throughput;
+    const measured = options.memory === true ? inMemory : options.peers === true ? withPeers : throughput;
     await measured(pipeline, options, interrupted.signal);
   } finally {
     process.off("SIGINT", interrupt).off("SIGTERM", interrupt).off("SIGHUP", interrupt);
@@ -107,6 +118,7 @@ async function checkUsage(pipeline: Pipeline, { from }: BenchOptions): Promise<v
 
 async function throughput(pipeline: Pipeline, options: BenchOptions, signal: AbortSignal): Promise<void> {
   const { machine } = await import("../../bench/machine.ts");
+  const { benchChart } = await import("../../bench/chart.ts");
   const { benchText } = await import("../bench-text.ts");
   const runs: RunResult[] = [];
   let [from, to] = ["", ""];
@@ -118,13 +130,59 @@ async function throughput(pipeline: Pipeline, options: BenchOptions, signal: Abo
     }
   }
   const result = { pipeline: pipeline.name, from, to, machine: machine(), runs };
-  process.stdout.write(`${options.json === true ? JSON.stringify(result, null, 2) : benchText(result)}\n`);
+  give(options, result, benchText, benchChart);
+}
+
+async function loadOptions(
+  size: number,
+  queues: number,
+  options: BenchOptions,
+  signal: AbortSignal,
+): Promise<Omit<MeasureOptions, "onLoad">> {
+  const { PORTS } = await import("../../bench/traffic.ts");
+  return {
+    size,
+    queues,
+    flows: options.flows ?? 256,
+    burst: options.burst,
+    senders: options.senders ?? Math.max(1, Math.min(queues, availableParallelism() >> 1)),
+    duration: options.for / 1e6,
+    io: options.io,
+    ports: options.port === undefined ? PORTS : [options.port],
+    source: options.from,
+    signal,
+  };
+}
+
+async function withPeers(pipeline: Pipeline, options: BenchOptions, signal: AbortSignal): Promise<void> {
+  const { compare } = await import("../../bench/compare.ts");
+  const { machine } = await import("../../bench/machine.ts");
+  const { compareChart } = await import("../../bench/chart.ts");
+  const { compareText } = await import("../bench-text.ts");
+  const { progressLine } = await import("../check-text.ts");
+  const progress = options.quiet === true ? undefined : progressLine(process.stderr);
+  const peers: Comparison[] = [];
+  try {
+    for (const queues of options.queues ?? [pipeline.workers]) {
+      for (const size of options.sizes) {
+        const load = await loadOptions(size, queues, options, signal);
+        const onTurn = (turn: number, name: string) =>
+          progress?.note(`${size} bytes, turn ${turn + 1} of ${options.pairs}: ${name}`);
+        peers.push(await withUsage(compare(pipeline, { ...load, pairs: options.pairs, onTurn })));
+      }
+    }
+  } finally {
+    progress?.erase();
+  }
+  const result = { pipeline: pipeline.name, machine: machine(), peers };
+  give(options, result, compareText, compareChart);
 }
 
 async function inMemory(pipeline: Pipeline, options: BenchOptions, signal: AbortSignal): Promise<void> {
   const { machine } = await import("../../bench/machine.ts");
   const { measureChain } = await import("../../bench/memory.ts");
   const { PORTS } = await import("../../bench/traffic.ts");
+  const { memoryChart } = await import("../../bench/chart.ts");
   const { memoryText } = await import("../bench-text.ts");
   const memory: MemoryRun[] = [];
   for (const size of options.sizes) {
@@ -140,7 +198,7 @@ async function inMemory(pipeline: Pipeline, options: BenchOptions, signal: Abort
     memory.push(...(await withUsage(measuring)));
   }
   const result = { pipeline: pipeline.name, machine: machine(), memory };
-  process.stdout.write(`${options.json === true ? JSON.stringify(result, null, 2) : memoryText(result)}\n`);
+  give(options, result, memoryText, memoryChart);
 }
 
 /** What makes a measurement impossible is a matter of what was asked for. */
@@ -151,6 +209,16 @@ async function withUsage<T>(result: Promise<T>): Promise<T> {
   });
 }
 
+function give<T>(
+  { json, chart }: BenchOptions,
+  result: T,
+  text: (result: T) => string,
+  draw: (result: T) => string,
+): void {
+  process.stdout.write(`${json === true ? JSON.stringify(result, null, 2) : text(result)}\n`);
+  if (chart !== undefined) writeFileSync(chart, draw(result));
+}
+
 async function one(
   pipeline: Pipeline,
   size: number,
@@ -159,22 +227,12 @@ async function one(
   signal: AbortSignal,
 ) {
   const { measure } = await import("../../bench/measure.ts");
-  const { PORTS } = await import("../../bench/traffic.ts");
   const { enterUserNamespace, needsUserNamespace } = await import("../../lab/user-namespace.ts");
   let view: ReturnType<typeof startLiveView> | undefined;
   try {
     const measuring = measure(pipeline, {
-      size,
-      queues,
-      flows: options.flows ?? 256,
-      burst: options.burst,
-      senders: options.senders ?? Math.max(1, Math.min(queues, availableParallelism() >> 1)),
-      duration: options.for / 1e6,
-      io: options.io,
-      ports: options.port === undefined ? PORTS : [options.port],
-      source: options.from,
-      signal,
-      onLoad: ({ report }) => {
+      ...(await loadOptions(size, queues, options, signal)),
+      onLoad: (report) => {
         if (options.quiet !== true && options.json !== true) view = startLiveView(process.stderr, report);
       },
     });

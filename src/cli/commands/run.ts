@@ -50,7 +50,7 @@ export function prepareReport(path: string): void {
     closeSync(openSync(path, "a"));
   } catch (error) {
     throw new UsageError(
-      `open ${path}: ${(error as NodeJS.ErrnoException).code}: the report cannot be written there`,
+      `open ${path}: ${(error as NodeJS.ErrnoException).code}: it cannot be written there`,
     );
   }
 }
