@@ -1,5 +1,5 @@
 // The work of the filters checksum, acl and nat in C, with the same checks: lengths before headers, every checksum
-// verified, the first of N rules that matches (found by protocol and port, as ours), a mapping a flow with its time.
+// verified, the first of N rules that matches (found by a table of protocol and port), a mapping a flow with its time.
 #ifndef CHAIN_H
 #define CHAIN_H
 #include <arpa/inet.h>

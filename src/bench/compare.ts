@@ -6,7 +6,7 @@ import type { Pipeline } from "../config/types.ts";
 import type { ThreadTimes } from "../control/threads.ts";
 import { startLab } from "../lab/lab.ts";
 import { type MeasureOptions, sideOf } from "./measure.ts";
-import { median } from "./memory.ts";
+import { median } from "./median.ts";
 import { headerBytes } from "./payload.ts";
 import { type Peer, preparePeers, type Scene, type Standing } from "./peers.ts";
 import type { Comparison, Contender, Spread } from "./results.ts";

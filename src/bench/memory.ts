@@ -14,7 +14,9 @@ import { ChainRun } from "./chain-run.ts";
 import { CHAIN_COMMAND, type ChainReply, type ChainTask, type ChainWindows } from "./chain-task.ts";
 import { type ChainTraffic, inMemory } from "./chain-traffic.ts";
 import { entryFile } from "./entry.ts";
-import type { MemoryRun } from "./results.ts";
+import { median } from "./median.ts";
+import { prepareMemoryPeer } from "./peers.ts";
+import type { ChainPeer, MemoryRun } from "./results.ts";
 import { NoTraffic } from "./traffic.ts";
 
 /** Code is compiled, tables fill. ms */
@@ -27,6 +29,8 @@ export interface MemoryOptions extends Omit<ChainTraffic, "port"> {
   ports: readonly number[];
   /** Numbers of workers to measure with. */
   workers: readonly number[];
+  /** Is the same work done in C in between? */
+  peer: boolean;
   /** Of each number of workers, ms. */
   duration: number;
   signal: AbortSignal;
@@ -36,7 +40,37 @@ export interface MemoryOptions extends Omit<ChainTraffic, "port"> {
  * Measures the chain with each number of workers, in turns, so that what else the machine does falls on all alike.
  * @throws NoTraffic, the signal's reason, or what loading a filter throws
  */
-export async function measureChain(pipeline: Pipeline, options: MemoryOptions): Promise<MemoryRun[]> {
+export async function measureChain(
+  pipeline: Pipeline,
+  options: MemoryOptions,
+): Promise<{ runs: MemoryRun[]; peer?: ChainPeer }> {
+  const peer = options.peer ? prepareMemoryPeer(pipeline) : undefined;
+  const inC: number[] = [];
+  try {
+    const runs = await inTurns(pipeline, options, async () => {
+      if (typeof peer !== "object") return;
+      inC.push(await peer.run(options.size, options.flows, options.duration / TURNS));
+    });
+    if (peer === undefined) return { runs };
+    return { runs, peer: chainPeer(options.size, runs, typeof peer === "string" ? peer : inC) };
+  } finally {
+    if (typeof peer === "object") peer.close();
+  }
+}
+
+/** @param inC ns a packet of each turn, or why there is none */
+function chainPeer(size: number, runs: MemoryRun[], inC: number[] | string): ChainPeer {
+  if (typeof inC === "string") return { size, skipped: inC };
+  const nanoseconds = median(inC);
+  const alone = runs.find((run) => run.nanoseconds.length === 1);
+  return { size, nanoseconds, ...(alone === undefined ? {} : { ratio: nanoseconds / alone.nanoseconds[0] }) };
+}
+
+async function inTurns(
+  pipeline: Pipeline,
+  options: MemoryOptions,
+  peersTurn: () => Promise<void>,
+): Promise<MemoryRun[]> {
   const { ports, workers, size, flows, signal } = options;
   const filters = await loadFilters(pipeline);
   const port = findPort(pipeline, filters, ports, options);
@@ -47,6 +81,7 @@ export async function measureChain(pipeline: Pipeline, options: MemoryOptions): 
       const windows = await runChain(chain.tasks, options.duration / TURNS, signal);
       turns[i].push({ windows, report: makeReport(chain.m, chain.plan, 0) });
     }
+    await peersTurn();
   }
   return turns.map((own, i) => {
     const nanoseconds = Array.from({ length: workers[i] }, (_, worker) =>
@@ -155,10 +190,4 @@ function next(thread: Worker): Promise<ChainReply> {
     });
     thread.once("error", reject);
   });
-}
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }

@@ -2,11 +2,12 @@
  * What a pipeline is compared with: the C programs of bench/peers, and the kernel itself. Each stands between the same
  * two hosts as the pipeline did, with the same addresses. Thread: the main one.
  */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import type { Pipeline } from "../config/types.ts";
 import { type ThreadTimes, threadTimes } from "../control/threads.ts";
 import { type Host, makeTopology } from "../lab/topology.ts";
@@ -116,6 +117,33 @@ interface ChainArguments {
   rules: number;
   inside: string;
   outside: string;
+}
+
+/** The C chain over packets in memory. `run` gives ns a packet. */
+export interface MemoryPeer {
+  run(size: number, flows: number, ms: number): Promise<number>;
+  close(): void;
+}
+
+/** @returns why it cannot be run */
+export function prepareMemoryPeer(pipeline: Pipeline): MemoryPeer | string {
+  const chain = chainArguments(pipeline, [1]);
+  if (typeof chain === "string") return chain;
+  const folder = mkdtempSync(join(tmpdir(), "pktflow-peers-"));
+  const close = () => rmSync(folder, { recursive: true, force: true });
+  const built = compile("chain", folder);
+  if ("why" in built) {
+    close();
+    return built.why;
+  }
+  return {
+    close,
+    async run(size, flows, ms) {
+      const args = [chain.rules, flows, size, ms / 1000].map(String);
+      const { stdout } = await promisify(execFile)(built.program, args);
+      return Number(stdout);
+    },
+  };
 }
 
 /** @returns why the C chain does not do what the pipeline does */

@@ -139,6 +139,18 @@ export interface MemoryResult {
   pipeline: string;
   machine: Machine;
   memory: MemoryRun[];
+  /** With `--peers`, by size. */
+  peers?: ChainPeer[];
+}
+
+/** The same work on the same packets in C (bench/peers/chain.c), one thread, in turn with one worker. */
+export interface ChainPeer {
+  size: number;
+  /** ns a packet; absent: it could not be run, and why. */
+  nanoseconds?: number;
+  /** What one packet takes in C by what it takes here, the medians of all turns; absent without one worker. */
+  ratio?: number;
+  skipped?: string;
 }
 
 /** @param samples ns, any order */

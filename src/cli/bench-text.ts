@@ -37,7 +37,7 @@ export function benchText({ pipeline, from, to, machine, runs }: BenchResult): s
 }
 
 /** Ratios are to the same size with the fewest workers. */
-export function memoryText({ pipeline, machine, memory }: MemoryResult): string {
+export function memoryText({ pipeline, machine, memory, peers = [] }: MemoryResult): string {
   const filters = [...new Set(memory.flatMap((run) => Object.keys(run.filters)))];
   const rows = memory.map((run) => {
     const first = memory.find(({ size }) => size === run.size)!;
@@ -64,6 +64,12 @@ export function memoryText({ pipeline, machine, memory }: MemoryResult): string 
   return [
     `${colors.bold(pipeline)}, the chain in memory: ${flows} flows, port ${port}, ${machineText(machine)}`,
     table(head, rows, 2),
+    ...peers.map(({ size, nanoseconds, ratio, skipped }) =>
+      nanoseconds === undefined
+        ? colors.yellow(`${size} bytes: skipped the chain in C: ${skipped}`)
+        : `${size} bytes: the same work in C takes ${nanoseconds.toFixed(1)} ns a packet` +
+          (ratio === undefined ? "" : `, so one worker is ${ratio.toFixed(2)} x as fast`),
+    ),
   ].join("\n\n");
 }
 

@@ -1,4 +1,5 @@
 // `pktflow bench --memory`: needs no privilege and no kernel. Nothing timed is asserted.
+import { spawnSync } from "node:child_process";
 import { expect, test } from "vitest";
 import { inMemory } from "../../src/bench/chain-traffic.ts";
 import type { MemoryResult } from "../../src/bench/results.ts";
@@ -27,6 +28,21 @@ test("one worker and two, each filter on the way, every packet through", async (
       3,
     );
   }
+});
+
+test("the same work in C, in turn with it, or why not", async () => {
+  const compiler = spawnSync("cc", ["--version"]).error === undefined;
+  const { memory, peers } = await bench("nat-gateway.yaml", "--queues", "1", "--peers");
+  expect(peers).toHaveLength(1);
+  const [{ nanoseconds, ratio, skipped }] = peers!;
+  if (compiler) {
+    expect(nanoseconds).toBeGreaterThan(0);
+    expect(ratio).toBeCloseTo(nanoseconds! / memory[0].nanoseconds[0], 6);
+  } else {
+    expect(skipped).toContain("cc is not installed");
+  }
+  const other = await bench("forward.yaml", "--queues", "1", "--peers");
+  expect(other.peers![0].skipped).toContain("does not have checksum, acl and nat");
 });
 
 test("a generator's own flows stand for themselves", async () => {

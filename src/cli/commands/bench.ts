@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { type Command, InvalidArgumentError } from "commander";
 import type { MeasureOptions } from "../../bench/measure.ts";
-import type { Comparison, MemoryRun, RunResult } from "../../bench/results.ts";
+import type { ChainPeer, Comparison, MemoryRun, RunResult } from "../../bench/results.ts";
 import type { Pipeline } from "../../config/types.ts";
 import { UsageError } from "../exit.ts";
 import { startLiveView } from "../live.ts";
@@ -25,6 +25,7 @@ interface BenchOptions {
   peers?: boolean;
   pairs: number;
   json?: boolean;
+  save?: string;
   chart?: string;
   quiet?: boolean;
 }
@@ -65,6 +66,7 @@ export function registerBench(program: Command): void {
     .option("--peers", "in turn with the C forwarders of bench/peers and the kernel's own routing")
     .option("--pairs <n>", "turns of --peers", number(1, 100), 5)
     .option("--json", "results as JSON, and nothing else on standard output")
+    .option("--save <file>", "write the results as JSON into a file, beside the table")
     .option("--chart <file>", "write the results as a picture (SVG)")
     .option("--quiet", "no live view")
     .addHelpText("after", HELP)
@@ -89,8 +91,8 @@ async function bench(file: string, options: BenchOptions): Promise<void> {
   const { loadPipeline } = await import("../../config/pipeline.ts");
   const pipeline = loadPipeline(file, { set: options.set });
   if (options.memory !== true) await checkUsage(pipeline, options);
-  // A picture that cannot be written is said now, not when all has been measured.
-  if (options.chart !== undefined) prepareReport(options.chart);
+  // A file that cannot be written is said now, not when all has been measured.
+  for (const path of [options.save, options.chart]) if (path !== undefined) prepareReport(path);
   const interrupted = new AbortController();
   const interrupt = (signal: NodeJS.Signals) => interrupted.abort(new Error(`bench: ended by ${signal}`));
   process.on("SIGINT", interrupt).on("SIGTERM", interrupt).on("SIGHUP", interrupt);
@@ -168,7 +170,7 @@ async function withPeers(pipeline: Pipeline, options: BenchOptions, signal: Abor
         const load = await loadOptions(size, queues, options, signal);
         const onTurn = (turn: number, name: string) =>
           progress?.note(`${size} bytes, turn ${turn + 1} of ${options.pairs}: ${name}`);
-        peers.push(await withUsage(compare(pipeline, { ...load, pairs: options.pairs, onTurn })));
+        peers.push(await orExplain(compare(pipeline, { ...load, pairs: options.pairs, onTurn })));
       }
     }
   } finally {
@@ -185,6 +187,7 @@ async function inMemory(pipeline: Pipeline, options: BenchOptions, signal: Abort
   const { memoryChart } = await import("../../bench/chart.ts");
   const { memoryText } = await import("../bench-text.ts");
   const memory: MemoryRun[] = [];
+  const chains: ChainPeer[] = [];
   for (const size of options.sizes) {
     const measuring = measureChain(pipeline, {
       size,
@@ -193,29 +196,44 @@ async function inMemory(pipeline: Pipeline, options: BenchOptions, signal: Abort
       ports: options.port === undefined ? PORTS : [options.port],
       workers: options.queues ?? [1, 2],
       duration: options.for / 1e6,
+      peer: options.peers === true,
       signal,
     });
-    memory.push(...(await withUsage(measuring)));
+    const { runs, peer } = await orExplain(measuring);
+    memory.push(...runs);
+    if (peer !== undefined) chains.push(peer);
   }
-  const result = { pipeline: pipeline.name, machine: machine(), memory };
+  const result = {
+    pipeline: pipeline.name,
+    machine: machine(),
+    memory,
+    ...(options.peers === true ? { peers: chains } : {}),
+  };
   give(options, result, memoryText, memoryChart);
 }
 
-/** What makes a measurement impossible is a matter of what was asked for. */
-async function withUsage<T>(result: Promise<T>): Promise<T> {
+/**
+ * What makes a measurement impossible is a matter of what was asked for; where only privileges are missing, this
+ * program starts anew as root of a user namespace.
+ */
+async function orExplain<T>(result: Promise<T>): Promise<T> {
   const { NoTraffic } = await import("../../bench/traffic.ts");
+  const { enterUserNamespace, needsUserNamespace } = await import("../../lab/user-namespace.ts");
   return await result.catch((error: unknown) => {
-    throw error instanceof NoTraffic ? new UsageError(`bench: ${error.message}`) : error;
+    if (error instanceof NoTraffic) throw new UsageError(`bench: ${error.message}`);
+    if (needsUserNamespace(error)) return enterUserNamespace();
+    throw error;
   });
 }
 
 function give<T>(
-  { json, chart }: BenchOptions,
+  { json, save, chart }: BenchOptions,
   result: T,
   text: (result: T) => string,
   draw: (result: T) => string,
 ): void {
   process.stdout.write(`${json === true ? JSON.stringify(result, null, 2) : text(result)}\n`);
+  if (save !== undefined) writeFileSync(save, `${JSON.stringify(result, null, 2)}\n`);
   if (chart !== undefined) writeFileSync(chart, draw(result));
 }
 
@@ -227,7 +245,6 @@ async function one(
   signal: AbortSignal,
 ) {
   const { measure } = await import("../../bench/measure.ts");
-  const { enterUserNamespace, needsUserNamespace } = await import("../../lab/user-namespace.ts");
   let view: ReturnType<typeof startLiveView> | undefined;
   try {
     const measuring = measure(pipeline, {
@@ -236,10 +253,7 @@ async function one(
         if (options.quiet !== true && options.json !== true) view = startLiveView(process.stderr, report);
       },
     });
-    return await withUsage(measuring);
-  } catch (error) {
-    if (!needsUserNamespace(error)) throw error;
-    return enterUserNamespace();
+    return await orExplain(measuring);
   } finally {
     view?.stop();
   }

@@ -1,10 +1,11 @@
 /**
- * ns a packet of core and of filters alone, without a kernel: 64-packet batches, each loop run for half a second, the
- * best of seven. Run after `npm run build`: node bench/wasm.mjs
+ * ns a packet of core and of single filters, without a kernel: 64-packet batches, one call into Wasm each, timed by
+ * tinybench; the median of the calls. After `npm run build`: node bench/filters.mjs [MILLISECONDS EACH]
  */
 import { readFileSync } from "node:fs";
-import { cpus } from "node:os";
-import { basename, join } from "node:path";
+import { cpus, release } from "node:os";
+import { join } from "node:path";
+import { Bench } from "tinybench";
 import { BATCH, CONTEXT, DESCRIPTOR } from "../build/batches/layout.js";
 import { batchPush, descriptorReset, PacketMemory } from "../build/batches/memory.js";
 import { loadManifest } from "../build/config/manifest.js";
@@ -20,11 +21,10 @@ const [DESCRIPTORS, SLOTS, SLOT_BYTES] = [32_768, 65_536, 2048];
 
 const memory = new WebAssembly.Memory({ initial: 16, maximum: 16, shared: true });
 const m = new PacketMemory(memory);
-const wasm = new URL("../build/wasm/core.wasm", import.meta.url);
-const core = new WebAssembly.Instance(new WebAssembly.Module(readFileSync(wasm)), { env: { memory } })
-  .exports;
+const wasm = readFileSync(new URL("../build/wasm/core.wasm", import.meta.url));
+const core = new WebAssembly.Instance(new WebAssembly.Module(wasm), { env: { memory } }).exports;
 
-function fill(packet, dissect = true) {
+function fill(packet) {
   m.u32[BATCH_AT >>> 2] = 0;
   for (let i = 0; i < PACKETS; i++) {
     const ports = { "from-port": 1024 + i, "to-port": 53 };
@@ -34,23 +34,7 @@ function fill(packet, dissect = true) {
     descriptorReset(m, d, data, bytes.length, 0);
     batchPush(m, BATCH_AT, d);
   }
-  if (dissect) core.dissect(BATCH_AT, 3, COUNTERS, COUNTERS + 64);
-}
-
-/** Best of seven, ns a packet. */
-function time(run) {
-  let best = Number.POSITIVE_INFINITY;
-  for (let round = 0; round < 7; round++) {
-    const end = performance.now() + 500 / 7;
-    let batches = 0;
-    const start = performance.now();
-    do {
-      for (let i = 0; i < 200; i++) run();
-      batches += 200;
-    } while (performance.now() < end);
-    best = Math.min(best, ((performance.now() - start) * 1e6) / (batches * PACKETS));
-  }
-  return best.toFixed(1).padStart(7);
+  core.dissect(BATCH_AT, 3, COUNTERS, COUNTERS + 64);
 }
 
 async function filter(name, params) {
@@ -71,28 +55,39 @@ const KINDS = {
   "UDP/IPv4 1500 B": { ...V4, payload: { bytes: 1472 } },
   "TCP/IPv6 100 B": { ...V6, tcp: {}, payload: { bytes: 40 } },
 };
-console.log(`${cpus()[0].model}, node ${process.version}, ${PACKETS}-packet batches, ns a packet`);
 m.u32.set([0, FREE], TABLE >>> 2);
 m.u32[(CONTEXT_AT + CONTEXT.OUTPUTS) >>> 2] = 2;
 m.u32[(CONTEXT_AT + CONTEXT.OUTPUT_COUNTERS) >>> 2] = COUNTERS + 512;
 m.u32[(CONTEXT_AT + CONTEXT.OUTPUT_BATCHES) >>> 2] = TABLE;
-const checksum = await filter("checksum", { verify: ["ipv4", "tcp", "udp", "icmp"], fix: [] });
-for (const [kind, packet] of Object.entries(KINDS)) {
-  fill(packet);
-  console.log(`${time(() => core.dissect(BATCH_AT, 3, COUNTERS, COUNTERS + 64))}  dissect           ${kind}`);
-  console.log(`${time(checksum)}  checksum (verify) ${kind}`);
-}
-fill(KINDS["UDP/IPv4 64 B"]);
-console.log(`${time(() => core.partition(BATCH_AT, CONTEXT_AT))}  partition, all next`);
-console.log(`${time(() => core.measure(BATCH_AT, COUNTERS))}  measure`);
-const ttl = await filter("ttl", {});
-// It runs out after some time, and then takes the other way out: refilled before each call, less the refill's cost.
-const refill = () => {
+// They share PARAMS, so each is made, with its parameters in place, right before it is timed.
+const checksum = ["checksum", { verify: ["ipv4", "tcp", "udp", "icmp"], fix: [] }];
+const dissect = () => core.dissect(BATCH_AT, 3, COUNTERS, COUNTERS + 64);
+const ROWS = [
+  ...Object.keys(KINDS).flatMap((kind) => [
+    [`dissect, ${kind}`, kind, () => dissect],
+    [`checksum (verify), ${kind}`, kind, () => filter(...checksum)],
+  ]),
+  ["partition, all next", "UDP/IPv4 64 B", () => () => core.partition(BATCH_AT, CONTEXT_AT)],
+  ["measure", "UDP/IPv4 64 B", () => () => core.measure(BATCH_AT, COUNTERS)],
+  ["ttl", "UDP/IPv4 64 B", () => filter("ttl", {}), refill],
+];
+
+/** A TTL runs out after some time, and then the packet takes the other way. */
+function refill() {
   for (let i = 0; i < PACKETS; i++) m.u8[SLOTS + i * SLOT_BYTES + 128 + 8] = 255;
-};
-const both = () => {
-  refill();
-  ttl();
-};
-console.log(`${(Number(time(both)) - Number(time(refill))).toFixed(1).padStart(7)}  ttl`);
-console.log(`core.wasm ${readFileSync(wasm).length} B (${basename(wasm.pathname)})`);
+}
+
+console.log(
+  `${PACKETS}-packet batches, ns a packet: ${cpus()[0].model}, Linux ${release()}, node ${process.version}`,
+);
+const time = Number(process.argv[2] ?? 500);
+for (const [name, kind, make, beforeEach] of ROWS) {
+  fill(KINDS[kind]);
+  const run = await make();
+  const bench = new Bench({ time, warmupTime: time / 5, timestampProvider: "hrtimeNow" });
+  bench.add(name, run, beforeEach ? { beforeEach } : {});
+  const [task] = bench.runSync();
+  const { latency } = task.result;
+  console.log(`${((latency.p50 * 1e6) / PACKETS).toFixed(1).padStart(7)}  ${name}`);
+}
+console.log(`core.wasm ${wasm.length} B`);
