@@ -8,8 +8,9 @@ import { startLab } from "../lab/lab.ts";
 import { type MeasureOptions, sideOf } from "./measure.ts";
 import { median } from "./median.ts";
 import { headerBytes } from "./payload.ts";
-import { type Peer, preparePeers, type Scene, type Standing } from "./peers.ts";
+import { type Peer, preparePeers } from "./peers.ts";
 import type { Comparison, Contender, Spread } from "./results.ts";
+import type { Scene, Standing } from "./scene.ts";
 import { underLoad } from "./stage.ts";
 import { findWay, type Way, withQueues } from "./traffic.ts";
 
@@ -30,7 +31,7 @@ interface Turn {
 /** @throws as `measure` does; a peer that cannot be run is among `skipped` */
 export async function compare(pipeline: Pipeline, options: CompareOptions): Promise<Comparison> {
   const queued = withQueues(pipeline, options.queues);
-  const { peers, skipped, close } = preparePeers(queued, [options.queues]);
+  const { peers, skipped, close } = preparePeers(queued, options.queues);
   try {
     const way = await probe(queued, options);
     const scene: Scene = { pipeline: queued, queues: options.queues, way };

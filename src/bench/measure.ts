@@ -5,6 +5,7 @@ import type { ThreadReport } from "../control/threads.ts";
 import { type Lab, startLab } from "../lab/lab.ts";
 import type { Host } from "../lab/topology.ts";
 import { errnoName } from "../sys/errno.ts";
+import { headerBytes } from "./payload.ts";
 import { rates } from "./rates.ts";
 import type { RunResult } from "./results.ts";
 import { type LoadOptions, pause, type Side, type Stage, statistics, underLoad } from "./stage.ts";
@@ -12,6 +13,8 @@ import { findWay, type Way, withQueues } from "./traffic.ts";
 
 /** The pipeline is drained when its counters have stood still for so long. ms */
 const QUIET = 50;
+
+const ETHERNET_HEADER = 14;
 
 export interface MeasureOptions extends LoadOptions {
   queues: number;
@@ -47,9 +50,10 @@ export async function measure(
     const far = statistics(stage.to);
     const failed = loaded.senders.find(({ failures }) => failures > 0);
     const { drops, missing, in: received, out } = conservation(report);
+    const header = headerBytes(way.target.octets) + (way.to.layer === 2 ? ETHERNET_HEADER : 0);
     const result: RunResult = {
       size: options.size,
-      ...rates(loaded.before, loaded.after, way.from.device, way.to.device),
+      ...rates(loaded.before, loaded.after, way.from.device, way.to.device, header),
       io: report.io,
       senders: loaded.senders.length,
       flows: options.flows,

@@ -6,15 +6,17 @@ import type { StageCounts } from "./stage.ts";
 
 type Snapshot = StageCounts & PipelineCounts;
 
+/** @param header bytes of the headers of a datagram, of which a super-packet has one set for all */
 export function rates(
   before: Snapshot,
   after: Snapshot,
   from: string,
   to: string,
+  header: number,
 ): Pick<RunResult, "queues" | "sum" | "seconds" | "offered" | "overrun"> {
   const seconds = (after.time - before.time) / 1000;
   const queues = after.report.devices[to].queues.map((_, queue) =>
-    queueRates(before, after, { from, to, queue, seconds }),
+    queueRates(before, after, { from, to, queue, seconds, header }),
   );
   const total = (field: keyof Omit<QueueRates, "queue">) =>
     queues.reduce((sum, queue) => sum + queue[field], 0);
@@ -49,10 +51,15 @@ interface Where {
   to: string;
   queue: number;
   seconds: number;
+  header: number;
 }
 
 /** With as many workers as queues, worker q reads queue q of every device and writes to it. */
-function queueRates(before: Snapshot, after: Snapshot, { from, to, queue, seconds }: Where): QueueRates {
+function queueRates(
+  before: Snapshot,
+  after: Snapshot,
+  { from, to, queue, seconds, header }: Where,
+): QueueRates {
   const rate = (device: string, field: (queue: QueueReport) => number) => {
     const of = ({ report }: Snapshot) => field(report.devices[device].queues[queue]);
     return (of(after) - of(before)) / seconds;
@@ -64,7 +71,7 @@ function queueRates(before: Snapshot, after: Snapshot, { from, to, queue, second
     inPackets: rate(from, ({ rx }) => rx.packets),
     packets: rate(to, ({ tx }) => tx.packets),
     datagrams: rate(to, ({ tx }) => tx.datagrams),
-    gigabits: (rate(to, ({ tx }) => tx.bytes) * 8) / 1e9,
+    gigabits: (rate(to, ({ tx }) => tx.bytes + (tx.datagrams - tx.packets) * header) * 8) / 1e9,
     drops: rate(to, (report) => Object.values(report.drops).reduce((sum, count) => sum + count, 0)),
     cpuPerPacket: quotient(now.running - old.running, packets),
     busy: (now.running - old.running) / (seconds * 1e9),

@@ -9,6 +9,7 @@ export interface QueueRates {
   /** Packets written to the queue of the device that it leaves by; a packet may be a GSO super-packet. */
   packets: number;
   datagrams: number;
+  /** Of the datagrams as they are on the wire, from the header that the device's packets begin with. */
   gigabits: number;
   /** Packets that the pipeline dropped: at the device of exit, and in the sum also in filters. */
   drops: number;
