@@ -81,6 +81,8 @@ export async function underLoad<T extends object>(
 ): Promise<LoadResult<T>> {
   const { size, signal } = options;
   const { from, to, target } = stage;
+  // Between the moments at which it is waited for, and when all is over, it may reject as it likes.
+  ended.catch(() => {});
   const payloadBytes = size - headerBytes(target.octets);
   if (payloadBytes < 4 * PROBE_WORD.WORDS) {
     const least = size - payloadBytes + 4 * PROBE_WORD.WORDS;

@@ -5,6 +5,7 @@ import { type Command, InvalidArgumentError } from "commander";
 import type { MeasureOptions } from "../../bench/measure.ts";
 import type { ChainPeer, Comparison, MemoryRun, RunResult } from "../../bench/results.ts";
 import type { Pipeline } from "../../config/types.ts";
+import type { Report } from "../../control/report.ts";
 import { UsageError } from "../exit.ts";
 import { startLiveView } from "../live.ts";
 import { collect, parseDuration, parseIo } from "../options.ts";
@@ -170,7 +171,7 @@ async function withPeers(pipeline: Pipeline, options: BenchOptions, signal: Abor
         const load = await loadOptions(size, queues, options, signal);
         const onTurn = (turn: number, name: string) =>
           progress?.note(`${size} bytes, turn ${turn + 1} of ${options.pairs}: ${name}`);
-        peers.push(await orExplain(compare(pipeline, { ...load, pairs: options.pairs, onTurn })));
+        peers.push(await orExplain(() => compare(pipeline, { ...load, pairs: options.pairs, onTurn })));
       }
     }
   } finally {
@@ -189,7 +190,7 @@ async function inMemory(pipeline: Pipeline, options: BenchOptions, signal: Abort
   const memory: MemoryRun[] = [];
   const chains: ChainPeer[] = [];
   for (const size of options.sizes) {
-    const measuring = measureChain(pipeline, {
+    const traffic = {
       size,
       flows: options.flows ?? 10_000,
       source: options.from,
@@ -198,8 +199,8 @@ async function inMemory(pipeline: Pipeline, options: BenchOptions, signal: Abort
       duration: options.for / 1e6,
       peer: options.peers === true,
       signal,
-    });
-    const { runs, peer } = await orExplain(measuring);
+    };
+    const { runs, peer } = await orExplain(() => measureChain(pipeline, traffic));
     memory.push(...runs);
     if (peer !== undefined) chains.push(peer);
   }
@@ -216,14 +217,16 @@ async function inMemory(pipeline: Pipeline, options: BenchOptions, signal: Abort
  * What makes a measurement impossible is a matter of what was asked for; where only privileges are missing, this
  * program starts anew as root of a user namespace.
  */
-async function orExplain<T>(result: Promise<T>): Promise<T> {
+async function orExplain<T>(measuring: () => Promise<T>): Promise<T> {
   const { NoTraffic } = await import("../../bench/traffic.ts");
   const { enterUserNamespace, needsUserNamespace } = await import("../../lab/user-namespace.ts");
-  return await result.catch((error: unknown) => {
+  try {
+    return await measuring();
+  } catch (error) {
     if (error instanceof NoTraffic) throw new UsageError(`bench: ${error.message}`);
     if (needsUserNamespace(error)) return enterUserNamespace();
     throw error;
-  });
+  }
 }
 
 function give<T>(
@@ -247,13 +250,11 @@ async function one(
   const { measure } = await import("../../bench/measure.ts");
   let view: ReturnType<typeof startLiveView> | undefined;
   try {
-    const measuring = measure(pipeline, {
-      ...(await loadOptions(size, queues, options, signal)),
-      onLoad: (report) => {
-        if (options.quiet !== true && options.json !== true) view = startLiveView(process.stderr, report);
-      },
-    });
-    return await orExplain(measuring);
+    const load = await loadOptions(size, queues, options, signal);
+    const onLoad = (report: () => Report) => {
+      if (options.quiet !== true && options.json !== true) view = startLiveView(process.stderr, report);
+    };
+    return await orExplain(() => measure(pipeline, { ...load, onLoad }));
   } finally {
     view?.stop();
   }
