@@ -221,13 +221,14 @@ function advised(diagnostic: Diagnostic, params: string): Diagnostic {
     const known = membersOf(params, of);
     const suggestion = closest(name, known);
     const section = of.toLowerCase();
+    const kind = section === "params" ? "parameter" : section.replace(/s$/, "");
     const message =
-      `filter.yaml has no ${section.replace(/s$/, "")} for ${of}.${name}; ` +
+      `filter.yaml has no ${kind} for ${of}.${name}; ` +
       (known.length > 0 ? `it has ${known.join(", ")}` : "it has none") +
       `: add it under "${section}:"`;
     return {
       ...diagnostic,
-      code: `unknown-${section.replace(/s$/, "")}`,
+      code: `unknown-${kind}`,
       message,
       ...(suggestion ? { suggestion } : {}),
     };

@@ -9,7 +9,9 @@ export function init(): void {
 
 /** Called for each packet: by which output does it leave? */
 export function packet(p: Packet): Output {
-  if (TokenBucket.at(workerState()).take(1, params.rate.value, params.burst, now())) return OUTPUT_NEXT;
+  // A packet of the kernel's may carry several datagrams (GSO).
+  const bucket = TokenBucket.at(workerState());
+  if (bucket.take(p.datagrams, params.rate.value, params.burst, now())) return OUTPUT_NEXT;
   counter(Counters.limited).add(1);
   return OUTPUT_DROP;
 }
