@@ -103,8 +103,8 @@ function explainNode(source: Source, node: Syntax, diagnostics: Diagnostics): bo
       if (found) say(...found);
       return found === undefined;
     }
+    // The compiler makes a trap of it, and drops the error with its text.
     case KIND.THROW:
-      say("throw", "an exception is an object: drop and count the packet, or trap with unreachable()");
       return false;
     case KIND.NEW:
       say(
