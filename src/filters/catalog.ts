@@ -4,6 +4,7 @@ import { basename, join, relative } from "node:path";
 import { listFilters } from "../config/filters.ts";
 import { loadManifest } from "../config/manifest.ts";
 import type { Manifest } from "../config/types.ts";
+import { formatDuration, formatSize } from "../params/quantities.ts";
 import { closest } from "../params/suggest.ts";
 import type { ParamSpec, ParamType } from "../params/types.ts";
 import { BUILTIN } from "./build.ts";
@@ -95,9 +96,15 @@ function defaultText({ default: standard, type, min = 0 }: ParamSpec): string {
   return type.kind === "list" && min === 0 ? "[]" : "required";
 }
 
-function rangeText({ min, max }: ParamSpec): string {
+/** In the parameter's own unit. */
+function rangeText({ min, max, type }: ParamSpec): string {
   if (min === undefined && max === undefined) return "";
-  return `${min ?? ""} to ${max ?? ""}`.trim();
+  const text = (value: number | undefined) => {
+    if (value === undefined) return "";
+    if (type.kind === "duration") return formatDuration(value);
+    return type.kind === "size" ? formatSize(value) : String(value);
+  };
+  return `${text(min)} to ${text(max)}`.trim();
 }
 
 /** How a path is shown: from the current directory, if it is below it. */

@@ -74,9 +74,9 @@ function showText(
     parts.push(table(["counter", ""], rows, 2));
   }
   const size = (bytes: number | "computed") =>
-    bytes === "computed" ? "by its parameters" : binaryBytes(bytes);
+    bytes === "computed" ? "computed from the parameters" : binaryBytes(bytes);
   const facts = [
-    ["state", `${size(state.worker)} a worker, ${size(state.shared)} shared`],
+    ["state", `of each worker ${size(state.worker)}, shared ${size(state.shared)}`],
     ["module", `${shownPath(module.path)} (${binaryBytes(module.bytes)})`],
     ["exports", module.exports.join(" ")],
   ];
