@@ -245,3 +245,34 @@ test("--help has examples, for every command", async () => {
     expect(stdout).toMatch(/Examples:\n {2}pktflow filter/);
   }
 });
+
+describe("the README", () => {
+  const section = /## Your own filter\n([\s\S]*?)\n## /.exec(
+    readFileSync(join(ROOT, "README.md"), "utf8"),
+  )![1];
+  const commands = [.../```sh\n([\s\S]*?)```/.exec(section)![1].matchAll(/^npx pktflow ([^#\n]*)/gm)].map(
+    ([, words]) => words.trim().split(" "),
+  );
+
+  test("has commands that work as printed, in this order, in an empty folder", async () => {
+    const empty = new TemporaryFolder();
+    expect(commands.map(([, verb]) => verb)).toEqual(["new", "test", "build", "show"]);
+    for (const words of commands) {
+      const { status, stderr } = await pktflow(words, { cwd: empty.path, env });
+      expect(stderr, words.join(" ")).toBe("");
+      expect(status).toBe(0);
+    }
+    empty.remove();
+  });
+
+  test("shows a difference of packets as it is printed", async () => {
+    const folder = "filters/readme/mine";
+    await filter("new", folder);
+    edit(`${folder}/index.ts`, (text) =>
+      text.replace("  return Udp", "  store<u8>(p.ip, 9, 8);\n  return Udp"),
+    );
+    const { stdout } = await filter("test", folder);
+    const shown = /```\n(FAIL[\s\S]*?)```/.exec(section)![1];
+    expect(stdout.replaceAll(folder, "filters/mine")).toContain(shown);
+  });
+});
