@@ -69,6 +69,10 @@ describe("filter new", () => {
 });
 
 describe("filter list and show", () => {
+  beforeAll(async () => {
+    // It may have been made above already.
+    await filter("new", "filters/my-packet");
+  });
   test("list has the built-in filters, and those of a folder", async () => {
     const { stdout } = await filter("list", "filters");
     for (const name of ["acl ", "checksum ", "nat ", "filters/my-packet "])
@@ -166,7 +170,7 @@ describe("filter build and test", () => {
     await until("the failure", () => watching.stdout.includes("left by drop, not by caught"), 30_000);
     expect((await watching.stop("SIGINT")).status).toBe(1);
     edit(index, (text) => text.replace("? OUTPUT_DROP", "? Outputs.caught"));
-  });
+  }, 120_000);
 });
 
 describe("kind: ./filters/mine in a pipeline", () => {

@@ -1,6 +1,6 @@
 /** `pktflow filter test`: a line a case, and what differs in those that fail. */
-import { watch as watchFolder } from "node:fs";
-import { dirname } from "node:path";
+import { readdirSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
 import colors from "picocolors";
 import { readWholeCapture } from "../../devices/pcap/whole.ts";
 import { type Case, readCases } from "../../filters/cases.ts";
@@ -14,8 +14,8 @@ import { generateParams } from "../../params/generate.ts";
 import { EXIT, errorText } from "../exit.ts";
 import { table } from "../format.ts";
 
-/** Editors write a file in several steps. ms */
-const SETTLE = 100;
+/** How often --watch looks. Looking at a few files is cheap, and sees what happens while the cases run. ms */
+const LOOK = 250;
 
 /** @returns the exit status @throws FilterError, ConfigError */
 export async function test(name: string): Promise<number> {
@@ -67,31 +67,43 @@ function failureText({ text, bytes }: Failure): string {
 /** Runs the cases now and at every change in the filter's folder, until SIGINT or SIGTERM. @returns the last status */
 export async function watch(name: string): Promise<number> {
   const { location } = findFilter(name);
-  let status = await attempt(name);
-  let timer: NodeJS.Timeout | undefined;
-  let running = false;
-  let again = false;
-  const run = async () => {
-    again = running;
-    if (running) return;
-    running = true;
-    process.stdout.write("\n");
-    status = await attempt(name);
-    running = false;
-    if (again) await run();
-  };
-  const watcher = watchFolder(location, { recursive: true }, (_event, file) => {
-    // What the run itself writes is no reason for another.
-    if (file === null || file.startsWith(".") || file.endsWith("~")) return;
-    clearTimeout(timer);
-    timer = setTimeout(() => void run(), SETTLE);
-  });
-  await new Promise<void>((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve());
-  });
-  clearTimeout(timer);
-  watcher.close();
+  let wake = () => {};
+  let stopped = false;
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.once(signal, () => {
+      stopped = true;
+      wake();
+    });
+  }
+  let seen = "";
+  let status: number = EXIT.OK;
+  while (!stopped) {
+    const now = stateOf(location);
+    if (now !== seen) {
+      if (seen !== "") process.stdout.write("\n");
+      seen = now;
+      status = await attempt(name);
+    }
+    await new Promise<void>((resolve) => {
+      wake = resolve;
+      if (stopped) resolve();
+      else setTimeout(resolve, LOOK);
+    });
+  }
   return status;
+}
+
+/** Names, sizes and times of a folder's files; hidden ones are not its author's. */
+function stateOf(folder: string): string {
+  const names = readdirSync(folder, { recursive: true, encoding: "utf8" });
+  return names
+    .filter((name) => !/(^|\/)(\.|node_modules)/.test(name))
+    .map((name) => {
+      const stat = statSync(join(folder, name), { throwIfNoEntry: false });
+      return `${name} ${stat?.size} ${stat?.mtimeMs}`;
+    })
+    .sort()
+    .join("\n");
 }
 
 /** One run under --watch: what is wrong is printed, and mended while it is watched. */
