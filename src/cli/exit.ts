@@ -1,5 +1,6 @@
 /** Exit statuses of the command line, and which error gets which. */
 import { ConfigError } from "../config/diagnostics.ts";
+import { FilterError } from "../filters/error.ts";
 import { SystemError } from "../sys/errno.ts";
 
 export const EXIT = {
@@ -39,7 +40,9 @@ export function exitStatus(error: unknown): number {
     if (!(error.cause instanceof SystemError)) return EXIT.USAGE;
     return BROKEN.includes(error.cause.code) ? EXIT.FAILED : EXIT.UNAVAILABLE;
   }
-  if (error instanceof ConfigError || error instanceof UsageError) return EXIT.USAGE;
+  if (error instanceof ConfigError || error instanceof FilterError || error instanceof UsageError) {
+    return EXIT.USAGE;
+  }
   if (error instanceof UnavailableError) return EXIT.UNAVAILABLE;
   if (error instanceof SystemError && error.unavailable) return EXIT.UNAVAILABLE;
   return EXIT.FAILED;
@@ -49,6 +52,10 @@ export function exitStatus(error: unknown): number {
 export function errorText(error: unknown): string {
   if (error instanceof ConfigError) return `${error.message}\n`;
   if (error instanceof NotStarted) return errorText(error.cause);
+  if (error instanceof FilterError && error.diagnostics.length > 0) {
+    // The compiler knows files by their whole paths; people look from where they are.
+    return `${error.message.replaceAll(`${process.cwd()}/`, "")}\n`;
+  }
   if (!(error instanceof Error)) return `pktflow: ${String(error)}\n`;
   const hint = (error as { hint?: string }).hint;
   const text = `pktflow: ${error.message}\n${hint === undefined ? "" : `  ${hint}\n`}`;

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { registerBench } from "./commands/bench.ts";
 import { registerCheck } from "./commands/check.ts";
+import { registerFilter } from "./commands/filter.ts";
 import { registerLab } from "./commands/lab.ts";
 import { registerRun } from "./commands/run.ts";
 import { registerTuntap } from "./commands/tuntap.ts";
@@ -13,6 +14,7 @@ Examples:
   pktflow run pipelines/quickstart.yaml
   pktflow check pipelines/nat-gateway.yaml
   pktflow lab pipelines/nat-gateway.yaml -- ping -c 3 198.51.100.1
+  pktflow filter new filters/mine
   pktflow tuntap add tun7 mode tun multi_queue
 
 Exit status: 0 done; 1 failed while running; 2 wrong usage or an invalid file; 3 not permitted or not available here.
@@ -27,8 +29,8 @@ async function main(argv: string[]): Promise<void> {
     .addHelpText("after", EXAMPLES)
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(`pktflow: ${text.replace(/^error: /, "")}`) });
-  for (const register of [registerRun, registerCheck, registerLab, registerBench, registerTuntap])
-    register(program);
+  const commands = [registerRun, registerCheck, registerLab, registerBench, registerFilter, registerTuntap];
+  for (const register of commands) register(program);
   for (const command of program.commands) {
     command.exitOverride().copyInheritedSettings(program);
   }

@@ -12,9 +12,11 @@ import { createRequire } from "node:module";
 import { homedir } from "node:os";
 import { basename, dirname, join, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
+import { Diagnostics } from "../config/diagnostics.ts";
+import { Source } from "../config/source.ts";
 import { customSection, withCustomSection } from "./binary.ts";
 import { checkModule } from "./check.ts";
-import { type FilterDiagnostic, FilterError } from "./error.ts";
+import { FilterError } from "./error.ts";
 
 /** The package's own folder: src/filters and build/filters are equally deep. */
 export const PACKAGE = fileURLToPath(new URL("../../", import.meta.url));
@@ -52,23 +54,41 @@ export function wasmPath(folder: string): string {
  * Compiles a filter, unless its module is up to date.
  * @param folder absolute path, with index.ts
  * @param params text of the generated params.ts
- * @throws FilterError with the compiler's diagnostics, or why the module was refused
+ * @throws FilterError with the places in its sources that the compiler or the check of the module objects to
  */
 export async function buildFilter(folder: string, params: string): Promise<BuildResult> {
   const wasm = wasmPath(folder);
   const stamp = hash([params, ...sourceTexts(folder), ...sdkTexts()]);
   if (stampOf(wasm) === stamp) return { wasm, cached: true };
-  const { ENTRY_FILE, generateEntry } = await import("./entry.ts");
-  const index = join(folder, "index.ts");
-  const given = new Map([
-    [join(folder, "params.ts"), params],
-    [join(folder, ENTRY_FILE), generateEntry(readSource(index), index)],
-  ]);
-  const bytes = await compile(folder, ENTRY_FILE, given);
-  checkModule(bytes, index);
+  const bytes = await compileFilter(folder, params);
   writeWhole(wasm.replace(/\.wasm$/, ".params.ts"), params);
   writeWhole(wasm, withCustomSection(bytes, STAMP, stamp));
   return { wasm, cached: false };
+}
+
+async function compileFilter(folder: string, params: string): Promise<Uint8Array> {
+  const { ENTRY_FILE, generateEntry } = await import("./entry.ts");
+  const { checkImports, explain, explainModule } = await import("./explain.ts");
+  const index = join(folder, "index.ts");
+  const entry = generateEntry(new Source(index, readSource(index)));
+  const sources = new Map<string, Source>();
+  const given = new Map([
+    [join(folder, "params.ts"), params],
+    [join(folder, ENTRY_FILE), entry],
+  ]);
+  try {
+    const bytes = await compile(folder, ENTRY_FILE, given, sources);
+    checkModule(bytes, index);
+    return bytes;
+  } catch (error) {
+    if (!(error instanceof FilterError)) throw error;
+    for (const path of given.keys()) sources.delete(path);
+    const own = [...sources.values()].filter(({ file }) => file.startsWith(folder + sep));
+    const imports = checkImports(own, folder);
+    if (imports.length > 0) throw new FilterError(error.message, imports);
+    if (error.diagnostics.length === 0) throw new FilterError(error.message, explainModule(own));
+    throw new FilterError(error.message, explain(error.diagnostics, { index, entry, params, own }));
+  }
 }
 
 /** Compiles core.wasm (assembly/core), unless it is up to date. */
@@ -87,16 +107,17 @@ export async function buildCore(): Promise<BuildResult> {
  * @param folder absolute path of the sources' folder
  * @param entry name in it of the module to start from
  * @param given texts by absolute path, of files that are not on disk
+ * @param read gets every file that the compiler read
  * @throws FilterError with the compiler's diagnostics
  */
 export async function compile(
   folder: string,
   entry: string,
   given: Map<string, string>,
+  read = new Map<string, Source>(),
 ): Promise<Uint8Array> {
   const asc = await import("assemblyscript/asc");
-  const read = new Map<string, string>();
-  const diagnostics: FilterDiagnostic[] = [];
+  const diagnostics = new Diagnostics();
   let output: Uint8Array | undefined;
   const sink = { write: () => true };
   const { error } = await asc.main([entry, "--baseDir", folder, "--outFile", "output.wasm"], {
@@ -106,7 +127,7 @@ export async function compile(
       const path = locate(resolve(baseDir, name), folder);
       if (path === undefined) return null;
       const text = given.get(path) ?? (existsSync(path) ? readFileSync(path, "utf8") : null);
-      if (text !== null) read.set(path, text);
+      if (text !== null) read.set(path, new Source(path, text));
       return text;
     },
     writeFile: (_name, contents) => {
@@ -117,16 +138,15 @@ export async function compile(
       const { range, code, message, category } = found as unknown as CompilerMessage;
       if (category !== ERROR_CATEGORY) return;
       const file = range ? fileOf(range.source.normalizedPath, folder) : join(folder, entry);
-      const before = range ? (read.get(file) ?? "").slice(0, range.start).split("\n") : [""];
-      const prefix = code < 1000 ? "AS" : "TS";
-      const column = before[before.length - 1].length + 1;
-      diagnostics.push({ file, line: before.length, column, code: `${prefix}${code}`, message });
+      const name = `${code < 1000 ? "AS" : "TS"}${code}`;
+      const source = read.get(file);
+      if (range && source) diagnostics.error({ source, start: range.start, end: range.end }, name, message);
+      else diagnostics.failed(file, name, message);
     },
   });
   if (output !== undefined && error === null) return output;
-  const lines = diagnostics.map((d) => `${d.file}:${d.line}:${d.column}: ${d.code}: ${d.message}`);
-  const reason = lines.length > 0 ? "\n" + lines.join("\n") : ` ${error?.message ?? "no output"}`;
-  throw new FilterError(`compiling ${folder} failed:${reason}`, diagnostics);
+  const why = error?.message ?? "no output";
+  throw new FilterError(`compiling ${folder} failed: ${why}`, diagnostics.sorted());
 }
 
 const ERROR_CATEGORY = 3;
@@ -134,7 +154,7 @@ interface CompilerMessage {
   code: number;
   category: number;
   message: string;
-  range: { start: number; source: { normalizedPath: string } } | null;
+  range: { start: number; end: number; source: { normalizedPath: string } } | null;
 }
 
 /**
@@ -166,7 +186,7 @@ function readSource(path: string): string {
 /** Names and texts of every .ts file under a folder, sorted. */
 function sourceTexts(folder: string): string[] {
   return readdirSync(folder, { recursive: true, encoding: "utf8" })
-    .filter((name) => name.endsWith(".ts") && !name.includes("node_modules"))
+    .filter((name) => name.endsWith(".ts") && !/(^|[/])(node_modules|[.][^/]*)[/]/.test(name))
     .sort()
     .flatMap((name) => [name, readFileSync(join(folder, name), "utf8")]);
 }

@@ -2,8 +2,10 @@
  * The module that the compiler starts from: it exports the Wasm ABI and imports the filter's index.ts. It is generated
  * in memory for each filter, because a Wasm export is there or not: what the filter does not export, the entry cannot.
  */
-import * as assemblyscript from "assemblyscript";
+import { Diagnostics } from "../config/diagnostics.ts";
+import type { Source, Span } from "../config/source.ts";
 import { FilterError } from "./error.ts";
+import { isExported, nameOf, parse, type Syntax, spanOf } from "./syntax.ts";
 
 export const ENTRY_FILE = "pktflow-entry.ts";
 /** What an index.ts may export to be called. */
@@ -18,17 +20,19 @@ const CALLED = [
 ] as const;
 
 /**
- * @param index text of the filter's index.ts
- * @param file its name, for errors
+ * @param index the filter's index.ts
+ * @throws FilterError when it exports neither packet nor batch, or both
  */
-export function generateEntry(index: string, file: string): string {
-  const exported = exportedNames(index, file);
+export function generateEntry(index: Source): string {
+  const exported = exportedNames(index);
   const has = (name: (typeof CALLED)[number]) => exported.has(name);
   if (has("packet") === has("batch")) {
-    throw new FilterError(
-      `${file} exports ${has("packet") ? "both" : "neither"} packet(p: Packet): Output ` +
-        `${has("packet") ? "and" : "nor"} batch(b: Batch): void: export one of them`,
-    );
+    const diagnostics = new Diagnostics();
+    const span = exported.get("batch") ?? { source: index, start: 0, end: 0 };
+    const which = has("packet") ? ["both", "and"] : ["neither", "nor"];
+    const message = `it exports ${which[0]} packet(p: Packet): Output ${which[1]} batch(b: Batch): void: export one of them`;
+    diagnostics.error(span, "no-entry", message);
+    throw new FilterError(message, diagnostics.sorted());
   }
   const parts = [
     `import { ABI_VERSION, Packet, batchOf, setContext, setParams } from "pktflow/assembly";`,
@@ -66,22 +70,18 @@ const BATCHES = `export function process(vector: i32, count: i32): void {
   filter.batch(batchOf(vector, count));
 }`;
 
-/** Names that a module exports itself or by name from another. `export *` says no names, so it does not count. */
-function exportedNames(text: string, file: string): Set<string> {
-  const program = assemblyscript.newProgram(assemblyscript.newOptions());
-  assemblyscript.parse(program, text, file, true);
-  const names = new Set<string>();
-  for (const statement of program.sources.flatMap((source) => source.statements)) {
-    const { flags, name, members } = statement as unknown as ParsedStatement;
-    if (name && ((flags ?? 0) & assemblyscript.CommonFlags.Export) !== 0) names.add(name.text);
-    for (const member of members ?? []) if (member.exportedName) names.add(member.exportedName.text);
+/** What a module exports itself or by name from another. `export *` says no names, so it does not count. */
+function exportedNames(index: Source): Map<string, Span> {
+  const names = new Map<string, Span>();
+  for (const statement of parse(index)) {
+    const name = nameOf(statement);
+    if (name !== undefined && isExported(statement)) {
+      names.set(name, spanOf(index, statement["name"] as Syntax));
+    }
+    for (const member of (statement["members"] as Syntax[] | null | undefined) ?? []) {
+      const exported = member["exportedName"] as (Syntax & { text: string }) | undefined;
+      if (exported) names.set(exported.text, spanOf(index, exported));
+    }
   }
   return names;
-}
-
-/** What the parser's declarations and export statements have, as far as it is read here. */
-interface ParsedStatement {
-  flags?: number;
-  name?: { text: string };
-  members?: { exportedName?: { text: string } }[] | null;
 }

@@ -1,21 +1,14 @@
+import { type Diagnostic, renderDiagnostics } from "../config/diagnostics.ts";
+
 /** What is wrong with a filter's sources, module or cases: what was tried, on what, why, and what to do instead. */
 export class FilterError extends Error {
   override name = "FilterError";
-  /** The compiler's complaints, if it was the compiler that refused. */
-  readonly diagnostics: FilterDiagnostic[];
+  /** Places in the filter's sources, where the compiler or the check of the module pointed at some. */
+  readonly diagnostics: Diagnostic[];
 
-  constructor(message: string, diagnostics: FilterDiagnostic[] = []) {
-    super(message);
+  /** @param message what there is to say when there are no places; with places, they say it all */
+  constructor(message: string, diagnostics: Diagnostic[] = []) {
+    super(diagnostics.length > 0 ? renderDiagnostics(diagnostics) : message);
     this.diagnostics = diagnostics;
   }
-}
-
-/** One complaint of the AssemblyScript compiler. Lines and columns count from 1. */
-export interface FilterDiagnostic {
-  file: string;
-  line: number;
-  column: number;
-  /** The compiler's code, e.g. "AS100" or "TS2304". */
-  code: string;
-  message: string;
 }

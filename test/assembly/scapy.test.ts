@@ -6,9 +6,10 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { PACKET_FLAG } from "../../src/batches/layout.ts";
 import { loadManifest } from "../../src/config/manifest.ts";
 import { BUILTIN, buildCore } from "../../src/filters/build.ts";
-import { type Case, readCases, runCase } from "../../src/filters/cases.ts";
+import { type Case, readCases } from "../../src/filters/cases.ts";
 import { loadFilter } from "../../src/filters/library.ts";
 import { buildPacket } from "../../src/filters/notation.ts";
+import { runCase } from "../../src/filters/runner.ts";
 import { coreOnMemory, dissectAt, MEMORY_BYTES } from "./core.ts";
 
 /** What scapy_packets.py writes. */

@@ -4,8 +4,9 @@ import { basename, relative } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { loadManifest } from "../../src/config/manifest.ts";
 import { buildCore, builtinFilters, PACKAGE } from "../../src/filters/build.ts";
-import { type Case, readCases, runCase } from "../../src/filters/cases.ts";
+import { type Case, readCases } from "../../src/filters/cases.ts";
 import { loadFilter } from "../../src/filters/library.ts";
+import { runCase } from "../../src/filters/runner.ts";
 
 let core: WebAssembly.Module;
 beforeAll(async () => {

@@ -6,10 +6,11 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { ConfigError } from "../../src/config/diagnostics.ts";
 import { loadManifest } from "../../src/config/manifest.ts";
 import { buildCore } from "../../src/filters/build.ts";
-import { readCases, runCase } from "../../src/filters/cases.ts";
+import { readCases } from "../../src/filters/cases.ts";
 import { FilterError } from "../../src/filters/error.ts";
 import { loadFilter } from "../../src/filters/library.ts";
 import { buildPacket } from "../../src/filters/notation.ts";
+import { runCase } from "../../src/filters/runner.ts";
 
 /** Tells what it sees in the mark; the UDP destination port chooses what. Everything of the ABI is used once. */
 const INDEX = `

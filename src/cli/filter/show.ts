@@ -1,0 +1,93 @@
+/** `pktflow filter list` and `show`. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import colors from "picocolors";
+import type { Manifest } from "../../config/types.ts";
+import { readWholeCapture } from "../../devices/pcap/whole.ts";
+import { wasmPath } from "../../filters/build.ts";
+import { readCases } from "../../filters/cases.ts";
+import { builtinManifests, findFilter, manifestsIn, paramRows, shownPath } from "../../filters/catalog.ts";
+import { type Cost, measureCost } from "../../filters/cost.ts";
+import { coreBytes, loadFilter } from "../../filters/library.ts";
+import { binaryBytes, table } from "../format.ts";
+
+/** @returns what to print @throws FilterError, ConfigError */
+export function list(folder: string | undefined, json: boolean): string {
+  const manifests = [...builtinManifests(), ...(folder === undefined ? [] : manifestsIn(folder))];
+  if (json) {
+    const rows = manifests.map(({ kind, summary, location }) => ({ kind, summary, location }));
+    return `${JSON.stringify(rows, null, 2)}\n`;
+  }
+  const rows = manifests.map(({ kind, summary }) => [kind, summary]);
+  return `${table(["filter", "summary"], rows, 2)}\n`;
+}
+
+/** @returns what to print @throws FilterError, ConfigError */
+export async function show(name: string, json: boolean): Promise<string> {
+  const manifest = findFilter(name);
+  const { bytes, module } = await loadFilter(manifest);
+  const cost = costOf(manifest, module);
+  const exports = WebAssembly.Module.exports(module).map((one) => one.name);
+  const isBuilt = manifest.location.endsWith(".wasm");
+  const path = isBuilt ? manifest.location : wasmPath(manifest.location);
+  const { kind, location, summary, outputs, counters, state, converts } = manifest;
+  if (!json) return showText(manifest, { path, bytes: bytes.length, exports }, cost);
+  const shown = {
+    ...{ kind, location, summary, params: paramRows(manifest.params) },
+    ...{ outputs: [...STANDARD_OUTPUTS, ...outputs], counters, state, ...(converts ? { converts } : {}) },
+    ...{ module: { path, bytes: bytes.length, exports }, ...(cost ? { cost } : {}) },
+  };
+  return `${JSON.stringify(shown, null, 2)}\n`;
+}
+
+const STANDARD_OUTPUTS = [
+  { name: "next", doc: "Go on along the path." },
+  { name: "drop", doc: "Counted and gone." },
+];
+
+/** Of a filter without cases there is nothing to measure. */
+function costOf(manifest: Manifest, module: WebAssembly.Module): Cost | undefined {
+  if (!existsSync(join(manifest.location, "cases.yaml"))) return undefined;
+  const core = new WebAssembly.Module(coreBytes() as Uint8Array<ArrayBuffer>);
+  return measureCost(readCases(manifest.location, readWholeCapture), core, module);
+}
+
+function showText(
+  manifest: Manifest,
+  module: { path: string; bytes: number; exports: string[] },
+  cost: Cost | undefined,
+): string {
+  const { kind, summary, outputs, counters, state, converts } = manifest;
+  const params = paramRows(manifest.params).map((row) => [
+    row.name,
+    row.type,
+    row.default,
+    row.range,
+    row.doc,
+  ]);
+  const parts = [`${colors.bold(kind)}: ${summary}`];
+  if (params.length > 0) parts.push(table(["parameter", "type", "default", "range", ""], params, 5));
+  const named = [...STANDARD_OUTPUTS, ...outputs].map(({ name, doc }) => [name, doc]);
+  parts.push(table(["output", ""], named, 2));
+  if (counters.length > 0) {
+    const rows = counters.map(({ name, doc, each }) => [each === undefined ? name : `${name}.*`, doc]);
+    parts.push(table(["counter", ""], rows, 2));
+  }
+  const size = (bytes: number | "computed") =>
+    bytes === "computed" ? "computed from the parameters" : binaryBytes(bytes);
+  const facts = [
+    ["state", `of each worker ${size(state.worker)}, shared ${size(state.shared)}`],
+    ["module", `${shownPath(module.path)} (${binaryBytes(module.bytes)})`],
+    ["exports", module.exports.join(" ")],
+  ];
+  if (converts) facts.push(["converts", `layer ${converts.from} to layer ${converts.to}`]);
+  if (cost) {
+    const ns = cost.nsPerPacket.toPrecision(2);
+    facts.push([
+      "cost",
+      `about ${ns} ns a packet, measured now in memory with the packets of: ${cost.purpose}`,
+    ]);
+  }
+  parts.push(facts.map(([name, text]) => `${colors.bold(name)} ${text}`).join("\n"));
+  return `${parts.join("\n\n")}\n`;
+}

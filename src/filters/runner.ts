@@ -1,0 +1,342 @@
+/**
+ * Runs the cases of a filter. Each case has a fresh memory, laid out as a worker's is, with core's dissect before the
+ * filter. assembly/README.md has the format.
+ */
+import { basename } from "node:path";
+import { BATCH, CONTEXT, DESCRIPTOR, DEVICE_INFO, HEADROOM } from "../batches/layout.ts";
+import { counterRead, descriptorReset, PacketMemory, u64Write } from "../batches/memory.ts";
+import { encodeParams } from "../params/encode.ts";
+import { readDuration } from "../params/quantities.ts";
+import type { Case, Fields } from "./cases.ts";
+import { FilterError } from "./error.ts";
+import { type FilterInstance, instantiate, SCRATCH_PARAMS, stateSizes } from "./load.ts";
+import { type BuiltPacket, buildPacket } from "./notation.ts";
+
+/** Time does not start at zero, so that a filter cannot mistake "never" for "just now". */
+const FIRST_NOW = 3600e9;
+const FIRST_WALL_CLOCK = 1_700_000_000e9;
+/** Variables whose names begin so have a value for one packet only. */
+const ANEW = "any";
+const SLOT_BYTES = 131_072;
+/** Guard against a null address: nothing lies below. */
+const FIRST_ADDRESS = 65_536;
+
+/** One thing that did not come out as a case says. */
+export interface Failure {
+  /** In words: which packet or counter, and what is wrong with it. */
+  text: string;
+  /** The bytes that came out, and those that had to, where they differ. */
+  bytes?: { actual: Uint8Array; expected: Uint8Array; layer: 2 | 3 };
+}
+
+/**
+ * Runs one case.
+ * @param core the module of assembly/core
+ * @param module the filter's
+ * @returns what did not come out as the case says, in words; empty: it passes
+ */
+export function runCase(test: Case, core: WebAssembly.Module, module: WebAssembly.Module): string[] {
+  return examineCase(test, core, module).map(({ text, bytes }) =>
+    bytes ? `${text}:\n  came out as ${hex(bytes.actual)}\n  not as      ${hex(bytes.expected)}` : text,
+  );
+}
+
+/** Runs one case as runCase does, and gives the bytes that differ. */
+export function examineCase(test: Case, core: WebAssembly.Module, module: WebAssembly.Module): Failure[] {
+  const bench = new Bench(test, core, module);
+  const failures: Failure[] = [];
+  test.packets.forEach((packet, i) => {
+    const times = Number(packet["repeat"] ?? 1);
+    for (let n = 0; n < times; n++) {
+      const where = `packet ${i + 1}${times > 1 ? ` (time ${n + 1})` : ""}`;
+      try {
+        const found = bench.send(packet);
+        failures.push(...found.map((failure) => ({ ...failure, text: `${where}: ${failure.text}` })));
+      } catch (error) {
+        if (!(error instanceof FilterError || error instanceof WebAssembly.RuntimeError)) throw error;
+        failures.push({ text: `${where}: ${error.message}` });
+        return;
+      }
+    }
+  });
+  test.filter.counters.forEach((name, index) => {
+    const expected = test.counters[name] ?? 0;
+    const counted = bench.counter(index);
+    if (counted !== expected) failures.push({ text: `counter ${name} is ${counted}, not ${expected}` });
+  });
+  return [...failures, ...bench.captureFailures()];
+}
+
+interface Core {
+  dissect(batch: number, layer: number, rx: number, malformed: number): void;
+}
+
+/** One filter on its own: a memory, an instance for each worker, and a slot that packets are put in, one at a time. */
+export class Bench {
+  private readonly test: Case;
+  private readonly m: PacketMemory;
+  private readonly core: Core;
+  private readonly instances: { filter: FilterInstance; context: number; counters: number }[];
+  private readonly batch: number;
+  private readonly descriptor: number;
+  private readonly slot: number;
+  private readonly slots: number;
+  private readonly scratch: number;
+  private readonly variables = new Map<string, number>();
+  private now = 0;
+  /** What left by "next", when the case has a capture to compare it with. */
+  private readonly left: Uint8Array[] = [];
+
+  /** @param slots packets of a batch of time() */
+  constructor(test: Case, core: WebAssembly.Module, module: WebAssembly.Module, slots = 1) {
+    this.test = test;
+    this.slots = slots;
+    const { manifest, params, outputs, counters } = test.filter;
+    const encode = (address: number) => encodeParams(manifest.params, params, outputs, address);
+    const state = stateSizes(module, manifest, encode(SCRATCH_PARAMS));
+    let next = FIRST_ADDRESS;
+    const take = (bytes: number) => {
+      const address = next;
+      next += Math.ceil(bytes / 64) * 64;
+      return address;
+    };
+    const paramsAt = take(encode(0).length);
+    const shared = take(state.shared);
+    const devices = take(test.devices.length * DEVICE_INFO.SIZE);
+    const workers = Array.from({ length: test.workers }, () => ({
+      context: take(CONTEXT.SIZE),
+      state: take(state.worker),
+      counters: take(counters.length * 8),
+      outputs: take(outputs.length * 8),
+    }));
+    const free = take(BATCH.ENTRIES);
+    this.batch = take(BATCH.ENTRIES + 4 * slots);
+    this.scratch = take(1024);
+    this.descriptor = take(DESCRIPTOR.SIZE * slots);
+    this.slot = take(SLOT_BYTES * slots);
+    const pages = Math.ceil(next / 65_536);
+    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    this.m = new PacketMemory(memory);
+    this.core = new WebAssembly.Instance(core, { env: { memory } }).exports as unknown as Core;
+    this.m.u8.set(encode(paramsAt), paramsAt);
+    test.devices.forEach((device, i) => {
+      this.word(devices + i * DEVICE_INFO.SIZE + DEVICE_INFO.MTU, device.mtu);
+      this.word(devices + i * DEVICE_INFO.SIZE + DEVICE_INFO.LAYER, device.layer);
+    });
+    workers.forEach((worker, i) => {
+      const { context } = worker;
+      this.word(context + CONTEXT.WORKER, i);
+      this.word(context + CONTEXT.WORKERS, workers.length);
+      this.word(context + CONTEXT.RANDOM, i + 1);
+      this.word(context + CONTEXT.PARAMS, paramsAt);
+      this.word(context + CONTEXT.WORKER_STATE, worker.state);
+      this.word(context + CONTEXT.WORKER_STATE_BYTES, state.worker);
+      this.word(context + CONTEXT.SHARED_STATE, shared);
+      this.word(context + CONTEXT.SHARED_STATE_BYTES, state.shared);
+      this.word(context + CONTEXT.COUNTERS, worker.counters);
+      this.word(context + CONTEXT.OUTPUTS, outputs.length);
+      this.word(context + CONTEXT.OUTPUT_COUNTERS, worker.outputs);
+      this.word(context + CONTEXT.FREE, free);
+      this.word(context + CONTEXT.DEVICES, devices);
+      u64Write(this.m, context + CONTEXT.NOW, FIRST_NOW);
+      u64Write(this.m, context + CONTEXT.WALL_CLOCK, FIRST_WALL_CLOCK);
+    });
+    instantiate(module, memory).initShared?.(workers[0].context);
+    this.instances = workers.map(({ context, counters }) => {
+      const filter = instantiate(module, memory);
+      filter.init(context);
+      return { filter, context, counters };
+    });
+  }
+
+  /** The counter's sum over the workers. */
+  counter(index: number): number {
+    return this.instances.reduce((sum, { counters }) => sum + counterRead(this.m, counters + index * 8), 0);
+  }
+
+  /** Sends a packet through the filter. @returns what came out otherwise than the case says */
+  send(packet: Fields): Failure[] {
+    const { m, descriptor } = this;
+    if (packet["at"] !== undefined) this.advance(packet["at"]);
+    const worker = this.instances[Number(packet["worker"] ?? 0)];
+    if (worker === undefined) throw new FilterError(`the case has ${this.instances.length} workers`);
+    const device = Number(packet["device"] ?? 0);
+    if (!(device in this.test.devices)) throw new FilterError(`the case has no device ${device}`);
+    const raw = (packet["in"] as { raw?: Uint8Array }).raw;
+    const built = raw ? plainPacket(raw) : buildPacket(packet["in"], this.variables);
+    const unknown = built.places.find(({ name }) => !this.variables.has(name));
+    if (unknown) throw new FilterError(`$${unknown.name} has no value yet`);
+
+    this.place(0, built, packet, device);
+    this.word(this.batch + BATCH.COUNT, 1);
+    this.word(this.batch + BATCH.ENTRIES, descriptor);
+    this.core.dissect(this.batch, this.test.layer, this.scratch, this.scratch + 64);
+    // What a filter forgets to set must not pass for next.
+    m.u8[descriptor + DESCRIPTOR.OUTPUT] = 255;
+    worker.filter.process(this.batch + BATCH.ENTRIES, 1);
+    return raw ? this.collect() : this.compare(packet, built.bytes);
+  }
+
+  /** Puts a packet into a slot, its descriptor as a device leaves it. */
+  private place(index: number, { bytes, partial }: BuiltPacket, packet: Fields, device: number): void {
+    const { m } = this;
+    const descriptor = this.descriptor + index * DESCRIPTOR.SIZE;
+    const slot = this.slot + index * SLOT_BYTES;
+    this.word(descriptor + DESCRIPTOR.SLOT, slot);
+    this.word(descriptor + DESCRIPTOR.CAPACITY, SLOT_BYTES);
+    const data = slot + HEADROOM;
+    m.u8.set(bytes, data);
+    descriptorReset(m, descriptor, data, bytes.length, device | (Number(packet["queue"] ?? 0) << 8));
+    this.word(descriptor + DESCRIPTOR.MARK, Number(packet["mark"] ?? 0));
+    if (partial) {
+      m.u8[descriptor + DESCRIPTOR.VNET_FLAGS] = 1;
+      m.u16[(descriptor + DESCRIPTOR.VNET_CSUM_START) >>> 1] = partial.start;
+      m.u16[(descriptor + DESCRIPTOR.VNET_CSUM_OFFSET) >>> 1] = partial.field - partial.start;
+    }
+  }
+
+  /**
+   * Times process() alone over batches of `slots` packets, taken in turn from those given and made anew each time.
+   * @param packets of the case, as they are before anything has happened
+   * @returns ns a batch, for each of `rounds` batches
+   */
+  time(packets: BuiltPacket[], rounds: number): number[] {
+    const [{ filter }] = this.instances;
+    const times: number[] = [];
+    this.word(this.batch + BATCH.COUNT, this.slots);
+    for (let round = 0; round < rounds; round++) {
+      for (let i = 0; i < this.slots; i++) {
+        this.place(i, packets[i % packets.length], {}, 0);
+        this.word(this.batch + BATCH.ENTRIES + 4 * i, this.descriptor + i * DESCRIPTOR.SIZE);
+      }
+      this.core.dissect(this.batch, this.test.layer, this.scratch, this.scratch + 64);
+      const start = performance.now();
+      filter.process(this.batch + BATCH.ENTRIES, this.slots);
+      times.push((performance.now() - start) * 1e6);
+    }
+    return times;
+  }
+
+  /** Of a packet from a capture, only where it left is looked at now. */
+  private collect(): Failure[] {
+    const output = this.m.u8[this.descriptor + DESCRIPTOR.OUTPUT];
+    const bytes = this.bytesOut();
+    if (bytes === undefined) return [{ text: "its data lies outside its slot" }];
+    if (!(output in this.test.filter.outputs)) {
+      return [{ text: `left by output ${output}, which the filter does not have` }];
+    }
+    if (output === 0) this.left.push(bytes);
+    return [];
+  }
+
+  /** How what left by "next" differs from the case's pcap-out, up to the first packet that does. */
+  captureFailures(): Failure[] {
+    const { captured, layer } = this.test;
+    if (captured === undefined) return [];
+    const file = basename(captured.file);
+    for (const [i, actual] of this.left.entries()) {
+      const expected = captured.packets[i];
+      if (expected === undefined) break;
+      const [differs] = difference(actual, expected, layer);
+      if (differs)
+        return [
+          { ...differs, text: `packet ${i + 1} of those that left by next, and of ${file}: ${differs.text}` },
+        ];
+    }
+    if (this.left.length === captured.packets.length) return [];
+    return [{ text: `${this.left.length} packets left by next, and ${file} has ${captured.packets.length}` }];
+  }
+
+  /** The packet's bytes; undefined: the filter has moved it out of its slot. */
+  private bytesOut(): Uint8Array | undefined {
+    const { m, descriptor } = this;
+    const data = m.u32[(descriptor + DESCRIPTOR.DATA) >>> 2];
+    const length = m.u32[(descriptor + DESCRIPTOR.LENGTH) >>> 2];
+    if (data < this.slot || data + length > this.slot + SLOT_BYTES) return undefined;
+    return m.u8.slice(data, data + length);
+  }
+
+  private compare(packet: Fields, sent: Uint8Array): Failure[] {
+    const { m, descriptor } = this;
+    const failures: Failure[] = [];
+    const output = m.u8[descriptor + DESCRIPTOR.OUTPUT];
+    const name = this.test.filter.outputs[output] ?? `output ${output}, which the filter does not have`;
+    const expected = packet["out"] ?? "next";
+    if (name !== expected) failures.push({ text: `left by ${name}, not by ${expected}` });
+    const mark = m.u32[(descriptor + DESCRIPTOR.MARK) >>> 2];
+    const wanted = packet["mark-out"];
+    if (wanted !== undefined && mark !== wanted) failures.push({ text: `has mark ${mark}, not ${wanted}` });
+    const bytes = this.bytesOut();
+    if (bytes === undefined) return [...failures, { text: "its data lies outside its slot" }];
+    // What becomes of a dropped packet's bytes is nobody's business, unless the case says so.
+    const matters = name !== "drop" || packet["bytes"] !== undefined || packet["changed"] !== undefined;
+    if (matters)
+      failures.push(...difference(bytes, this.expectedBytes(packet, sent, bytes), this.test.layer));
+    return failures;
+  }
+
+  /** Variables that the expectation names for the first time take their value from what came out. */
+  private expectedBytes(packet: Fields, sent: Uint8Array, actual: Uint8Array): Uint8Array {
+    const { bytes, changed } = packet;
+    if (changed === undefined && (bytes === undefined || bytes === "unchanged")) return sent;
+    const notation =
+      changed !== undefined
+        ? merged(packet["in"] as Fields, changed as Fields)
+        : typeof bytes === "string"
+          ? { hex: bytes }
+          : bytes;
+    for (const name of this.variables.keys()) if (name.startsWith(ANEW)) this.variables.delete(name);
+    for (const { name, offset, width } of buildPacket(notation, this.variables).places) {
+      if (this.variables.has(name)) continue;
+      let value = 0;
+      for (let i = 0; i < width; i++) value = value * 256 + (actual[offset + i] ?? 0);
+      this.variables.set(name, value);
+    }
+    return buildPacket(notation, this.variables).bytes;
+  }
+
+  private advance(at: unknown): void {
+    const reading = readDuration(at, {});
+    if (!("value" in reading)) throw new FilterError(`at ${reading.refusal.message}`);
+    if (reading.value < this.now) throw new FilterError(`at ${at}: time does not go back`);
+    this.now = reading.value;
+    for (const { filter, context } of this.instances) {
+      u64Write(this.m, context + CONTEXT.NOW, FIRST_NOW + this.now);
+      u64Write(this.m, context + CONTEXT.WALL_CLOCK, FIRST_WALL_CLOCK + this.now);
+      filter.tick?.(context);
+    }
+  }
+
+  private word(address: number, value: number): void {
+    this.m.u32[address >>> 2] = value;
+  }
+}
+
+/** A map with the values of another put over it, maps in maps too. */
+function merged(base: Fields, over: Fields): Fields {
+  const result: Fields = { ...base };
+  for (const [key, value] of Object.entries(over)) {
+    const below = result[key];
+    result[key] = isMap(below) && isMap(value) ? merged(below, value) : value;
+  }
+  return result;
+}
+
+function isMap(value: unknown): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function difference(actual: Uint8Array, expected: Uint8Array, layer: 2 | 3): Failure[] {
+  if (actual.length === expected.length && actual.every((byte, i) => byte === expected[i])) return [];
+  const at = expected.findIndex((byte, i) => byte !== actual[i]);
+  const text = `differs from byte ${at < 0 ? expected.length : at}`;
+  return [{ text, bytes: { actual, expected, layer } }];
+}
+
+function plainPacket(bytes: Uint8Array): BuiltPacket {
+  return { bytes, places: [], partial: undefined };
+}
+
+function hex(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
