@@ -35,7 +35,7 @@ type Fields = Record<string, unknown>;
 
 const CASE_KEYS = ["purpose", "params", "layer", "workers", "devices", "packets", "counters"];
 const PACKET_KEYS = [
-  ...["in", "at", "device", "queue", "worker", "mark", "repeat"],
+  ...["in", "at", "device", "queue", "worker", "mark", "repeat", "gso"],
   ...["out", "bytes", "changed", "mark-out"],
 ];
 /** Time does not start at zero, so that a filter cannot mistake "never" for "just now". */
@@ -249,6 +249,10 @@ class Bench {
       m.u16[(descriptor + DESCRIPTOR.VNET_CSUM_START) >>> 1] = start;
       m.u16[(descriptor + DESCRIPTOR.VNET_CSUM_OFFSET) >>> 1] = field - start;
     }
+    if (packet["gso"] !== undefined) {
+      m.u8[descriptor + DESCRIPTOR.VNET_GSO_TYPE] = gsoType(packet["in"] as Fields);
+      m.u16[(descriptor + DESCRIPTOR.VNET_GSO_SIZE) >>> 1] = Number(packet["gso"]);
+    }
     this.word(this.batch + BATCH.COUNT, 1);
     this.word(this.batch + BATCH.ENTRIES, descriptor);
     this.core.dissect(this.batch, this.test.layer, this.scratch, this.scratch + 64);
@@ -340,4 +344,10 @@ function difference(actual: Uint8Array, expected: Uint8Array): string[] {
 
 function hex(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** VIRTIO_NET_HDR_GSO_UDP_L4, _TCPV4 or _TCPV6. */
+function gsoType(packet: Fields): number {
+  if (packet["udp"] !== undefined) return 5;
+  return packet["ipv4"] !== undefined ? 1 : 4;
 }
