@@ -128,9 +128,18 @@ function isSameIpv4(head: Packet, p: Packet): bool {
   if (load<u16>(a, 8) != load<u16>(b, 8) || load<u64>(a, 12) != load<u64>(b, 12)) return false;
   const id = be16(b + IPV4_ID);
   const first = be16(a + IPV4_ID);
-  if (id == <u16>(<u32>first + head.datagrams)) return true;
+  if (!isSuper(head) || !hasOneId(head)) {
+    if (id == <u16>(<u32>first + head.datagrams)) return true;
+    if (isSuper(head)) return false;
+  }
   // RFC 6864, 4.1: the id of a datagram that must not be fragmented says nothing, and some senders leave it as it is.
   return id == first && (be16(b + IPV4_FRAGMENT) & IPV4_DONT_FRAGMENT) != 0;
+}
+
+// Do all segments of a super-packet that is being made have the same IPv4 id, rather than each the next one. hdrLen, which
+// is written last of all, keeps it.
+function hasOneId(head: Packet): bool {
+  return head.vnetHdrLen != 0;
 }
 
 function isSameIpv6(head: Packet, p: Packet): bool {
@@ -169,6 +178,7 @@ function put(head: Packet, p: Packet): bool {
     head.vnetGsoSize = <u16>old;
     head.vnetGsoType =
       head.protocol == PROTOCOL_UDP ? VNET_GSO_UDP_L4 : head.isIpv4 ? VNET_GSO_TCPV4 : VNET_GSO_TCPV6;
+    head.vnetHdrLen = head.isIpv4 && be16(head.ip + IPV4_ID) == be16(p.ip + IPV4_ID) ? 1 : 0;
     makePartial(head);
   }
   const bytes = dataBytes(p);
