@@ -83,10 +83,22 @@ export const CONTEXT_SIZE: usize = 128;
 
 export const DEVICE_INFO_MTU: usize = 0;
 export const DEVICE_INFO_LAYER: usize = 4;
+export const DEVICE_INFO_OFFLOADS: usize = 8;
+export const DEVICE_INFO_VNET_HEADER: usize = 12;
 export const DEVICE_INFO_SIZE: usize = 16;
 
+export const OFFLOAD_CSUM: u32 = 1 << 0;
+export const OFFLOAD_TSO4: u32 = 1 << 1;
+export const OFFLOAD_TSO6: u32 = 1 << 2;
+export const OFFLOAD_TSO_ECN: u32 = 1 << 3;
+export const OFFLOAD_USO4: u32 = 1 << 5;
+export const OFFLOAD_USO6: u32 = 1 << 6;
+
 export const HEADROOM: u32 = 128;
+export const VNET_HEADER: u32 = 12;
 export const BATCH_PACKETS: u32 = 64;
 export const OUTPUT_NEXT: u8 = 0;
 export const OUTPUT_DROP: u8 = 1;
+export const OUTPUT_FINISH: u8 = 255;
+export const COALESCE_FLOWS: u32 = 64;
 export const ABI_VERSION: i32 = 1;

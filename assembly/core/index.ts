@@ -20,9 +20,21 @@ import {
   PACKET_FLAG_MALFORMED,
 } from "../abi/layout";
 import { checkPacketLayout, Packet } from "../abi/packet";
+import { add, append } from "./batch";
 import { dissectPacket } from "./dissect";
+import { checkVnet, readHeader } from "./vnet";
+
+export { finish } from "./exit";
 
 checkPacketLayout();
+
+/** Takes the struct virtio_net_hdr right before each packet of a batch into its descriptor. Before dissect. */
+export function takeHeaders(batch: i32): void {
+  const end = <usize>batch + BATCH_ENTRIES + ((<usize>load<u32>(batch, BATCH_COUNT)) << 2);
+  for (let at = <usize>batch + BATCH_ENTRIES; at < end; at += 4) {
+    readHeader(changetype<Packet>(<usize>load<u32>(at)));
+  }
+}
 
 /**
  * Finds the headers of every packet of a batch and counts them in.
@@ -44,6 +56,7 @@ export function dissect(batch: i32, layer: i32, rx: i32, malformed: i32): void {
       p.error = error;
       add(<usize>malformed + ((<usize>error) << 3), 1);
     }
+    if ((<u32>p.vnetFlags | <u32>p.vnetGsoType) != 0) checkVnet(p);
     bytes += p.length;
     datagrams += p.datagrams;
     at += 4;
@@ -127,14 +140,4 @@ export function copy(to: i32, from: i32): i32 {
   );
   target.output = output;
   return 1;
-}
-
-function add(counter: usize, n: u64): void {
-  store<u64>(counter, load<u64>(counter) + n);
-}
-
-function append(batch: usize, descriptor: u32): void {
-  const count = load<u32>(batch, BATCH_COUNT);
-  store<u32>(batch + BATCH_ENTRIES + ((<usize>count) << 2), descriptor);
-  store<u32>(batch, count + 1, BATCH_COUNT);
 }

@@ -2,9 +2,9 @@
  * Counters of a port as they lie in the pipeline's memory, u64 each. One writer (the port's worker), any reader.
  *
  *    0           8         16            24          32        40            48       48 + 8 * reasons
- *   +-----------+---------+-------------+-----------+---------+-------------+--------+-----------+
- *   | rxPackets | rxBytes | rxDatagrams | txPackets | txBytes | txDatagrams | drops… | malformed…|
- *   +-----------+---------+-------------+-----------+---------+-------------+--------+-----------+
+ *   +-----------+---------+-------------+-----------+---------+-------------+--------+-----------+----------+
+ *   | rxPackets | rxBytes | rxDatagrams | txPackets | txBytes | txDatagrams | drops… | malformed…| offload… |
+ *   +-----------+---------+-------------+-----------+---------+-------------+--------+-----------+----------+
  */
 import { MALFORMED } from "./layout.ts";
 
@@ -22,10 +22,25 @@ export const DROP_REASONS = [
   "too-long",
   /** Layer or link type that the device cannot carry. */
   "wrong-layer",
+  /** A super-packet had to be cut and no slot was free for its segments. */
+  "no-slot",
   /** Any other errno; the worker logs the first of each. */
   "io-error",
 ] as const;
 export type DropReason = (typeof DROP_REASONS)[number];
+
+/** What core and the engine did to packets on their way out, by the index in PortCounters.offload. */
+export const OFFLOAD_COUNTERS = [
+  /** Packets that came into being because a super-packet was cut: one less than its segments. */
+  "segmented",
+  /** Packets that went into another one as its segments. */
+  "coalesced",
+  /** Checksums completed, of segments too. */
+  "checksummed",
+  /** Packets that the kernel refused (EINVAL) with work left to it, and that were finished here instead. */
+  "refused",
+] as const;
+export type OffloadCounter = (typeof OFFLOAD_COUNTERS)[number];
 
 /** Addresses of one port's counters. */
 export interface PortCounters {
@@ -39,12 +54,15 @@ export interface PortCounters {
   drops: number;
   /** Base of the malformed counters, indexed as MALFORMED; core's dissect counts. */
   malformed: number;
+  /** Base of the offload counters, indexed as OFFLOAD_COUNTERS. */
+  offload: number;
 }
 
-export const PORT_COUNTERS_BYTES = 8 * (6 + DROP_REASONS.length + MALFORMED.length);
+export const PORT_COUNTERS_BYTES = 8 * (6 + DROP_REASONS.length + MALFORMED.length + OFFLOAD_COUNTERS.length);
 
 export function portCounters(base: number): PortCounters {
   const drops = base + 48;
+  const malformed = drops + 8 * DROP_REASONS.length;
   return {
     rxPackets: base,
     rxBytes: base + 8,
@@ -53,7 +71,8 @@ export function portCounters(base: number): PortCounters {
     txBytes: base + 32,
     txDatagrams: base + 40,
     drops,
-    malformed: drops + 8 * DROP_REASONS.length,
+    malformed,
+    offload: malformed + 8 * MALFORMED.length,
   };
 }
 

@@ -149,13 +149,39 @@ export const DEVICE_INFO = {
   MTU: 0,
   /** 2 or 3. */
   LAYER: 4,
+  /** OFFLOAD bits: what a packet that leaves by the device may leave undone. A refused write clears them. */
+  OFFLOADS: 8,
+  /** Bytes of the struct virtio_net_hdr before each packet read or written; 0: there is none. */
+  VNET_HEADER: 12,
   SIZE: 16,
 } as const;
 
+/** What a device can do for us: the bits of TUNSETOFFLOAD, TUN_F_ in <linux/if_tun.h>. */
+export const OFFLOAD = {
+  /** Completes a transport checksum that holds the pseudo-header's sum only. */
+  CSUM: 1 << 0,
+  TSO4: 1 << 1,
+  TSO6: 1 << 2,
+  /** TCP super-packets whose first segment has CWR. */
+  TSO_ECN: 1 << 3,
+  USO4: 1 << 5,
+  USO6: 1 << 6,
+} as const;
+export const ALL_OFFLOADS = Object.values(OFFLOAD).reduce((all, bit) => all | bit);
+
 /** Bytes free before the packet in a slot, for headers that filters push. */
 export const HEADROOM = 128;
+/** Bytes of struct virtio_net_hdr_v1, which a device with offloads reads and writes right before each packet. */
+export const VNET_HEADER = 12;
 /** Most packets a filter or an engine sees in one batch. */
 export const BATCH_PACKETS = 64;
 export const OUTPUT_NEXT = 0;
 export const OUTPUT_DROP = 1;
+/**
+ * DESCRIPTOR.OUTPUT of a packet that the device refused as a super-packet or with an unfinished checksum: it leaves in
+ * finished packets.
+ */
+export const OUTPUT_FINISH = 255;
+/** Entries of the table in which core's coalesce keeps the flows of a batch, u32 each. A power of two. */
+export const COALESCE_FLOWS = 64;
 export const ABI_VERSION = 1;

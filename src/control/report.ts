@@ -3,7 +3,7 @@
  * here is the public format of `run --report` and `stats --json`.
  */
 import { ENGINES, WORKER_CONTROL } from "../batches/control.ts";
-import { DROP_REASONS, HOST_COUNTER } from "../batches/counters.ts";
+import { DROP_REASONS, HOST_COUNTER, OFFLOAD_COUNTERS, type OffloadCounter } from "../batches/counters.ts";
 import { CONTEXT, MALFORMED, OUTPUT_DROP } from "../batches/layout.ts";
 import { counterRead, type PacketMemory } from "../batches/memory.ts";
 import type { Plan, PortPlan } from "../plan/types.ts";
@@ -22,6 +22,11 @@ export interface QueueReport {
   drops: Record<string, number>;
   /** Packets that came in with lengths or versions that contradict their bytes, by reason; they are not drops. */
   malformed: Record<string, number>;
+  /**
+   * Of what left by it: packets that cutting super-packets has added, packets that became segments of others, checksums
+   * completed, and packets that the kernel refused to finish.
+   */
+  offload: Record<OffloadCounter, number>;
 }
 
 export interface FilterReport {
@@ -104,6 +109,9 @@ function queues(m: PacketMemory, plan: Plan, device: number): QueueReport[] {
           sum((port) => port.counters.malformed + 8 * i),
         ]).filter(([, count]) => count > 0),
       ),
+      offload: Object.fromEntries(
+        OFFLOAD_COUNTERS.map((name, i) => [name, sum((port) => port.counters.offload + 8 * i)]),
+      ) as Record<OffloadCounter, number>,
     });
   }
   return reports;
@@ -148,13 +156,20 @@ function batchReport(m: PacketMemory, plan: Plan): Report["batches"] {
   return { count, packetsPerBatch: count === 0 ? 0 : Math.round((packets / count) * 100) / 100 };
 }
 
-/** Where every packet went. After a run `in` equals `out` plus all drops; a difference while it runs is in flight. */
+/**
+ * Where every packet went. After a run `in` plus `segmented` equals `out` plus `coalesced` plus all drops; a difference
+ * while it runs is in flight.
+ */
 export interface Conservation {
   in: number;
   out: number;
+  /** Packets that came into being as super-packets were cut. */
+  segmented: number;
+  /** Packets that went into others. */
+  coalesced: number;
   /** "lan would-block", "firewall drop", "path bounce": packets. */
   drops: Record<string, number>;
-  /** in - out - drops. */
+  /** in + segmented - out - coalesced - drops. */
   missing: number;
 }
 
@@ -165,10 +180,14 @@ export function conservation(report: Report): Conservation {
   };
   let received = 0;
   let sent = 0;
+  let segmented = 0;
+  let coalesced = 0;
   for (const [id, device] of Object.entries(report.devices)) {
     for (const queue of device.queues) {
       received += queue.rx.packets;
       sent += queue.tx.packets;
+      segmented += queue.offload.segmented;
+      coalesced += queue.offload.coalesced;
       for (const [reason, packets] of Object.entries(queue.drops)) count(`${id} ${reason}`, packets);
     }
   }
@@ -178,5 +197,6 @@ export function conservation(report: Report): Conservation {
   }
   for (const [id, path] of Object.entries(report.paths)) count(`path ${id}`, path.dropped);
   const dropped = Object.values(drops).reduce((a, b) => a + b, 0);
-  return { in: received, out: sent, drops, missing: received - sent - dropped };
+  const missing = received + segmented - sent - coalesced - dropped;
+  return { in: received, out: sent, segmented, coalesced, drops, missing };
 }

@@ -1,10 +1,21 @@
 /** What a device's configuration alone says about it: all there is for `pktflow check`, a start for opening it. */
+import { ALL_OFFLOADS, VNET_HEADER } from "../batches/layout.ts";
 import type { DeviceConfig } from "../config/types.ts";
 import type { DeviceFacts } from "../plan/types.ts";
 import { generatorFacts } from "./generator/prepare.ts";
 import { pcapFacts } from "./pcap/prepare.ts";
 
-const DISCARD: DeviceFacts = { layer: 0, mtu: 0, queues: 1, kernel: false, finite: false, bufferBytes: 0 };
+const DISCARD: DeviceFacts = {
+  layer: 0,
+  mtu: 0,
+  queues: 1,
+  kernel: false,
+  finite: false,
+  bufferBytes: 0,
+  // Nobody will read it.
+  offloads: ALL_OFFLOADS,
+  vnetHeader: 0,
+};
 
 /** @throws Error that names the device when its parameters contradict each other */
 export function factsBeforeOpening(device: DeviceConfig): DeviceFacts {
@@ -26,6 +37,10 @@ function factsOf({ kind, params }: DeviceConfig): DeviceFacts {
         kernel: true,
         finite: false,
         bufferBytes: 0,
+        // What the kernel gives is known when the device is open.
+        ...(params["offload"] === "off"
+          ? { offloads: 0, vnetHeader: 0 }
+          : { offloads: ALL_OFFLOADS, vnetHeader: VNET_HEADER }),
       };
     case "pcap":
       return pcapFacts(params);

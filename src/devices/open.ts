@@ -70,8 +70,15 @@ export function closeAll(devices: OpenedDevice[]): unknown[] {
 function openOne(device: DeviceConfig): OpenedDevice {
   const facts = factsBeforeOpening(device);
   if (facts.kernel) {
-    const { fds, mtu, warnings, close } = openTun(device);
-    return { facts: { ...facts, mtu }, fds, soft: {}, warnings, usesStdout: false, close };
+    const { fds, mtu, offloads, vnetHeader, warnings, close } = openTun(device);
+    return {
+      facts: { ...facts, mtu, offloads, vnetHeader },
+      fds,
+      soft: {},
+      warnings,
+      usesStdout: false,
+      close,
+    };
   }
   const source = device.kind === "generator" ? prepareGenerator(device) : undefined;
   return { facts, fds: [], soft: { source }, warnings: [], usesStdout: false, close() {} };

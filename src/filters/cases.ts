@@ -41,7 +41,7 @@ const CASE_KEYS = [
   ...["pcap-in", "pcap-out"],
 ];
 const PACKET_KEYS = [
-  ...["in", "at", "device", "queue", "worker", "mark", "repeat"],
+  ...["in", "at", "device", "queue", "worker", "mark", "repeat", "gso"],
   ...["out", "bytes", "changed", "mark-out"],
 ];
 /**

@@ -193,6 +193,10 @@ export class Bench {
       m.u16[(descriptor + DESCRIPTOR.VNET_CSUM_START) >>> 1] = partial.start;
       m.u16[(descriptor + DESCRIPTOR.VNET_CSUM_OFFSET) >>> 1] = partial.field - partial.start;
     }
+    if (packet["gso"] !== undefined) {
+      m.u8[descriptor + DESCRIPTOR.VNET_GSO_TYPE] = gsoType(packet["in"] as Fields);
+      m.u16[(descriptor + DESCRIPTOR.VNET_GSO_SIZE) >>> 1] = Number(packet["gso"]);
+    }
   }
 
   /**
@@ -339,4 +343,10 @@ function plainPacket(bytes: Uint8Array): BuiltPacket {
 
 function hex(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** VIRTIO_NET_HDR_GSO_UDP_L4, _TCPV4 or _TCPV6. */
+function gsoType(packet: Fields): number {
+  if (packet["udp"] !== undefined) return 5;
+  return packet["ipv4"] !== undefined ? 1 : 4;
 }

@@ -1,6 +1,13 @@
-/** Writes that the kernel refused: each is counted under a reason, and one that has none of its own is told of, once. */
-import { DROP_REASONS, type DropReason } from "../batches/counters.ts";
-import { counterAdd, type PacketMemory } from "../batches/memory.ts";
+/**
+ * Writes that the kernel refused: each is counted under a reason, and one that has none of its own is told of, once.
+ *
+ * EINVAL for a sound packet is another matter: some kernels accept an offload and then refuse the header that makes use
+ * of it. Such a packet is finished in software and written again; if that succeeds, it was the header, and the device
+ * does without offloads from then on.
+ */
+import { DROP_REASONS, type DropReason, OFFLOAD_COUNTERS } from "../batches/counters.ts";
+import { DESCRIPTOR, DEVICE_INFO, OUTPUT_FINISH } from "../batches/layout.ts";
+import { batchPush, counterAdd, type PacketMemory } from "../batches/memory.ts";
 import {
   EAGAIN,
   EBADFD,
@@ -43,6 +50,8 @@ export function dropTooLong(m: PacketMemory, { plan }: KernelPort, length: numbe
   counterAdd(m, drops + TOO_LONG, 1);
 }
 
+const REFUSED = 8 * OFFLOAD_COUNTERS.indexOf("refused");
+
 /** The refused writes of one engine. */
 export class RefusedWrites {
   /** The first refusal of each port and errno that is counted as io-error. */
@@ -70,6 +79,33 @@ export class RefusedWrites {
       this.warnings.push(new SystemError("write", port.label, errno, { detail: "first of these" }).message);
     }
     return undefined;
+  }
+
+  /**
+   * Gives a refused packet back to be finished, if anything was left undone in it.
+   * @param result of the write, -errno
+   * @returns true: it is in the port's exitBatch, and neither to be counted nor to be freed
+   */
+  finishInstead(port: KernelPort, d: number, result: number): boolean {
+    const { m } = this;
+    if (result !== -EINVAL || port.header === 0) return false;
+    if (m.u8[d + DESCRIPTOR.OUTPUT] === OUTPUT_FINISH) return false;
+    if (m.u8[d + DESCRIPTOR.VNET_FLAGS] === 0 && m.u8[d + DESCRIPTOR.VNET_GSO_TYPE] === 0) return false;
+    m.u8[d + DESCRIPTOR.OUTPUT] = OUTPUT_FINISH;
+    batchPush(m, port.plan.exitBatch, d);
+    counterAdd(m, port.plan.counters.offload + REFUSED, 1);
+    return true;
+  }
+
+  /** A packet was written. If it was refused before, its device refuses what it has promised: no more of that. */
+  written(port: KernelPort, d: number): void {
+    if (this.m.u8[d + DESCRIPTOR.OUTPUT] !== OUTPUT_FINISH) return;
+    const before = Atomics.exchange(this.m.u32, (port.info + DEVICE_INFO.OFFLOADS) >>> 2, 0);
+    if (before === 0) return;
+    this.warnings.push(
+      `${port.label}: the kernel refused a packet with its checksum or segments left to it (EINVAL), ` +
+        "and took it finished: the device does without offloads from now on",
+    );
   }
 }
 

@@ -12,6 +12,10 @@ export interface KernelPort {
   fd: number;
   /** For messages: "lan queue 0". */
   label: string;
+  /** Address of its device's DEVICE_INFO. */
+  info: number;
+  /** Bytes of the struct virtio_net_hdr that lies right before each packet, read and written with it; 0: none. */
+  header: number;
 }
 
 /** Moves packets of kernel queues. One a worker, for all its kernel ports. */
@@ -28,10 +32,13 @@ export interface Engine {
    */
   receive(port: number): number;
   /**
-   * Sends all of the port's txBatch, counts tx or drops, gives the descriptors back, empties the batch.
+   * Sends all of the port's txBatch, counts tx or drops, gives the descriptors back, empties the batch. A packet that the
+   * kernel refuses with work left to it goes back into exitBatch with OUTPUT_FINISH: RefusedWrites in io/drops.ts.
    * @throws SystemError when the device is gone, now or in the next turn(), after all of the batch has been counted
    */
   transmit(port: number): void;
+  /** Waits until the descriptors of all that was transmitted are on the free list. */
+  settle(): void;
   /**
    * Sleeps until a queue may have packets, the worker's eventfd was signalled, or the time is over.
    * @param timeout ns; Infinity: no limit

@@ -8,6 +8,7 @@ import { HOST_COUNTER, PORT_COUNTERS_BYTES, portCounters } from "../batches/coun
 import {
   BATCH,
   BATCH_PACKETS,
+  COALESCE_FLOWS,
   CONTEXT,
   DESCRIPTOR,
   DEVICE_INFO,
@@ -34,6 +35,12 @@ import type {
 const TAILROOM = 22 + 64;
 /** Most memory a pipeline may ask for: addresses are 32 bits wide. */
 const MOST_BYTES = 2 ** 32;
+/** An IP packet is no longer, and super-packets are as long. */
+const LONGEST_IP = 65535;
+/** Packets that core's finish may cut off super-packets before it must wait for the device to take them. */
+const SEGMENT_SLOTS = 2 * BATCH_PACKETS;
+/** What the slots of all workers may take. They are touched when packets lie in them, so most are never resident. */
+const MOST_SLOT_BYTES = 2 ** 29;
 const NO_RANGE: Range = { address: 0, bytes: 0 };
 
 /** @throws Error when it would need more memory than there are addresses */
@@ -60,7 +67,7 @@ export function makePlan(pipeline: Pipeline, devices: DeviceFacts[], filters: Fi
   const workers: WorkerPlan[] = [];
   for (let worker = 0; worker < pipeline.workers; worker++) {
     const ports = portsOf(worker, pipeline.workers, devicePlans, paths);
-    workers.push(planWorker(memory, ports, devicePlans, filterPlans, filters, paths));
+    workers.push(planWorker(memory, ports, pipeline.workers, devicePlans, filterPlans, filters, paths));
   }
   if (memory.bytes > MOST_BYTES) {
     const gib = (memory.bytes / 2 ** 30).toFixed(1);
@@ -109,28 +116,30 @@ function portsOf(worker: number, workers: number, devices: DevicePlan[], paths: 
 function planWorker(
   memory: Allocator,
   shapes: PortShape[],
+  workers: number,
   devices: DevicePlan[],
   filters: FilterPlan[],
   facts: FilterFacts[],
   paths: PathPlan[],
 ): WorkerPlan {
   const control = memory.take(CONTROL.BYTES);
-  // A burst for each queue read, the burst before it still on its way out, and a burst to spare for filters.
-  const bursts = 2 * shapes.filter((port) => port.path >= 0).length + 1;
-  const slotCount = BATCH_PACKETS * bursts;
-  const longest = Math.max(...devices.map((device) => device.mtu)) + TAILROOM;
-  const bytes = slotBytes(HEADROOM, longest);
+  const hasOffloads = devices.some((device) => device.vnetHeader > 0);
+  const longest = Math.max(...devices.map((device) => device.mtu), hasOffloads ? LONGEST_IP : 0);
+  const bytes = slotBytes(HEADROOM, longest + TAILROOM);
+  const slotCount = slotsOf(shapes, workers, bytes, hasOffloads ? SEGMENT_SLOTS : 0);
   // Any batch may come to hold every packet of the worker, so none can overflow.
   const batch = () => memory.take(BATCH.ENTRIES + 4 * slotCount);
   const descriptors = memory.take(DESCRIPTOR.SIZE * slotCount);
   const free = batch();
   const ports = shapes.map((shape): PortPlan => {
     const bufferBytes = devices[shape.device].bufferBytes;
+    const txBatch = batch();
     return {
       ...shape,
       counters: portCounters(memory.take(PORT_COUNTERS_BYTES)),
       rxBatch: batch(),
-      txBatch: batch(),
+      exitBatch: hasOffloads && shape.transmits ? batch() : txBatch,
+      txBatch,
       buffer: bufferBytes > 0 ? memory.range(bufferBytes) : NO_RANGE,
     };
   });
@@ -151,7 +160,18 @@ function planWorker(
   }));
   const batches = memory.take(16);
   const slots = { address: memory.take(bytes * slotCount), count: slotCount, bytes };
-  return { control, slots, descriptors, free, ports, instances, paths: pathPlans, batches };
+  const flows = hasOffloads ? memory.take(4 * COALESCE_FLOWS) : 0;
+  return { control, slots, descriptors, free, flows, ports, instances, paths: pathPlans, batches };
+}
+
+/**
+ * How many packets a worker has in hand at most: a burst for each queue read, the burst before it still on its way out,
+ * a burst to spare for filters, and segments. Fewer where slots are long and queues many: engines read less at a time then.
+ */
+function slotsOf(shapes: PortShape[], workers: number, bytes: number, segments: number): number {
+  const bursts = 2 * shapes.filter((port) => port.path >= 0).length + 1;
+  const affordable = Math.floor(MOST_SLOT_BYTES / workers / bytes);
+  return Math.max(Math.min(BATCH_PACKETS * bursts + segments, affordable), BATCH_PACKETS);
 }
 
 /** Address of the batch to which a step's output leads, for the tables that core's partition reads. */

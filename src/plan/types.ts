@@ -18,6 +18,10 @@ export interface DeviceFacts {
   finite: boolean;
   /** File buffer a port of it needs in memory, bytes. */
   bufferBytes: number;
+  /** OFFLOAD bits: what packets that come from it or go to it may leave undone. */
+  offloads: number;
+  /** Bytes of the struct virtio_net_hdr before each packet; 0: there is none. */
+  vnetHeader: number;
 }
 
 /** What the plan must know of a filter: sizes that depend on its parameters, bytes. */
@@ -72,6 +76,8 @@ export interface PortPlan {
   transmits: boolean;
   counters: PortCounters;
   rxBatch: number;
+  /** Where paths put what leaves by it; core's finish moves it to txBatch. The same as txBatch if there is nothing to finish. */
+  exitBatch: number;
   txBatch: number;
   buffer: Range;
 }
@@ -92,6 +98,8 @@ export interface WorkerPlan {
   slots: { address: number; count: number; bytes: number };
   descriptors: number;
   free: number;
+  /** COALESCE_FLOWS u32 for core's finish; 0: it is never called. */
+  flows: number;
   ports: PortPlan[];
   instances: InstancePlan[];
   /** By path: the batch in which its packets stand, its counters (packets, bytes, datagrams; u64), per step its table. */

@@ -27,6 +27,8 @@ const TUNSETOWNER = 0x400454cc;
 const TUNSETGROUP = 0x400454ce;
 const TUNSETOFFLOAD = 0x400454d0;
 const TUNGETIFF = 0x800454d2;
+const TUNGETVNETHDRSZ = 0x800454d7;
+const TUNSETVNETHDRSZ = 0x400454d8;
 const TUNSETQUEUE = 0x400454d9;
 
 // struct ifreq: char ifr_name[IFNAMSIZ], then a union that begins with the flags (i16).
@@ -35,6 +37,8 @@ const IFR_FLAGS = IFNAMSIZ;
 
 const ifreq = new Uint8Array(new ArrayBuffer(IFREQ_BYTES));
 const ifreqAddress = addressOf(ifreq);
+const integer = new Int32Array(new SharedArrayBuffer(4));
+const integerAddress = addressOf(integer);
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
@@ -77,6 +81,18 @@ export function tunSetGroup(fd: number, gid: number): number {
 /** @param features TUN_F_ bits: what the kernel may leave to the reader. It keeps them when the reader goes. */
 export function tunSetOffload(fd: number, features: number): number {
   return ioctl(fd, TUNSETOFFLOAD, features);
+}
+
+/** @returns bytes of the struct virtio_net_hdr before each packet, or -errno */
+export function tunGetVnetHdrSize(fd: number): number {
+  const result = ioctl(fd, TUNGETVNETHDRSZ, integerAddress);
+  return result < 0 ? result : integer[0];
+}
+
+/** @param bytes 10 or 12: the device's, for all its queues */
+export function tunSetVnetHdrSize(fd: number, bytes: number): number {
+  integer[0] = bytes;
+  return ioctl(fd, TUNSETVNETHDRSZ, integerAddress);
 }
 
 /** Takes a queue out of the device's steering, or back in. */

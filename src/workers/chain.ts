@@ -142,5 +142,5 @@ export class Chain {
 function targetOf(to: Plan["paths"][number]["to"], worker: WorkerPlan): number {
   if (to.kind === "drop") return 0;
   if (to.kind === "path") return worker.paths[to.path].batch;
-  return worker.ports.find((port) => port.device === to.device && port.transmits)!.txBatch;
+  return worker.ports.find((port) => port.device === to.device && port.transmits)!.exitBatch;
 }

@@ -4,7 +4,8 @@
  * receive and transmit.
  */
 import { COMMAND, PIPELINE_CONTROL, WORKER_CONTROL } from "../batches/control.ts";
-import { BATCH_PACKETS, DESCRIPTOR } from "../batches/layout.ts";
+import { DROP_REASONS } from "../batches/counters.ts";
+import { BATCH_PACKETS, DESCRIPTOR, DEVICE_INFO } from "../batches/layout.ts";
 import { batchAt, batchCount, batchMove, counterAdd, type PacketMemory } from "../batches/memory.ts";
 import type { Engine } from "../io/types.ts";
 import type { Plan, WorkerPlan } from "../plan/types.ts";
@@ -15,6 +16,8 @@ import type { WorkerPort } from "./ports.ts";
 /** How often filters with a tick get one: while packets flow, and while the worker sleeps. ns */
 const TICK_BUSY = 100e6;
 const TICK_IDLE = 1e9;
+
+const NO_SLOT = 8 * DROP_REASONS.indexOf("no-slot");
 
 export interface LoopClock {
   /** CLOCK_MONOTONIC, ns. */
@@ -74,6 +77,8 @@ export class Loop {
       if (due !== 0) this.rest(due, now);
       else if (this.chain.hasTick && now >= this.nextTick) this.tick(now, TICK_BUSY);
     }
+    this.engine.settle();
+    this.exhale();
   }
 
   /**
@@ -127,6 +132,7 @@ export class Loop {
   private through(port: WorkerPort, received: number, now: number): void {
     const m = this.m;
     const { rxBatch, counters } = port.plan;
+    if (port.hasVnetHeader) this.core.takeHeaders(rxBatch);
     this.core.dissect(rxBatch, port.layer, counters.rxPackets, counters.malformed);
     counterAdd(m, this.worker.batches, 1);
     counterAdd(m, this.worker.batches + 8, received);
@@ -138,15 +144,40 @@ export class Loop {
   private exhale(): void {
     for (let i = 0; i < this.ports.length; i++) {
       const port = this.ports[i];
-      const { txBatch } = port.plan;
-      if (batchCount(this.m, txBatch) === 0) continue;
-      if (port.sink !== undefined) port.sink.transmit(txBatch);
-      else this.engine.transmit(port.engineIndex);
+      if (batchCount(this.m, port.plan.exitBatch) === 0) continue;
+      if (port.plan.exitBatch !== port.plan.txBatch) this.finish(port);
+      else this.transmit(port);
+    }
+  }
+
+  private transmit(port: WorkerPort): void {
+    if (port.sink !== undefined) port.sink.transmit(port.plan.txBatch);
+    else this.engine.transmit(port.engineIndex);
+  }
+
+  /** Where there are offloads: a packet may leave as many, for which there may be too few slots at a time. */
+  private finish(port: WorkerPort): void {
+    const { m } = this;
+    const { device, exitBatch, txBatch, counters } = port.plan;
+    const { free, flows } = this.worker;
+    const info = this.plan.deviceInfo + device * DEVICE_INFO.SIZE;
+    // Again, too, for what the kernel has just refused as it was.
+    while (batchCount(m, exitBatch) > 0) {
+      const left = this.core.finish(exitBatch, txBatch, info, free, flows, counters.offload);
+      if (batchCount(m, txBatch) > 0) this.transmit(port);
+      if (left === 0) continue;
+      this.engine.settle();
+      if (batchCount(m, free) > 0) continue;
+      // Filters hold every slot that there is.
+      counterAdd(m, counters.drops + NO_SLOT, batchCount(m, exitBatch));
+      batchMove(m, exitBatch, free);
     }
   }
 
   /** Nothing came in: makes files durable, gives filters their tick, and sleeps until something is due. */
   private rest(due: number, now: number): void {
+    // What the kernel has refused since it was transmitted.
+    this.exhale();
     for (let i = 0; i < this.ports.length; i++) this.ports[i].sink?.flush();
     let timeout = due;
     if (this.chain.hasTick) {

@@ -1,5 +1,6 @@
 /** The queues a worker reads and writes, kernel's and soft ones alike, opened on the worker's thread. */
 import { PIPELINE_CONTROL } from "../batches/control.ts";
+import { DEVICE_INFO } from "../batches/layout.ts";
 import type { PacketMemory } from "../batches/memory.ts";
 import type { SoftPort } from "../devices/port.ts";
 import { openSoftSink, openSoftSource } from "../devices/soft.ts";
@@ -11,6 +12,8 @@ export interface WorkerPort {
   plan: PortPlan;
   /** 2 or 3. */
   layer: number;
+  /** Its packets come with a struct virtio_net_hdr. */
+  hasVnetHeader: boolean;
   /** Index of the path on which its packets start; -1: it is only written to. */
   path: number;
   /** Index among the engine's ports; -1: it is no kernel queue. */
@@ -33,6 +36,7 @@ export function openPorts(task: WorkerTask, m: PacketMemory): { ports: WorkerPor
       const opened: WorkerPort = {
         plan: port,
         layer: device.layer,
+        hasVnetHeader: device.vnetHeader > 0,
         path: port.path,
         engineIndex: -1,
         source: undefined,
@@ -42,7 +46,9 @@ export function openPorts(task: WorkerTask, m: PacketMemory): { ports: WorkerPor
       ports.push(opened);
       if (device.kernel) {
         const fd = task.fds[port.device][port.queue];
-        opened.engineIndex = kernel.push({ plan: port, fd, label: `${device.id} queue ${port.queue}` }) - 1;
+        const info = plan.deviceInfo + port.device * DEVICE_INFO.SIZE;
+        const label = `${device.id} queue ${port.queue}`;
+        opened.engineIndex = kernel.push({ plan: port, fd, label, info, header: device.vnetHeader }) - 1;
         continue;
       }
       const soft: SoftPort = {

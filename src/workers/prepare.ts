@@ -89,12 +89,17 @@ function writeDeviceInfo(m: PacketMemory, plan: Plan, devices: DeviceFacts[]): v
     const info = plan.deviceInfo + i * DEVICE_INFO.SIZE;
     m.u32[(info + DEVICE_INFO.MTU) >>> 2] = device.mtu;
     m.u32[(info + DEVICE_INFO.LAYER) >>> 2] = device.layer;
+    m.u32[(info + DEVICE_INFO.OFFLOADS) >>> 2] = device.offloads;
+    m.u32[(info + DEVICE_INFO.VNET_HEADER) >>> 2] = device.vnetHeader;
   });
 }
 
 function writeSlots(m: PacketMemory, worker: Plan["workers"][number]): void {
   const { slots, descriptors } = worker;
-  const batches = [worker.free, ...worker.ports.flatMap((port) => [port.rxBatch, port.txBatch])];
+  const batches = [
+    worker.free,
+    ...worker.ports.flatMap((port) => [port.rxBatch, port.exitBatch, port.txBatch]),
+  ];
   for (const batch of [...batches, ...worker.paths.map((path) => path.batch)]) {
     m.u32[(batch + BATCH.CAPACITY) >>> 2] = slots.count;
   }

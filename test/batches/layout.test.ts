@@ -19,8 +19,10 @@ const GROUPS = {
   BATCH: layout.BATCH,
   CONTEXT: layout.CONTEXT,
   DEVICE_INFO: layout.DEVICE_INFO,
+  OFFLOAD: layout.OFFLOAD,
 };
-const { HEADROOM, BATCH_PACKETS, OUTPUT_NEXT, OUTPUT_DROP, ABI_VERSION } = layout;
+const { HEADROOM, VNET_HEADER, BATCH_PACKETS, COALESCE_FLOWS, ABI_VERSION } = layout;
+const { OUTPUT_NEXT, OUTPUT_DROP, OUTPUT_FINISH } = layout;
 
 /** What assembly/abi/layout.ts has to say, from what src/batches/layout.ts says. */
 const expected = {
@@ -32,7 +34,8 @@ const expected = {
   ...Object.fromEntries(
     layout.MALFORMED.map((reason, i) => [`MALFORMED_${reason.toUpperCase().replaceAll("-", "_")}`, i]),
   ),
-  ...{ HEADROOM, BATCH_PACKETS, OUTPUT_NEXT, OUTPUT_DROP, ABI_VERSION },
+  ...{ HEADROOM, VNET_HEADER, BATCH_PACKETS, COALESCE_FLOWS, ABI_VERSION },
+  ...{ OUTPUT_NEXT, OUTPUT_DROP, OUTPUT_FINISH },
 };
 
 test("assembly/abi/layout.ts says nothing that could not be read here", () => {

@@ -1,7 +1,16 @@
 // What each engine does on descriptors that behave as a tun's would, and on those that fail, without a device.
 import { afterEach, describe, expect, test } from "vitest";
-import { HEADROOM } from "../../src/batches/layout.ts";
-import { batchPop, batchPush, counterRead } from "../../src/batches/memory.ts";
+import { DROP_REASONS } from "../../src/batches/counters.ts";
+import { ALL_OFFLOADS, DESCRIPTOR, DEVICE_INFO, HEADROOM, OUTPUT_FINISH } from "../../src/batches/layout.ts";
+import {
+  batchAt,
+  batchCount,
+  batchMove,
+  batchPop,
+  batchPush,
+  counterRead,
+  type PacketMemory,
+} from "../../src/batches/memory.ts";
 import { createEngine } from "../../src/io/engine.ts";
 import { chooseEngine, readsWithoutWaiting } from "../../src/io/probe.ts";
 import type { Engine, KernelPort } from "../../src/io/types.ts";
@@ -23,9 +32,14 @@ class Bench {
   readonly plan: PortPlan;
   private closed = false;
 
-  constructor(name: "poll" | "uring", fd: number) {
+  readonly info: number;
+
+  constructor(name: "poll" | "uring", fd: number, header = 0) {
     const { memory } = this;
     const { counters } = memory.port(64);
+    const txBatch = memory.batch();
+    this.info = memory.take(DEVICE_INFO.SIZE);
+    memory.m.u32[(this.info + DEVICE_INFO.OFFLOADS) >>> 2] = header === 0 ? 0 : ALL_OFFLOADS;
     this.plan = {
       device: 3,
       queue: 1,
@@ -33,11 +47,12 @@ class Bench {
       transmits: true,
       counters,
       rxBatch: memory.batch(),
-      txBatch: memory.batch(),
+      txBatch,
+      exitBatch: header === 0 ? txBatch : memory.batch(),
       buffer: { address: 0, bytes: 0 },
     };
     const worker = { free: memory.free, slots: { address: 0, count: SLOTS, bytes: 2048 } } as WorkerPlan;
-    const port: KernelPort = { plan: this.plan, fd, label: "lan queue 1" };
+    const port: KernelPort = { plan: this.plan, fd, label: "lan queue 1", info: this.info, header };
     this.engine = createEngine(name, memory.m, worker, [port], this.wake);
   }
 
@@ -147,6 +162,69 @@ for (const name of ["poll", "uring"] as const) {
       expect(others).toEqual({ rxBytes: rxPackets * room, rxDatagrams: rxPackets, "too-long": rxPackets });
       b.close();
       expect(b.freeDescriptors()).toBe(SLOTS);
+    });
+
+    describe("a packet with work left to the kernel, which refuses it (EINVAL)", () => {
+      // An eventfd takes eight bytes at a time, any but all ones: here, those of a header and of a packet of two bytes.
+      const header = 6;
+
+      function refused(): { bench: Bench; d: number } {
+        const one = new Bench(name, opened(eventfd(0)), header);
+        bench = one;
+        const { m } = one.memory;
+        one.memory.put(one.plan.txBatch, new Uint8Array([0xff, 0xff]));
+        const d = batchAt(m, one.plan.txBatch, 0);
+        fillHeader(m, d, 0xff);
+        m.u8[d + DESCRIPTOR.VNET_FLAGS] = 1;
+        transmit(one);
+        return { bench: one, d };
+      }
+      function fillHeader(m: PacketMemory, d: number, byte: number): void {
+        const data = m.u32[(d + DESCRIPTOR.DATA) >>> 2];
+        m.u8.fill(byte, data - header, data);
+      }
+      function transmit({ engine }: Bench): void {
+        engine.transmit(0);
+        engine.settle();
+      }
+      const offloads = ({ memory, info }: Bench) => memory.m.u32[(info + DEVICE_INFO.OFFLOADS) >>> 2];
+      const count = ({ memory, plan }: Bench, reason: (typeof DROP_REASONS)[number]) =>
+        counterRead(memory.m, plan.counters.drops + 8 * DROP_REASONS.indexOf(reason));
+      const again = ({ memory, plan }: Bench) => counterRead(memory.m, plan.counters.offload + 8 * 3);
+
+      test("comes back to be finished, neither dropped nor free", () => {
+        const { bench, d } = refused();
+        const { m } = bench.memory;
+        expect(batchCount(m, bench.plan.exitBatch)).toBe(1);
+        expect(batchAt(m, bench.plan.exitBatch, 0)).toBe(d);
+        expect(m.u8[d + DESCRIPTOR.OUTPUT]).toBe(OUTPUT_FINISH);
+        expect(bench.freeDescriptors()).toBe(SLOTS - 1);
+        expect([count(bench, "invalid"), again(bench), offloads(bench)]).toEqual([0, 1, ALL_OFFLOADS]);
+      });
+
+      test("taken when it is finished, it was the header: the device does without offloads, and that is said", () => {
+        const { bench, d } = refused();
+        const { m } = bench.memory;
+        fillHeader(m, d, 0);
+        batchMove(m, bench.plan.exitBatch, bench.plan.txBatch);
+        transmit(bench);
+        expect(offloads(bench)).toBe(0);
+        expect(counterRead(m, bench.plan.counters.txPackets)).toBe(1);
+        expect(counterRead(m, bench.plan.counters.txBytes)).toBe(2);
+        expect(bench.engine.warnings).toEqual([
+          expect.stringContaining("lan queue 1: the kernel refused a packet"),
+        ]);
+        expect(bench.freeDescriptors()).toBe(SLOTS);
+      });
+
+      test("refused again, it was the packet: dropped as invalid, and the offloads stay", () => {
+        const { bench } = refused();
+        batchMove(bench.memory.m, bench.plan.exitBatch, bench.plan.txBatch);
+        transmit(bench);
+        expect([count(bench, "invalid"), again(bench), offloads(bench)]).toEqual([1, 1, ALL_OFFLOADS]);
+        expect(bench.engine.warnings).toEqual([]);
+        expect(bench.freeDescriptors()).toBe(SLOTS);
+      });
     });
 
     test("a write refused for a reason that has no name is a counted drop and one warning", () => {

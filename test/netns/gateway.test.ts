@@ -12,8 +12,13 @@ const DOWNLOAD_BYTES = 100_000_000;
 
 //   lan host 10.77.0.1 ---- lan [ pktflow ] wan ---- 198.51.100.1 wan host
 //                                 NAT to 198.51.100.2
-for (const io of ["poll", "uring"]) {
-  describeKernel(`nat-gateway, ${io} engine, queues: 2`, () => {
+for (const [io, offload] of [
+  ["poll", "on"],
+  ["poll", "off"],
+  ["uring", "on"],
+  ["uring", "off"],
+]) {
+  describeKernel(`nat-gateway, ${io} engine, queues: 2, offload: ${offload}`, () => {
     let lan: TestNamespace;
     let wan: TestNamespace;
     let folder: TemporaryFolder;
@@ -27,6 +32,8 @@ for (const io of ["poll", "uring"]) {
       const set = [
         `devices.lan.netns=${lan.name}`,
         `devices.wan.netns=${wan.name}`,
+        `devices.lan.offload=${offload}`,
+        `devices.wan.offload=${offload}`,
         "devices.lan.routes=0.0.0.0/0",
         "devices.wan.routes=0.0.0.0/0",
       ].flatMap((value) => ["--set", value]);

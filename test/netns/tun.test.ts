@@ -3,6 +3,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { OFFLOAD } from "../../src/batches/layout.ts";
 import { manifest as tapManifest } from "../../src/devices/tap/manifest.ts";
 import { manifest as tunManifest } from "../../src/devices/tun/manifest.ts";
 import { type OpenDevice, openDevice } from "../../src/devices/tun/open.ts";
@@ -14,6 +15,8 @@ import {
   F_GETFL,
   fcntl,
   O_NONBLOCK,
+  O_RDWR,
+  open as openFile,
   POLLERR,
   POLLIN,
   ppoll,
@@ -21,6 +24,7 @@ import {
   write,
 } from "../../src/sys/calls.ts";
 import { EAGAIN, EINVAL, EIO, errnoName, SystemError } from "../../src/sys/errno.ts";
+import { IFF_NO_PI, IFF_TUN, IFF_VNET_HDR, tunGetVnetHdrSize, tunSetIff } from "../../src/sys/if_tun.ts";
 import { addressOf } from "../../src/sys/memory.ts";
 import { createNamespace, withNamespace } from "../../src/sys/namespaces.ts";
 import { describeKernel, TestNamespace } from "../support/namespace.ts";
@@ -39,7 +43,7 @@ describeKernel("tun and tap devices", () => {
   let descriptors: number;
   const opened: OpenDevice[] = [];
   const open = (kind: "tun" | "tap", values: Record<string, unknown> = {}): OpenDevice => {
-    const one = openDevice(device(kind, { netns: ns.name, ...values }));
+    const one = openDevice(device(kind, { netns: ns.name, offload: "off", ...values }));
     opened.push(one);
     return one;
   };
@@ -299,10 +303,6 @@ describeKernel("tun and tap devices", () => {
       [{ group: "no-such-group" }, "getgrnam no-such-group: ENOENT"],
       [{ netns: "pf-none" }, "open /run/netns/pf-none: ENOENT"],
       [
-        { offload: "on" },
-        "TUNSETOFFLOAD lan0: EOPNOTSUPP: Operation not supported (pktflow does not support offloads yet)",
-      ],
-      [
         { address: ["10.77.0.1/24", "fd00::1/64"], mtu: 1000 },
         "RTM_NEWADDR lan0 fd00::1/64: EINVAL: Invalid argument (IPv6 needs an mtu of at least 1280, and it is 1000)",
       ],
@@ -390,6 +390,67 @@ describeKernel("tun and tap devices", () => {
     test("no capability to enter the network namespace", () => {
       const error = failure(() => asUser(65534, () => open("tun")));
       expect(error).toMatchObject({ call: "setns", code: "EPERM", unavailable: true });
+    });
+  });
+
+  describe("offloads", () => {
+    /** Of `ethtool -k`: what the kernel may leave to the reader of the device. */
+    const features = () => {
+      const text = ns.run("ethtool", "-k", "lan0");
+      const on = (name: string) => new RegExp(`\\b${name}: on`).test(text);
+      return {
+        checksum: on("tx-checksum-ip-generic"),
+        tso4: on("tx-tcp-segmentation"),
+        tso6: on("tx-tcp6-segmentation"),
+        ecn: on("tx-tcp-ecn-segmentation"),
+        uso: on("tx-udp-segmentation"),
+      };
+    };
+    const NONE = { checksum: false, tso4: false, tso6: false, ecn: false, uso: false };
+
+    test.each(["auto", "on"])(
+      "%s turns on all that the kernel has, with a header before each packet",
+      (offload) => {
+        const made = open("tun", { offload });
+        expect(made.vnetHeader).toBe(12);
+        expect(link().linkinfo.info_data.vnet_hdr).toBe(true);
+        expect(features()).toEqual({
+          checksum: (made.offloads & OFFLOAD.CSUM) !== 0,
+          tso4: (made.offloads & OFFLOAD.TSO4) !== 0,
+          tso6: (made.offloads & OFFLOAD.TSO6) !== 0,
+          ecn: (made.offloads & OFFLOAD.TSO_ECN) !== 0,
+          uso: (made.offloads & OFFLOAD.USO4) !== 0 && (made.offloads & OFFLOAD.USO6) !== 0,
+        });
+        expect(made.offloads & (OFFLOAD.CSUM | OFFLOAD.TSO4 | OFFLOAD.TSO6)).toBe(
+          OFFLOAD.CSUM | OFFLOAD.TSO4 | OFFLOAD.TSO6,
+        );
+      },
+    );
+
+    test("off turns on none", () => {
+      const made = open("tap");
+      expect(made).toMatchObject({ offloads: 0, vnetHeader: 0 });
+      expect(link().linkinfo.info_data.vnet_hdr).toBe(false);
+      expect(features()).toEqual(NONE);
+    });
+
+    test("auto takes a device that somebody made without the header as it is; on gives it one", () => {
+      ns.ip("tuntap add lan0 mode tun");
+      expect(open("tun", { offload: "auto" })).toMatchObject({ offloads: 0, vnetHeader: 0, made: false });
+      closeAll();
+      expect(open("tun", { offload: "on" })).toMatchObject({ vnetHeader: 12, made: false });
+    });
+
+    test("a device that stays is left without offloads and with the header that it had", () => {
+      ns.ip("tuntap add lan0 mode tun vnet_hdr");
+      expect(open("tun", { offload: "auto" }).vnetHeader).toBe(12);
+      expect(features().tso4).toBe(true);
+      closeAll();
+      expect(features()).toEqual(NONE);
+      const fd = openFile("/dev/net/tun", O_RDWR);
+      ns.inside(() => tunSetIff(fd, "lan0", IFF_TUN | IFF_NO_PI | IFF_VNET_HDR));
+      expect(tunGetVnetHdrSize(fd)).toBe(10);
+      close(fd);
     });
   });
 

@@ -89,7 +89,7 @@ wrpcap("${input}", [Ether()/p for p in (web, reply, dns, ssh, damaged)])
     );
     expect(stderr).toBe("");
     expect(status).toBe(0);
-    expect(conservation(readReport(report))).toEqual({
+    expect(conservation(readReport(report))).toMatchObject({
       in: 5,
       out: 3,
       drops: { "sane drop": 1, "wanted drop": 1 },

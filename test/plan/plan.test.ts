@@ -1,6 +1,13 @@
 // Queues to workers, paths to steps, memory ranges.
 import { describe, expect, test } from "vitest";
-import { DESCRIPTOR } from "../../src/batches/layout.ts";
+import {
+  ALL_OFFLOADS,
+  BATCH_PACKETS,
+  COALESCE_FLOWS,
+  DESCRIPTOR,
+  HEADROOM,
+  VNET_HEADER,
+} from "../../src/batches/layout.ts";
 import type { Manifest, PathConfig, Pipeline } from "../../src/config/types.ts";
 import { orderPaths, sourcesOf } from "../../src/plan/paths.ts";
 import { makePlan } from "../../src/plan/plan.ts";
@@ -22,6 +29,13 @@ const tun = (queues: number): DeviceFacts => ({
   kernel: true,
   finite: false,
   bufferBytes: 0,
+  offloads: 0,
+  vnetHeader: 0,
+});
+const withOffloads = (facts: DeviceFacts): DeviceFacts => ({
+  ...facts,
+  offloads: ALL_OFFLOADS,
+  vnetHeader: VNET_HEADER,
 });
 const state: FilterFacts = { paramsBytes: 40, workerStateBytes: 100, sharedStateBytes: 1000 };
 
@@ -116,8 +130,12 @@ describe("paths to steps", () => {
 
 describe("memory ranges", () => {
   const plan = makePlan(gateway(3), [tun(3), tun(3)], [state]);
+  const offloading = makePlan(gateway(3), [withOffloads(tun(3)), tun(3)], [state]);
 
-  test("no two overlap, none lies in the first page or past the end", () => {
+  test.each([
+    ["without offloads", plan],
+    ["with offloads", offloading],
+  ])("no two overlap, none lies in the first page or past the end: %s", (_, plan) => {
     const ranges: [number, number, string][] = [];
     const add = (address: number, bytes: number, what: string) =>
       ranges.push([address, address + bytes, what]);
@@ -133,10 +151,12 @@ describe("memory ranges", () => {
       add(worker.slots.address, worker.slots.count * worker.slots.bytes, `slots ${w}`);
       add(worker.descriptors, worker.slots.count * DESCRIPTOR.SIZE, `descriptors ${w}`);
       add(worker.free, batchBytes, `free ${w}`);
+      if (worker.flows !== 0) add(worker.flows, 4 * COALESCE_FLOWS, `flows ${w}`);
       for (const port of worker.ports) {
         add(port.rxBatch, batchBytes, `rx ${w}`);
         add(port.txBatch, batchBytes, `tx ${w}`);
-        add(port.counters.rxPackets, 48 + 8 * 7 + 8 * 16, `port counters ${w}`);
+        if (port.exitBatch !== port.txBatch) add(port.exitBatch, batchBytes, `exit ${w}`);
+        add(port.counters.rxPackets, 48 + 8 * 8 + 8 * 16 + 8 * 4, `port counters ${w}`);
       }
       for (const instance of worker.instances) {
         add(instance.context, 128, `context ${w}`);
@@ -162,6 +182,24 @@ describe("memory ranges", () => {
       for (const port of worker.ports) expect(port.counters.rxPackets % 64).toBe(0);
       for (const instance of worker.instances) expect(instance.context % 64).toBe(0);
     }
+  });
+
+  test("where a device has offloads, a slot holds a packet of 64 KiB and what leaves is finished first", () => {
+    for (const worker of offloading.workers) {
+      expect(worker.slots.bytes).toBeGreaterThanOrEqual(HEADROOM + 65535);
+      expect(worker.flows).toBeGreaterThan(0);
+      for (const port of worker.ports) expect(port.exitBatch).not.toBe(port.txBatch);
+    }
+    for (const worker of plan.workers) {
+      expect(worker.slots.bytes).toBeLessThan(2048);
+      for (const port of worker.ports) expect(port.exitBatch).toBe(port.txBatch);
+    }
+  });
+
+  test("256 queues with slots of 64 KiB fit the memory that there can be, and no worker is left without", () => {
+    const many = makePlan(gateway(256), [withOffloads(tun(256)), withOffloads(tun(256))], [state]);
+    for (const worker of many.workers) expect(worker.slots.count).toBeGreaterThanOrEqual(BATCH_PACKETS);
+    expect(many.bytes).toBeLessThan(2 ** 31);
   });
 
   test("slots are an odd number of cache lines, so that headers spread over the cache's sets", () => {

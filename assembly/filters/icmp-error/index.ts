@@ -29,6 +29,7 @@ import {
   OUTPUT_DROP,
   OUTPUT_NEXT,
   Output,
+  PACKET_FLAG_CSUM_PARTIAL,
   PACKET_FLAG_IPV4,
   PACKET_FLAG_IPV6,
   PACKET_FLAG_VLAN,
@@ -43,6 +44,7 @@ import {
   sumPseudoIpv6,
   workerState,
 } from "pktflow/assembly";
+import { completeChecksum, isSuper, keepFirstSegment } from "pktflow/assembly/lib/segment";
 import { TokenBucket } from "pktflow/assembly/lib/token-bucket";
 import { refuses } from "./eligible";
 import { Code, Counters, params, RateUnit } from "./params";
@@ -80,6 +82,9 @@ export function init(): void {
 export function packet(p: Packet): Output {
   const refused = refuses(p);
   if (refused >= 0) return drop(refused);
+  // What it quotes is what the sender's kernel would have put on the wire first.
+  if (isSuper(p)) keepFirstSegment(p);
+  if (p.has(PACKET_FLAG_CSUM_PARTIAL)) completeChecksum(p);
   const isIpv4 = p.isIpv4;
   const headers = (isIpv4 ? IPV4_HEADER : IPV6_HEADER) + ICMP_HEADER;
   // A slot has room for more than this, unless a device's MTU is tiny.

@@ -16,6 +16,8 @@ export function generatorFacts(params: ParamValues): DeviceFacts {
     kernel: false,
     finite: (params["packets"] as number) > 0,
     bufferBytes: templateBytes(flows),
+    offloads: 0,
+    vnetHeader: 0,
   };
 }
 

@@ -70,6 +70,8 @@ export function pcapFacts(params: ParamValues): DeviceFacts {
     kernel: false,
     finite: reads,
     bufferBytes: (reads ? PCAP_READ_BYTES : 0) + (writes ? PCAP_WRITE_BYTES : 0),
+    offloads: 0,
+    vnetHeader: 0,
   };
 }
 

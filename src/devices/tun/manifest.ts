@@ -45,7 +45,7 @@ export const tunParams: ParamSpec[] = [
     name: "offload",
     type: { kind: "enum", values: ["auto", "on", "off"] },
     default: "auto",
-    doc: "Super-packets and unfinished checksums; not supported yet, so auto means off.",
+    doc: "Packets of many segments with unfinished checksums, both ways (CSUM, TSO, USO): what the kernel has, all of CSUM and TSO or an error, or none.",
   },
   {
     name: "persist",

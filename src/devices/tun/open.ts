@@ -5,14 +5,14 @@
 import type { DeviceConfig } from "../../config/types.ts";
 import { listAddresses } from "../../sys/addresses.ts";
 import { close } from "../../sys/calls.ts";
-import { ENODEV, EOPNOTSUPP, SystemError } from "../../sys/errno.ts";
+import { ENODEV, SystemError } from "../../sys/errno.ts";
 import { getLink, type Link } from "../../sys/links.ts";
 import { openNamespace, withNamespace } from "../../sys/namespaces.ts";
 import { type Netlink, withNetlink } from "../../sys/netlink.ts";
 import { groupId, userId } from "../../sys/users.ts";
 import { type Mode, type TunConfig, tunConfig } from "./config.ts";
 import { configure } from "./configure.ts";
-import { checkName, closeQueues, openQueues } from "./queues.ts";
+import { checkName, closeQueues, type OpenQueues, openQueues } from "./queues.ts";
 import { mismatch } from "./refusal.ts";
 
 export interface OpenDevice {
@@ -22,6 +22,10 @@ export interface OpenDevice {
   readonly ifindex: number;
   /** Queue i's descriptor at [i]: nonblocking, closed on exec. */
   readonly fds: readonly number[];
+  /** OFFLOAD bits: what its packets may leave undone, both ways. */
+  readonly offloads: number;
+  /** Bytes of the struct virtio_net_hdr before each packet; 0: there is none. */
+  readonly vnetHeader: number;
   /** pktflow made it; otherwise it was there, and is left as it was. */
   readonly made: boolean;
   /** The interface's own, bytes without the Ethernet header. */
@@ -46,7 +50,6 @@ export function openDevice(device: DeviceConfig): OpenDevice {
 
 export function openTun(config: TunConfig): OpenDevice {
   checkName(config.name);
-  if (config.offload === "on") throw offloadUnsupported(config.name);
   return inNamespace(config.netns, () =>
     withNetlink((netlink) => {
       const existing = getLink(netlink, config.name);
@@ -66,12 +69,12 @@ function inNamespace<T>(netns: string | undefined, visit: () => T): T {
 }
 
 function make(netlink: Netlink, config: TunConfig): OpenDevice {
-  const fds = openQueues(config, undefined);
+  const queues = openQueues(config, undefined);
   try {
-    configure(netlink, fds[0], linkOf(netlink, config.name), config);
-    return opened(config, linkOf(netlink, config.name), fds, true, []);
+    configure(netlink, queues.fds[0], linkOf(netlink, config.name), config);
+    return opened(config, linkOf(netlink, config.name), queues, true, []);
   } catch (error) {
-    closeQueues(fds);
+    closeQueues(queues);
     throw error;
   }
 }
@@ -79,11 +82,11 @@ function make(netlink: Netlink, config: TunConfig): OpenDevice {
 function attach(netlink: Netlink, config: TunConfig, existing: Link): OpenDevice {
   const refused = mismatch(existing, config.mode, config.queues);
   if (refused) throw refused;
-  const fds = openQueues(config, existing);
+  const queues = openQueues(config, existing);
   try {
-    return opened(config, existing, fds, false, attachWarnings(netlink, config, existing));
+    return opened(config, existing, queues, false, attachWarnings(netlink, config, existing));
   } catch (error) {
-    closeQueues(fds);
+    closeQueues(queues);
     throw error;
   }
 }
@@ -91,7 +94,7 @@ function attach(netlink: Netlink, config: TunConfig, existing: Link): OpenDevice
 function opened(
   { mode, name, netns }: TunConfig,
   link: Link,
-  fds: number[],
+  queues: OpenQueues,
   made: boolean,
   warnings: string[],
 ): OpenDevice {
@@ -100,14 +103,16 @@ function opened(
     name,
     mode,
     ifindex: link.index,
-    fds,
+    fds: queues.fds,
+    offloads: queues.offload.offloads,
+    vnetHeader: queues.offload.header,
     made,
     mtu: link.mtu,
     mac: link.mac,
     netns,
     warnings,
     close() {
-      if (open) closeQueues(fds);
+      if (open) closeQueues(queues);
       open = false;
     },
   };
@@ -149,12 +154,4 @@ function linkOf(netlink: Netlink, name: string): Link {
   if (!link)
     throw new SystemError("RTM_GETLINK", name, ENODEV, { detail: "it went away while it was set up" });
   return link;
-}
-
-function offloadUnsupported(name: string): SystemError {
-  return new SystemError("TUNSETOFFLOAD", name, EOPNOTSUPP, {
-    detail: "pktflow does not support offloads yet",
-    hint: "use offload: auto or off",
-    unavailable: true,
-  });
 }

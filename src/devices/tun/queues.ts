@@ -7,6 +7,7 @@ import {
   IFF_TAP,
   IFF_TUN,
   IFF_TUN_EXCL,
+  IFF_VNET_HDR,
   IFNAMSIZ,
   TUN_DEVICE,
   tunSetIff,
@@ -14,21 +15,38 @@ import {
 } from "../../sys/if_tun.ts";
 import type { Link } from "../../sys/links.ts";
 import type { TunConfig } from "./config.ts";
+import {
+  type DeviceOffloads,
+  disableOffloads,
+  enableOffloads,
+  NO_OFFLOADS,
+  wantsOffloads,
+} from "./offload.ts";
 import { cannotAttach, cannotOpenNode } from "./refusal.ts";
+
+export interface OpenQueues {
+  /** Nonblocking descriptors, closed on exec. */
+  fds: readonly number[];
+  offload: DeviceOffloads;
+}
 
 /**
  * Opens all queues of a device in this thread's network namespace: makes the device, or attaches to `existing`.
  * The name has passed checkName.
- * @returns nonblocking descriptors, closed on exec
  * @throws SystemError; nothing stays open then, and what was made is gone
  */
 export function openQueues(
-  { mode, name, queues }: Pick<TunConfig, "mode" | "name" | "queues">,
+  { mode, name, queues, offload }: Pick<TunConfig, "mode" | "name" | "queues" | "offload">,
   existing: Link | undefined,
-): number[] {
+): OpenQueues {
   // Attaching with or without the flag must match the device.
   const multiQueue = existing?.tun ? existing.tun.multiQueue : queues > 1;
-  const flags = (mode === "tun" ? IFF_TUN : IFF_TAP) | IFF_NO_PI | (multiQueue ? IFF_MULTI_QUEUE : 0);
+  const wanted = wantsOffloads(offload, existing);
+  const flags =
+    (mode === "tun" ? IFF_TUN : IFF_TAP) |
+    IFF_NO_PI |
+    (multiQueue ? IFF_MULTI_QUEUE : 0) |
+    (wanted ? IFF_VNET_HDR : 0);
   const fds: number[] = [];
   try {
     for (let queue = 0; queue < queues; queue++) {
@@ -41,16 +59,17 @@ export function openQueues(
       if (result < 0) throw cannotAttach(name, result, existing);
     }
     // The last reader's offloads stay with the device, and their packets have a header that we did not ask for.
-    check(tunSetOffload(fds[0], 0), "TUNSETOFFLOAD", name);
+    if (!wanted) check(tunSetOffload(fds[0], 0), "TUNSETOFFLOAD", name);
+    return { fds, offload: wanted ? enableOffloads(fds[0], name, offload) : NO_OFFLOADS };
   } catch (error) {
-    closeQueues(fds);
+    closeQueues({ fds, offload: NO_OFFLOADS });
     throw error;
   }
-  return fds;
 }
 
 /** The last one last: the kernel numbers queues anew when one goes, and this way no packet changes its queue. */
-export function closeQueues(fds: readonly number[]): void {
+export function closeQueues({ fds, offload }: OpenQueues): void {
+  if (offload.header > 0) disableOffloads(fds[0], offload);
   for (const fd of fds.toReversed()) close(fd);
 }
 

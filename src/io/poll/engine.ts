@@ -74,12 +74,13 @@ export class PollEngine implements Engine {
       const d = batchPop(m, this.free);
       if (d === 0) break;
       const data = m.u32[(d + DESCRIPTOR.SLOT) >>> 2] + HEADROOM;
-      const length = read(port.fd, this.base + data, this.room);
+      const result = read(port.fd, this.base + data - port.header, this.room + port.header);
+      const length = result - port.header;
       if (length <= 0) {
         batchPush(m, this.free, d);
-        if (length === -EAGAIN || length === 0) break;
-        if (length === -EINTR) continue;
-        this.refused(index, -length);
+        if (result === -EAGAIN || result >= 0) break;
+        if (result === -EINTR) continue;
+        this.refused(index, -result);
         break;
       }
       if (length === this.room) {
@@ -97,34 +98,43 @@ export class PollEngine implements Engine {
   transmit(index: number): void {
     const m = this.m;
     const port = this.ports[index];
-    const { fd, plan } = port;
+    const { fd, plan, header } = port;
     const entries = (plan.txBatch + BATCH.ENTRIES) >>> 2;
     const count = batchCount(m, plan.txBatch);
     let packets = 0;
     let bytes = 0;
     let datagrams = 0;
     let failure: SystemError | undefined;
-    // From the last to the first onto the free list, so that the slot read next is the one written first: the
-    // longest out of the kernel's hands and still in the cache.
+    let kept = entries;
     for (let i = 0; i < count; i++) {
-      const at = m.u32[entries + i] >>> 2;
+      const d = m.u32[entries + i];
+      const at = d >>> 2;
       const length = m.u32[at + (DESCRIPTOR.LENGTH >>> 2)];
-      let written = write(fd, this.base + m.u32[at + (DESCRIPTOR.DATA >>> 2)], length);
-      while (written === -EINTR) written = write(fd, this.base + m.u32[at + (DESCRIPTOR.DATA >>> 2)], length);
-      if (written < 0) {
-        failure = this.refusedWrites.count(port, -written) ?? failure;
+      const address = this.base + m.u32[at + (DESCRIPTOR.DATA >>> 2)] - header;
+      let result = write(fd, address, length + header);
+      while (result === -EINTR) result = write(fd, address, length + header);
+      if (result < 0 && this.refusedWrites.finishInstead(port, d, result)) continue;
+      m.u32[kept++] = d;
+      if (result < 0) {
+        failure = this.refusedWrites.count(port, -result) ?? failure;
         continue;
       }
+      if (header > 0) this.refusedWrites.written(port, d);
       packets++;
       bytes += length;
       datagrams += m.u32[at + (DESCRIPTOR.DATAGRAMS >>> 2)];
     }
+    m.u32[plan.txBatch >>> 2] = kept - entries;
+    // From the last to the first onto the free list, so that the slot read next is the one written first: the
+    // longest out of the kernel's hands and still in the cache.
     while (batchCount(m, plan.txBatch) > 0) batchPush(m, this.free, batchPop(m, plan.txBatch));
     counterAdd(m, plan.counters.txPackets, packets);
     counterAdd(m, plan.counters.txBytes, bytes);
     counterAdd(m, plan.counters.txDatagrams, datagrams);
     if (failure !== undefined) throw failure;
   }
+
+  settle(): void {}
 
   wait(timeout: number): void {
     const n = this.ports.length;

@@ -132,17 +132,24 @@ export class UringEngine implements Engine {
 
   transmit(index: number): void {
     const m = this.m;
-    const { plan } = this.queues[index].port;
+    const { plan, header } = this.queues[index].port;
     const count = batchCount(m, plan.txBatch);
     const entries = (plan.txBatch + BATCH.ENTRIES) >>> 2;
     for (let i = 0; i < count; i++) {
       const d = m.u32[entries + i];
       if (this.ring.room === 0) this.ring.enter(0);
-      const data = this.base + m.u32[(d + DESCRIPTOR.DATA) >>> 2];
-      this.ring.push(WRITE, index, data, m.u32[(d + DESCRIPTOR.LENGTH) >>> 2], 0, d, KIND.WRITE | index);
+      const data = this.base + m.u32[(d + DESCRIPTOR.DATA) >>> 2] - header;
+      const length = m.u32[(d + DESCRIPTOR.LENGTH) >>> 2] + header;
+      this.ring.push(WRITE, index, data, length, 0, d, KIND.WRITE | index);
     }
     this.underWay += count;
     m.u32[plan.txBatch >>> 2] = 0;
+  }
+
+  /** Reads are not under way between turns: they complete, dry or not, in the enter that submits them. */
+  settle(): void {
+    if (this.underWay > 0) this.ring.enter(this.underWay);
+    this.collect();
   }
 
   wait(timeout: number): void {
@@ -169,13 +176,14 @@ export class UringEngine implements Engine {
 
   private pushReads(index: number): void {
     const queue = this.queues[index];
+    const { header } = queue.port;
     const most = Math.min(queue.burst, BATCH_PACKETS, this.ring.room);
     let asked = 0;
     while (asked < most) {
       const d = batchPop(this.m, this.free);
       if (d === 0) break;
-      const data = this.base + this.m.u32[(d + DESCRIPTOR.SLOT) >>> 2] + HEADROOM;
-      this.ring.push(READ, index, data, this.room, RWF_NOWAIT, d, KIND.READ | index);
+      const data = this.base + this.m.u32[(d + DESCRIPTOR.SLOT) >>> 2] + HEADROOM - header;
+      this.ring.push(READ, index, data, this.room + header, RWF_NOWAIT, d, KIND.READ | index);
       asked++;
     }
     this.underWay += asked;
@@ -226,21 +234,22 @@ export class UringEngine implements Engine {
     const m = this.m;
     const queue = this.queues[index];
     this.underWay--;
-    if (result === this.room) {
+    const length = result - queue.port.header;
+    if (length === this.room) {
       batchPush(m, this.free, d);
-      dropTooLong(m, queue.port, result);
+      dropTooLong(m, queue.port, length);
       queue.got++;
       return;
     }
-    if (result > 0) {
-      descriptorReset(m, d, m.u32[(d + DESCRIPTOR.SLOT) >>> 2] + HEADROOM, result, queue.deviceQueue);
+    if (length > 0) {
+      descriptorReset(m, d, m.u32[(d + DESCRIPTOR.SLOT) >>> 2] + HEADROOM, length, queue.deviceQueue);
       batchPush(m, queue.port.plan.rxBatch, d);
       queue.got++;
       return;
     }
     batchPush(m, this.free, d);
     queue.dry++;
-    if (result === 0 || result === -EAGAIN || result === -EINTR) return;
+    if (result >= 0 || result === -EAGAIN || result === -EINTR) return;
     if (result !== -EFAULT && result !== -EIO) {
       const detail = result === -EBADFD ? GONE : undefined;
       this.failure ??= new SystemError("read", queue.port.label, result, { detail });
@@ -258,8 +267,10 @@ export class UringEngine implements Engine {
     const { counters } = port.plan;
     this.underWay--;
     if (result < 0) {
+      if (this.refusedWrites.finishInstead(port, d, result)) return;
       this.failure = this.refusedWrites.count(port, -result) ?? this.failure;
     } else {
+      if (port.header > 0) this.refusedWrites.written(port, d);
       counterAdd(m, counters.txPackets, 1);
       counterAdd(m, counters.txBytes, m.u32[(d + DESCRIPTOR.LENGTH) >>> 2]);
       counterAdd(m, counters.txDatagrams, m.u32[(d + DESCRIPTOR.DATAGRAMS) >>> 2]);
