@@ -28,6 +28,11 @@ export function whole(value: number): string {
   return Math.round(value).toLocaleString("en-US");
 }
 
+/** ns a packet; "-" while no batch has been timed. */
+export function timing(ns: number): string {
+  return ns === 0 ? "-" : ns.toFixed(1);
+}
+
 /** Bytes a second to gigabits a second: "0.123". */
 export function gigabits(bytesPerSecond: number): string {
   const value = (bytesPerSecond * 8) / 1e9;

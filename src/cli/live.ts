@@ -1,7 +1,7 @@
 /** What a running pipeline shows: a table that renews itself on a terminal, a line every few seconds elsewhere. */
 import { stripVTControlCharacters } from "node:util";
 import { conservation, type QueueReport, type Report } from "../control/report.ts";
-import { compact, gigabits, packetRate, table, whole } from "./format.ts";
+import { compact, gigabits, packetRate, table, timing, whole } from "./format.ts";
 
 const TABLE_PERIOD = 1000;
 const LINE_PERIOD = 5000;
@@ -19,7 +19,8 @@ function liveTable(out: NodeJS.WriteStream, read: () => Report): LiveView {
   let previous = read();
   let lines = 0;
   const erase = () => {
-    if (lines > 0) out.write(`\x1b[${lines}A\x1b[J`);
+    // To the first column too: a terminal shows ^C where the cursor was.
+    if (lines > 0) out.write(`\r\x1b[${lines}A\x1b[J`);
     lines = 0;
   };
   const draw = () => {
@@ -89,7 +90,7 @@ export function rateTable(before: Report, now: Report): string {
     id,
     compact(Math.round((filter.packets - before.filters[id].packets) / seconds)),
     compact((filter.outputs["drop"] ?? 0) + filter.trapped),
-    filter.nsPerPacket.toFixed(1),
+    timing(filter.nsPerPacket),
   ]);
   const parts = [title, table(head, rows)];
   if (filters.length > 0) parts.push(table(["filter", "p/s", "drops", "ns/packet"], filters));

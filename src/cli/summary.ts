@@ -1,7 +1,7 @@
 /** The summary at the end of a run: each queue, each filter, and where every packet went. */
 import colors from "picocolors";
 import { conservation, type Report } from "../control/report.ts";
-import { compact, gigabits, table, whole } from "./format.ts";
+import { compact, gigabits, table, timing, whole } from "./format.ts";
 
 export function summary(report: Report): string {
   const sections = [
@@ -56,7 +56,7 @@ function filterTable(report: Report): string {
       whole(filter.packets),
       whole(filter.outputs["next"]),
       whole(filter.outputs["drop"] + filter.trapped),
-      filter.nsPerPacket.toFixed(1),
+      timing(filter.nsPerPacket),
       named,
     ];
   });

@@ -7,6 +7,7 @@ import { sourcesOf } from "../plan/paths.ts";
 import type { DeviceFacts } from "../plan/types.ts";
 import { factsBeforeOpening } from "./facts.ts";
 import { prepareGenerator } from "./generator/prepare.ts";
+import { refuseSharedFiles } from "./pcap/files.ts";
 import { type PreparedPcap, preparePcap } from "./pcap/prepare.ts";
 import type { SoftOptions } from "./soft.ts";
 import { openDevice as openTun } from "./tun/open.ts";
@@ -30,6 +31,7 @@ export interface OpenedDevice {
 export async function openDevices(pipeline: Pipeline): Promise<OpenedDevice[]> {
   const opened: OpenedDevice[] = [];
   const captures: [DeviceConfig, OpenedDevice, PreparedPcap][] = [];
+  refuseSharedFiles(pipeline.devices.filter(({ kind }) => kind === "pcap"));
   try {
     for (const device of pipeline.devices) {
       if (device.kind === "pcap") {

@@ -1,7 +1,16 @@
 // What a user gets who asks for what cannot be: an exit status and a message that says what, where and why.
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, createReadStream, mkdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  createReadStream,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { conservation } from "../../src/control/report.ts";
 import { describeKernel, TestNamespace } from "../support/namespace.ts";
@@ -204,6 +213,21 @@ paths:
     expect(status).toBe(2);
   });
 
+  test.each(["the same name", "another name"])(
+    "a capture to write that is the one to read, by %s",
+    async (how) => {
+      const copy = folder.file("copy.pcap");
+      writeFileSync(copy, readFileSync(capture));
+      const other = folder.file("link.pcap");
+      if (how === "another name" && !existsSync(other)) symlinkSync(copy, other);
+      const env = { IN: copy, OUT: how === "the same name" ? copy : other };
+      const { status, stderr } = await pktflow(["run", pipeline], { env });
+      expect(stderr).toMatch(/^pktflow: device "out": .* is the file that device "in" reads/);
+      expect(status).toBe(2);
+      expect(readFileSync(copy)).toEqual(readFileSync(capture));
+    },
+  );
+
   test("a capture that is missing", async () => {
     const env = { IN: folder.file("none.pcap"), OUT: "/dev/null" };
     const { status, stderr } = await pktflow(["run", pipeline], { env });
@@ -265,12 +289,14 @@ paths: { all: { from: traffic, to: out } }
         stderr += text;
       });
       const reader = what === "a named pipe" ? createReadStream(fifo) : child.stdout;
+      const said = once(child.stderr, "end");
       // The first bytes are there, and nobody takes them.
       await once(reader, "readable");
       await new Promise((resolve) => setTimeout(resolve, 500));
       child.kill("SIGTERM");
       const [status] = await once(child, "exit");
       reader.destroy();
+      await said;
       expect(stderr).toMatch(/^pktflow: write .*: EAGAIN: .*stopped reading/);
       expect(status).toBe(1);
       expect(conservation(readReport(report)).missing).toBe(0);

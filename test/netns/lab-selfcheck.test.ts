@@ -71,9 +71,9 @@ describeKernel("the self-check", () => {
     expect(result.stdout).toContain(
       "lan -> wan udp: ports 53, 443 answered; ports 8080, 9 not answered: firewall drop 2\n",
     );
-    expect(result.stdout).toContain("wan -> lan icmp: echoes 1, 2, 3 not answered: masquerade drop 3\n");
+    expect(result.stdout).toContain("wan -> lan icmp: echoes 1, 2, 3 not answered: perimeter drop 3\n");
     expect(result.stdout).toMatch(
-      /in [\d,]+ = out [\d,]+ \+ drops 15 \(firewall drop 12, masquerade drop 3\)\n/,
+      /in [\d,]+ = out [\d,]+ \+ drops 15 \(firewall drop 4, perimeter drop 11\)\n/,
     );
   });
 
@@ -87,9 +87,8 @@ describeKernel("the self-check", () => {
     expect(result.status).toBe(0);
     expect(cells(result)["lan wan IPv4"]).toEqual(["ok", "refused", "refused"]);
     expect(result.stdout).toContain("lan -> wan tcp: ports 443, 8080, 80, 22 refused: EHOSTUNREACH\n");
-    // The replies are refused too, which the host that replied is told, and the one that waits is not.
     expect(result.stdout).toContain(
-      "wan -> lan udp: ports 53, 443, 8080, 9 not answered: firewall refuse 4\n",
+      "wan -> lan udp: ports 53, 443, 8080, 9 not answered: perimeter drop 4\n",
     );
   });
 

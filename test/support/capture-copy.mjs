@@ -2,7 +2,7 @@
  * Copies a capture from standard input to standard output through the built source and sink, in a process of its own.
  * Its standard error says as JSON what was counted, thrown, and by how many bytes the process grew.
  */
-import { portCounters } from "../../build/batches/counters.js";
+import { DROP_REASONS, portCounters } from "../../build/batches/counters.js";
 import { DESCRIPTOR } from "../../build/batches/layout.js";
 import { batchPush, counterRead, PacketMemory } from "../../build/batches/memory.js";
 import { preparePcap } from "../../build/devices/pcap/prepare.js";
@@ -48,5 +48,5 @@ for (const action of [() => sink.flush(), () => sink.close(), () => source.close
   attempt(action);
 const grown = process.memoryUsage().rss - before;
 const sent = counterRead(m, ports.txPackets);
-const ioErrors = counterRead(m, ports.drops + 48);
+const ioErrors = counterRead(m, ports.drops + 8 * DROP_REASONS.indexOf("io-error"));
 console.error(JSON.stringify({ received, sent, ioErrors, thrown, grown }));

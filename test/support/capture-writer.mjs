@@ -3,7 +3,7 @@
  * options as workerData; a process gets the file's name, and prints what was thrown and counted.
  */
 import { isMainThread, workerData } from "node:worker_threads";
-import { portCounters } from "../../build/batches/counters.js";
+import { DROP_REASONS, portCounters } from "../../build/batches/counters.js";
 import { DESCRIPTOR, HEADROOM } from "../../build/batches/layout.js";
 import { batchPop, batchPush, counterRead, PacketMemory } from "../../build/batches/memory.js";
 import { preparePcap } from "../../build/devices/pcap/prepare.js";
@@ -71,7 +71,7 @@ async function writeInProcess(file) {
   attempt(() => sink.flush());
   attempt(() => sink.close());
   prepared.close();
-  const drops = Array.from({ length: 7 }, (_, i) => counterRead(m, ports.drops + 8 * i));
+  const drops = DROP_REASONS.map((_, i) => counterRead(m, ports.drops + 8 * i));
   const sent = { packets: counterRead(m, ports.txPackets), bytes: counterRead(m, ports.txBytes) };
   console.log(JSON.stringify({ codes, sent, drops }));
 }
