@@ -1,8 +1,14 @@
 /** Values of options, checked as the command line is read. */
-import { InvalidArgumentError } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 import { parseDuration as parseDurationText } from "../params/quantities.ts";
 
-export function collect(value: string, previous: string[]): string[] {
+/** --set, which may be said several times. */
+export function setOption(): Option {
+  const description = "override one value of the file, as often as you like: devices.lan.queues=4";
+  return new Option("--set <key=value>", description).argParser(collect).default([], "nothing");
+}
+
+function collect(value: string, previous: string[]): string[] {
   return [...previous, value];
 }
 

@@ -1,14 +1,14 @@
 /** `pktflow bench FILE`: how fast a pipeline is, between private hosts, under as much load as it can take. */
 import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import type { MeasureOptions } from "../../bench/measure.ts";
 import type { ChainPeer, Comparison, MemoryRun, RunResult } from "../../bench/results.ts";
 import type { Pipeline } from "../../config/types.ts";
 import type { Report } from "../../control/report.ts";
 import { UsageError } from "../exit.ts";
 import { startLiveView } from "../live.ts";
-import { collect, parseDuration, parseIo } from "../options.ts";
+import { parseDuration, parseIo, setOption } from "../options.ts";
 import { prepareReport } from "./run.ts";
 
 interface BenchOptions {
@@ -44,7 +44,11 @@ export function registerBench(program: Command): void {
     .command("bench")
     .description("measure a pipeline: throughput by queue, CPU a packet, latency")
     .argument("<file>", "the pipeline file (YAML)")
-    .option("--sizes <list>", "bytes of the IP packets", numbers(44, 1500), [64, 1400])
+    .addOption(
+      new Option("--sizes <list>", "bytes of the IP packets")
+        .argParser(numbers(44, 1500))
+        .default([64, 1400], "64,1400"),
+    )
     .option("--queues <list>", "queues, and workers (default: those of the file)", numbers(1, 256))
     .option("--flows <n>", "UDP flows of the load (default: 256, in memory 10,000)", number(1, 20_000))
     .option("--burst <n>", "datagrams of a flow in a row", number(1, 1024), 32)
@@ -53,16 +57,13 @@ export function registerBench(program: Command): void {
       "threads that send (default: one for two processors, at most one a queue)",
       number(1, 64),
     )
-    .option("--for <duration>", "of each measurement", parseDuration, 3e9)
+    .addOption(
+      new Option("--for <duration>", "of each measurement").argParser(parseDuration).default(3e9, "3s"),
+    )
     .option("--io <engine>", "how packets move: auto, uring or poll", parseIo, "auto")
     .option("--from <device>", "whose host sends (default: the first with a path to another)")
     .option("--port <n>", "UDP port of the load (default: one that the filters let pass)", number(1, 65_535))
-    .option(
-      "--set <key=value>",
-      "override one value of the file: filters.firewall.default=accept",
-      collect,
-      [],
-    )
+    .addOption(setOption())
     .option("--memory", "the chain alone, with packets from memory; --queues says with how many workers")
     .option("--peers", "in turn with the C forwarders of bench/peers and the kernel's own routing")
     .option("--pairs <n>", "turns of --peers", number(1, 100), 5)

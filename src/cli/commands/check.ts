@@ -4,7 +4,7 @@ import colors from "picocolors";
 import type { Pipeline } from "../../config/types.ts";
 import type { Plan } from "../../plan/types.ts";
 import { binaryBytes, table } from "../format.ts";
-import { collect } from "../options.ts";
+import { setOption } from "../options.ts";
 
 export function registerCheck(program: Command): void {
   program
@@ -13,7 +13,7 @@ export function registerCheck(program: Command): void {
       "validate a pipeline and print its plan: devices, queues to workers, paths, memory; touches nothing",
     )
     .argument("[file]", "the pipeline file (YAML)")
-    .option("--set <key=value>", "override one value of the file: devices.lan.queues=4", collect, [])
+    .addOption(setOption())
     .option("--json", "print the plan as JSON")
     .option("--schema", "print the JSON Schema of pipeline files instead, for editors")
     .action(

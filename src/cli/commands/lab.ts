@@ -5,7 +5,7 @@ import type { Pipeline } from "../../config/types.ts";
 import type { Lab } from "../../lab/lab.ts";
 import { checkText, hostTable, progressLine, verdictLine } from "../check-text.ts";
 import { EXIT, NotStarted, UsageError } from "../exit.ts";
-import { collect, parseIo } from "../options.ts";
+import { parseIo, setOption } from "../options.ts";
 import { summary } from "../summary.ts";
 import { prepareReport } from "./run.ts";
 
@@ -45,7 +45,7 @@ export function registerLab(program: Command): void {
     .argument("[command...]", "what to run on a host, after --")
     .usage("[options] <file> [-- command...]")
     .option("--in <device>", "run the command on this device's host (default: the first one's)")
-    .option("--set <key=value>", "override one value of the file: devices.lan.queues=4", collect, [])
+    .addOption(setOption())
     .option("--io <engine>", "how packets move: auto, uring or poll", parseIo, "auto")
     .option("--report <file>", "write the final report as JSON (- for standard output)")
     .option("--quiet", "no summary; the self-check prints only what is wrong")

@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import type { Report } from "../../control/report.ts";
 import { NotStarted, UsageError } from "../exit.ts";
 import { startLiveView } from "../live.ts";
-import { collect, parseDuration, parseIo } from "../options.ts";
+import { parseDuration, parseIo, setOption } from "../options.ts";
 import { summary } from "../summary.ts";
 
 export interface RunOptions {
@@ -21,7 +21,7 @@ export function registerRun(program: Command): void {
     .description("run a pipeline until its sources end, --for is over, or SIGINT or SIGTERM")
     .argument("<file>", "the pipeline file (YAML)")
     .option("--for <duration>", "stop after this long: 10s, 2m, 500ms", parseDuration)
-    .option("--set <key=value>", "override one value of the file: devices.lan.queues=4", collect, [])
+    .addOption(setOption())
     .option("--io <engine>", "how packets move: auto, uring or poll", parseIo, "auto")
     .option("--report <file>", "write the final report as JSON (- for standard output)")
     .option("--quiet", "no live view and no summary")
