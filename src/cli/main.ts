@@ -48,7 +48,8 @@ async function main(argv: string[]): Promise<void> {
 function endWithOutput(): void {
   let closed = false;
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
+    // EIO: it was a terminal.
+    if (error.code !== "EPIPE" && error.code !== "EIO") throw error;
     if (closed) return;
     closed = true;
     process.on("exit", () => {

@@ -72,7 +72,7 @@ for (const io of ["poll", "uring"]) {
       return started;
     }
 
-    test.each(["SIGINT", "SIGTERM"] as const)(
+    test.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)(
       "%s stops it within 200 ms, exit status 0, all drained",
       async (signal) => {
         let best = Number.POSITIVE_INFINITY;

@@ -55,14 +55,15 @@ export function prepareReport(path: string): void {
   }
 }
 
-/** SIGINT and SIGTERM from now on: one that comes while the pipeline is still starting stops it once it has. */
+const STOPPING = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
+/** SIGINT, SIGTERM and SIGHUP (the terminal has gone) from now on: one that comes while the pipeline is still starting stops it once it has. */
 export class StopSignals {
   private stop: (() => void) | undefined;
   private received = false;
 
   constructor() {
-    process.on("SIGINT", this.receive);
-    process.on("SIGTERM", this.receive);
+    for (const signal of STOPPING) process.on(signal, this.receive);
   }
 
   /** Calls `stop` at every signal, and now if there was one. */
@@ -72,8 +73,7 @@ export class StopSignals {
   }
 
   close(): void {
-    process.off("SIGINT", this.receive);
-    process.off("SIGTERM", this.receive);
+    for (const signal of STOPPING) process.off(signal, this.receive);
   }
 
   private readonly receive = () => {
