@@ -3,7 +3,7 @@ import { closest } from "../params/suggest.ts";
 import type { Diagnostics } from "./diagnostics.ts";
 import { asMap, checkParams, namedEntries, readKind } from "./shape.ts";
 import type { Span } from "./source.ts";
-import { type Entry, entry, type MapNode, type Node } from "./tree.ts";
+import { type Entry, entry, type MapNode, type Node, spanAt } from "./tree.ts";
 import type { DeviceConfig, DeviceManifest } from "./types.ts";
 
 /** IFNAMSIZ counts the NUL. */
@@ -91,6 +91,9 @@ function readDevice(
       : map;
   const params = checkParams(named, ["kind"], specs, who, keySpan, diagnostics);
   if (params) device.config = { id: key, kind: kind.name, params };
+  for (const { path, message } of (params && device.manifest.contradictions?.(params)) ?? []) {
+    diagnostics.error(path.length === 0 ? keySpan : spanAt(map, path), "contradiction", `${who}: ${message}`);
+  }
   return device;
 }
 

@@ -28,6 +28,8 @@ export interface DeviceManifest {
   source: boolean;
   sink: boolean;
   params: ParamSpec[];
+  /** What of parameters that are each right contradicts another; `path` leads to the place among them. */
+  contradictions?: (params: ParamValues) => { path: (string | number)[]; message: string }[];
 }
 
 export interface DeviceConfig {

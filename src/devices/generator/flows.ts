@@ -40,6 +40,28 @@ const MOST_FLOWS = 2 ** 22;
 const IP_HEADER = { 4: 20, 6: 40 } as const;
 const TRANSPORT_HEADER = { udp: 8, tcp: 20, icmp: 8 } as const;
 
+/** Every entry of `flows` that cannot be made, and why; `path` leads to it from the device's parameters. */
+export function flowProblems(values: ParamValue[]): { path: (string | number)[]; message: string }[] {
+  const problems: { path: (string | number)[]; message: string }[] = [];
+  values.forEach((value, i) => {
+    try {
+      readFlows([value]);
+    } catch (error) {
+      problems.push({
+        path: ["flows", i],
+        message: (error as Error).message.replace("generator: flow 1: ", ""),
+      });
+    }
+  });
+  if (problems.length > 0) return problems;
+  try {
+    readFlows(values);
+  } catch (error) {
+    problems.push({ path: ["flows"], message: (error as Error).message.replace("generator: ", "") });
+  }
+  return problems;
+}
+
 /** @throws Error that says which entry cannot be made, and why */
 export function readFlows(values: ParamValue[]): FlowEntry[] {
   const entries = values.map((value, i) =>

@@ -1,4 +1,6 @@
 import type { DeviceManifest } from "../../config/types.ts";
+import type { ParamValue } from "../../params/types.ts";
+import { flowProblems } from "./flows.ts";
 
 export const manifest: DeviceManifest = {
   kind: "generator",
@@ -6,6 +8,7 @@ export const manifest: DeviceManifest = {
   layer: 3,
   source: true,
   sink: false,
+  contradictions: (params) => flowProblems(params["flows"] as ParamValue[]),
   params: [
     {
       name: "flows",
