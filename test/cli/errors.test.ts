@@ -82,7 +82,9 @@ paths:
 `,
     );
     const { status, stderr } = await pktflow([command, file]);
-    expect(stderr).toMatch(/^pktflow: device "traffic": .*10\.0\.0\.1.* IPv4 .* IPv6/);
+    expect(stderr).toMatch(
+      /contradiction\.yaml:3:38 error contradiction: device "traffic": .*10\.0\.0\.1.* IPv4 .* IPv6/,
+    );
     expect(status).toBe(2);
   });
 
