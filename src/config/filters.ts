@@ -182,7 +182,8 @@ function outputSpans(specs: ParamSpec[], map: MapNode): Map<string, Span> {
       for (const item of node.kind === "list" ? node.items : [node]) visit(type.of, item);
     if (type.kind === "record" && node.kind === "map")
       for (const field of type.fields) visitField(field, node);
-    if (type.kind === "output" && node.kind === "scalar" && !spans.has(String(node.value))) {
+    const isOutput = type.kind === "output" || type.kind === "action";
+    if (isOutput && node.kind === "scalar" && !spans.has(String(node.value))) {
       spans.set(String(node.value), node.span);
     }
   };

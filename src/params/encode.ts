@@ -1,6 +1,7 @@
 /** Checked parameter values -> the bytes that a filter reads (layout.ts draws them). Runs once at start, not per packet. */
 import { mappedBytes, parseAddress, splitPrefix } from "./addresses.ts";
 import {
+  ACTION,
   alignUp,
   BLOCK_ALIGN,
   blockLayout,
@@ -14,6 +15,7 @@ import {
   REFERENCE,
   recordLayout,
 } from "./layout.ts";
+import { markOf } from "./parse.ts";
 import type { ParamSpec, ParamType, ParamValue, ParamValues, PortRange, Rate } from "./types.ts";
 
 /**
@@ -95,6 +97,9 @@ class Writer {
       case "output":
         this.#view.setUint8(at, this.#output(value as string));
         break;
+      case "action":
+        this.#action(value as string, at);
+        break;
       case "u16":
       case "port":
         this.#view.setUint16(at, value as number, true);
@@ -146,6 +151,16 @@ class Writer {
         this.#record(recordLayout(type.fields).fields, value as ParamValues, at);
         break;
     }
+  }
+
+  #action(text: string, at: number): void {
+    const mark = markOf(text);
+    if (mark === undefined) {
+      this.#view.setUint8(at + ACTION.OUTPUT, this.#output(text));
+      return;
+    }
+    this.#view.setUint8(at + ACTION.IS_MARK, 1);
+    this.#view.setUint32(at + ACTION.MARK, mark, true);
   }
 
   #address(kind: "ipv4" | "ipv6" | "ip", text: string, at: number): void {

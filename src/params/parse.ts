@@ -56,6 +56,7 @@ export function namedOutputs(specs: ParamSpec[], values: ParamValues): string[] 
   const visit = (type: ParamType, value: ParamValue | undefined): void => {
     if (value === undefined) return;
     if (type.kind === "output") found.add(value as string);
+    if (type.kind === "action" && markOf(value as string) === undefined) found.add(value as string);
     if (type.kind === "list") for (const element of value as ParamValue[]) visit(type.of, element);
     if (type.kind === "record") for (const f of type.fields) visit(f.type, (value as ParamValues)[f.name]);
   };
@@ -167,6 +168,7 @@ const SCALARS: Record<ScalarType, (value: unknown, bounds: Bounds) => Reading<Pa
   mac: readMac,
   string: readString,
   output: readOutput,
+  action: readAction,
 };
 
 function readBool(value: unknown): Reading<boolean> {
@@ -210,6 +212,26 @@ function readOutput(value: unknown): Reading<string> {
   if (typeof value !== "string") return refuse("wrong-type", wants, value);
   if (!NAME.test(value)) return refuse("bad-value", wants, value);
   return { value: value === "accept" ? "next" : value };
+}
+
+/** The mark that an action sets; undefined: it is an output. */
+export function markOf(action: string): number | undefined {
+  const number = /^mark (\d+)$/.exec(action)?.[1];
+  return number === undefined ? undefined : Number(number);
+}
+
+/** An output, or `mark N` with N in decimal or 0x... */
+function readAction(value: unknown): Reading<string> {
+  const wants = "an output (accept, drop, or a name that the path wires) or mark N";
+  const [, text] = (typeof value === "string" && /^mark\s+(\d{1,10}|0x[0-9a-fA-F]{1,8})$/.exec(value)) || [];
+  if (text !== undefined) {
+    const mark = Number(text);
+    return mark <= 0xffffffff
+      ? { value: `mark ${mark}` }
+      : refuse("out-of-range", "a mark of 0 to 4294967295", value);
+  }
+  const output = readOutput(value);
+  return "value" in output ? output : refuse(output.refusal.code, wants, value);
 }
 
 function oneOf(words: string[]): string {

@@ -13,10 +13,10 @@ import {
   PROTOCOL_TCP,
   sharedState,
 } from "pktflow/assembly";
-import { classify } from "./classify";
+import { classify, classifyOn } from "./classify";
 import { compile, compiledSize } from "./compile";
 import { Counters, params } from "./params";
-import { RULE_INDEX, RULE_OUTPUT } from "./rule";
+import { MARKS, RULE_INDEX, RULE_OUTPUT, RULE_SAYS, RULE_SET_MARK } from "./rule";
 
 let compiled: usize = 0;
 
@@ -35,13 +35,15 @@ export function init(): void {
 export function packet(p: Packet): Output {
   if (p.isMalformed) return drop(Counters.malformed);
   if (p.has(PACKET_FLAG_FRAGMENT) && isTinyFragment(p)) return drop(Counters.tinyFragment);
-  const rule = classify(p, compiled);
-  if (rule == 0) {
-    counter(Counters.unmatched).add(1);
-    return params.default_;
+  let rule = classify(p, compiled);
+  while (rule != 0) {
+    counter(Counters.rules + load<u32>(rule, RULE_INDEX)).add(1);
+    if ((load<u32>(rule, RULE_SAYS) & MARKS) == 0) return load<u8>(rule, RULE_OUTPUT);
+    p.mark = load<u32>(rule, RULE_SET_MARK);
+    rule = classifyOn(p, compiled, rule);
   }
-  counter(Counters.rules + load<u32>(rule, RULE_INDEX)).add(1);
-  return load<u8>(rule, RULE_OUTPUT);
+  counter(Counters.unmatched).add(1);
+  return params.default_;
 }
 
 /**
