@@ -78,7 +78,18 @@ export function layoutOf(type: ParamType): Layout {
   return type.kind === "record" ? recordLayout(type.fields) : LEAVES[type.kind];
 }
 
+const layouts = new WeakMap<ParamSpec[], RecordLayout>();
+
 export function recordLayout(specs: ParamSpec[]): RecordLayout {
+  let layout = layouts.get(specs);
+  if (layout === undefined) {
+    layout = layOut(specs);
+    layouts.set(specs, layout);
+  }
+  return layout;
+}
+
+function layOut(specs: ParamSpec[]): RecordLayout {
   let offset = 0;
   let align = 1;
   const fields = specs.map((spec): Field => {

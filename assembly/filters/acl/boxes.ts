@@ -10,7 +10,9 @@ import {
   KIND_OTHER,
   KIND_TCP,
   KIND_UDP,
+  MARKS,
   RULE_INDEX,
+  RULE_OUTPUT,
   RULE_PROTO,
   RULE_SAYS,
   SAYS_FROM_PORT,
@@ -24,6 +26,8 @@ import {
   ANY_PORT,
   BOX_DECIDES,
   BOX_KINDS,
+  BOX_MARKS,
+  BOX_OUTPUT,
   BOX_RULE,
   BOX4,
   BOX6,
@@ -167,6 +171,8 @@ function emitGroup(
           }
           store<u32>(ports, load<u32>(at, RULE_INDEX), BOX_RULE);
           store<u8>(ports, <u8>kinds, BOX_KINDS);
+          store<u8>(ports, load<u8>(at, RULE_OUTPUT), BOX_OUTPUT);
+          store<u8>(ports, <u8>((says & MARKS) != 0), BOX_MARKS);
           store<u8>(ports, <u8>(decides && from && to && isWhole), BOX_DECIDES);
         }
       }

@@ -22,6 +22,7 @@ import {
   KIND_ICMP,
   KIND_OTHER,
   KIND_TCP,
+  MARKS,
   NO_RULE,
   RANGE4,
   RANGE6,
@@ -39,6 +40,7 @@ import {
   RULE_LENGTH,
   RULE_MARK,
   RULE_MARK_MASK,
+  RULE_OUTPUT,
   RULE_PROTO,
   RULE_SAYS,
   RULE_TCP_FLAGS,
@@ -69,6 +71,8 @@ import {
 import {
   BOX_DECIDES,
   BOX_KINDS,
+  BOX_MARKS,
+  BOX_OUTPUT,
   BOX_RULE,
   BOX4,
   BOX6,
@@ -124,8 +128,12 @@ let keys: usize = 0;
 let start: u32 = 0;
 let best: u32 = 0xffffffff;
 
-/** Address of the first rule (rule.ts) that matches, or 0: none does. @param state compiled rules */
-export function classify(p: Packet, state: usize): usize {
+/** Where the packet goes by the rule found last, and whether that rule only sets a mark, so that others follow. */
+export let foundOutput: u8 = 0;
+export let foundMarks: bool = false;
+
+/** Index of the first rule that matches, or NO_RULE. @param state compiled rules (rule.ts) */
+export function classify(p: Packet, state: usize): u32 {
   rules = <usize>load<u32>(state, STATE_RULES);
   keys = workerState();
   start = 0;
@@ -134,27 +142,31 @@ export function classify(p: Packet, state: usize): usize {
 }
 
 /** The next rule that matches after one that has set the mark. */
-export function classifyOn(p: Packet, state: usize, rule: usize): usize {
+export function classifyOn(p: Packet, state: usize, rule: u32): u32 {
   mark = p.mark;
-  start = load<u32>(rule, RULE_INDEX) + 1;
+  start = rule + 1;
   return search(state);
 }
 
-function search(state: usize): usize {
+function search(state: usize): u32 {
   if ((has & SAYS_PROTO) == 0) return searchNotIp(state);
   best = NO_RULE;
   descend(isIpv4 ? load<u32>(state, STATE_TREE4) : load<u32>(state, STATE_TREE6));
-  return best == NO_RULE ? 0 : rules + <usize>best * RULE;
+  return best;
 }
 
-function searchNotIp(state: usize): usize {
+function searchNotIp(state: usize): u32 {
   const list = <usize>load<u32>(state, STATE_NOT_IP);
   const count = load<u32>(state, STATE_NOT_IP_COUNT);
   for (let i: u32 = 0; i < count; i++) {
     const rule = <usize>load<u32>(list + ((<usize>i) << 2));
-    if (load<u32>(rule, RULE_INDEX) >= start && matches(rule)) return rule;
+    const index = load<u32>(rule, RULE_INDEX);
+    if (index < start || !matches(rule)) continue;
+    foundOutput = load<u8>(rule, RULE_OUTPUT);
+    foundMarks = (load<u32>(rule, RULE_SAYS) & MARKS) != 0;
+    return index;
   }
-  return 0;
+  return NO_RULE;
 }
 
 /** Reads what rules ask about. */
@@ -275,7 +287,7 @@ function scan4(leaf: usize): void {
     const index = load<u32>(box + (PORTS4 + BOX_RULE));
     if (index >= best) return;
     if ((pair & load<u64>(box, MASK4)) == load<u64>(box) && fits(box + PORTS4) && decides(box + PORTS4, index)) {
-      best = index;
+      found(box + PORTS4, index);
       return;
     }
   }
@@ -298,10 +310,16 @@ function scan6(leaf: usize): void {
       fits(box + PORTS6) &&
       decides(box + PORTS6, index)
     ) {
-      best = index;
+      found(box + PORTS6, index);
       return;
     }
   }
+}
+
+@inline function found(ports: usize, index: u32): void {
+  best = index;
+  foundOutput = load<u8>(ports, BOX_OUTPUT);
+  foundMarks = load<u8>(ports, BOX_MARKS) != 0;
 }
 
 /** Do ports and kind lie in the box? */

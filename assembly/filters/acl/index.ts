@@ -13,10 +13,10 @@ import {
   PROTOCOL_TCP,
   sharedState,
 } from "pktflow/assembly";
-import { classify, classifyOn } from "./classify";
+import { classify, classifyOn, foundMarks, foundOutput } from "./classify";
 import { compile, compiledSize } from "./compile";
 import { Counters, params } from "./params";
-import { MARKS, RULE_INDEX, RULE_OUTPUT, RULE_SAYS, RULE_SET_MARK } from "./rule";
+import { markOf, NO_RULE } from "./rule";
 
 let compiled: usize = 0;
 
@@ -36,10 +36,10 @@ export function packet(p: Packet): Output {
   if (p.isMalformed) return drop(Counters.malformed);
   if (p.has(PACKET_FLAG_FRAGMENT) && isTinyFragment(p)) return drop(Counters.tinyFragment);
   let rule = classify(p, compiled);
-  while (rule != 0) {
-    counter(Counters.rules + load<u32>(rule, RULE_INDEX)).add(1);
-    if ((load<u32>(rule, RULE_SAYS) & MARKS) == 0) return load<u8>(rule, RULE_OUTPUT);
-    p.mark = load<u32>(rule, RULE_SET_MARK);
+  while (rule != NO_RULE) {
+    counter(Counters.rules + rule).add(1);
+    if (!foundMarks) return foundOutput;
+    p.mark = markOf(compiled, rule);
     rule = classifyOn(p, compiled, rule);
   }
   counter(Counters.unmatched).add(1);

@@ -89,6 +89,11 @@ export const KIND_ICMP: u32 = 2;
 export const KIND_OTHER: u32 = 3;
 export const ALL_KINDS: u32 = 15;
 
+/** The mark that a rule sets. */
+export function markOf(state: usize, index: u32): u32 {
+  return load<u32>(<usize>load<u32>(state, STATE_RULES) + <usize>index * RULE, RULE_SET_MARK);
+}
+
 export function hasBit(bitmap: usize, bit: u32): bool {
   return (load<u8>(bitmap + <usize>(bit >> 3)) & (1 << (bit & 7))) != 0;
 }

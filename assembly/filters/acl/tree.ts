@@ -22,7 +22,7 @@
 //                  +-------+-------+-------+---
 //   box             0              8 or 32        16 or 64                  32 or 80      36       37
 //                  +--------------+--------------+-------------------------+-------------+--------+---------+----
-//                  | value        | mask         | ports: first, last, two | rule's index| kinds  | decides |
+//                  | value        | mask         | ports: first, last, two | rule's index| kinds  | decides | output
 //                  | from, to in wire order      | times, u32              |             | (bits) |         |
 //                  +--------------+--------------+-------------------------+-------------+--------+---------+----
 //                   decides: who lies in the box matches the rule, nothing else needs to be asked
@@ -72,6 +72,8 @@ export const PORTS6: usize = 64;
 export const BOX_RULE: usize = 16;
 export const BOX_KINDS: usize = 20;
 export const BOX_DECIDES: usize = 21;
+export const BOX_OUTPUT: usize = 22;
+export const BOX_MARKS: usize = 23;
 
 /** A leaf of so many boxes is not worth cutting. */
 const SMALL: u32 = 6;
@@ -82,6 +84,8 @@ const MOST_COPIES: u64 = 4;
 const TRIES: u32 = 5;
 /** Boxes in leaves, for each box that there is: no more copies than this. */
 const COPIES: usize = 3;
+/** Bits of work that a doubling of the children must save. */
+const PRICE: f64 = 0.5;
 const NODES: usize = 128;
 const LEAVES: usize = 16;
 const WORK: usize = 48;
@@ -256,11 +260,12 @@ let bestCopies: u64 = 0;
 let bestCost: f64 = 0;
 
 /**
- * Finds the cut after which a packet has to look at the fewest boxes: the mean over children, weighted by the boxes in
- * them (packets are like rules), and all of the middle. @returns false: none is worth it, or there is no room
+ * Finds the cut that leaves a packet the least work: the mean over the children, weighted by the boxes in them (packets
+ * are like rules), and that of the middle, into which it goes as well.
+ * @returns false: none is worth it, or there is no room
  */
 function chooseCut(list: usize, count: u32): bool {
-  bestCost = <f64>count * 0.9;
+  bestCost = Infinity;
   bestChildren = 0;
   const keys = isIpv4 ? KEYS4 : KEYS6;
   for (let key: u32 = 0; key < keys; key++) tryKey(list, count, key);
@@ -303,7 +308,15 @@ function tryCut(list: usize, count: u32, key: u32, shift: u64, base: u64, childr
     middle = spread(list, count, key, shift, base, children, copies);
   }
   if (placed == 0 || workNext + ((<usize>(placed + middle)) << 2) > workEnd) return;
-  const cost = <f64>squares / <f64>placed + <f64>middle;
+  // Each child must have fewer boxes than there are, and a packet must have a tenth less to look at.
+  if (largest >= count || middle >= count) return;
+  // Memory has a price too: twice the children must be worth it.
+  if (<f64>squares / <f64>placed + <f64>middle > 0.9 * <f64>count) return;
+  let cost = bits(middle) + PRICE * bits(children);
+  for (let c: u32 = 0; c < children; c++) {
+    const n = load<u32>(histogram + ((<usize>c) << 2));
+    if (n != 0) cost += (<f64>n * bits(n)) / <f64>placed;
+  }
   if (cost >= bestCost) return;
   bestCost = cost;
   bestKey = key;
@@ -313,11 +326,18 @@ function tryCut(list: usize, count: u32, key: u32, shift: u64, base: u64, childr
   bestCopies = copies;
 }
 
-/** Boxes in all children together, and the sum of the squares of their numbers. */
+/** log2(n + 1), straight between powers of two: how much work is left in n boxes. */
+function bits(n: u32): f64 {
+  const whole = 31 - clz<u32>(n + 1);
+  return <f64>whole + <f64>(n + 1 - ((<u32>1) << whole)) / <f64>((<u32>1) << whole);
+}
+
+/** Boxes in all children together, the sum of the squares of their numbers, and the most in one. */
 let placed: u32 = 0;
 let squares: u64 = 0;
+let largest: u32 = 0;
 
-/** Counts what a cut would put where: placed and squares. @returns how many go to the middle */
+/** Counts what a cut would put where: placed and largest. @returns how many go to the middle */
 function spread(
   list: usize,
   count: u32,
@@ -331,6 +351,7 @@ function spread(
   let middle: u32 = 0;
   placed = 0;
   squares = 0;
+  largest = 0;
   for (let i: u32 = 0; i < count; i++) {
     bounds(boxOf(list, i), key);
     const from = (low >> shift) - base;
@@ -345,6 +366,7 @@ function spread(
       // The sum of n * n, one by one.
       squares += 2 * <u64>n + 1;
       store<u32>(at, n + 1);
+      largest = max(largest, n + 1);
       placed++;
     }
   }
