@@ -77,7 +77,9 @@ function packetOf({ isIpv4, from, to, proto, port }) {
   if (proto === "udp") return { ...ip, udp: ports };
   if (proto === "icmp") return { ...ip, icmp: {} };
   if (proto === "icmpv6") return { ...ip, icmpv6: {} };
-  const numbered = isIpv4 ? { ipv4: { from, to, protocol: number } } : { ipv6: { from, to, "next-header": number } };
+  const numbered = isIpv4
+    ? { ipv4: { from, to, protocol: number } }
+    : { ipv6: { from, to, "next-header": number } };
   return { ...numbered, payload: { bytes: 8 } };
 }
 
@@ -118,7 +120,8 @@ export async function load(params, packets, outputs = ["next", "drop"]) {
   m.u32[(context + CONTEXT.WORKERS) >>> 2] = 1;
   m.u32[(context + CONTEXT.NOW) >>> 2] = 1e9;
   const wasm = new URL("../build/wasm/core.wasm", import.meta.url);
-  const core = new WebAssembly.Instance(new WebAssembly.Module(readFileSync(wasm)), { env: { memory } }).exports;
+  const core = new WebAssembly.Instance(new WebAssembly.Module(readFileSync(wasm)), { env: { memory } })
+    .exports;
   const instance = instantiate(module, memory);
   const compiling = performance.now();
   instance.initShared?.(context);
@@ -174,7 +177,9 @@ export function traffic(set, seed = 2) {
 }
 
 async function main(counts) {
-  console.log(`${cpus()[0].model}, node ${process.version}, ${PACKETS} packets in batches of ${BATCH_PACKETS}`);
+  console.log(
+    `${cpus()[0].model}, node ${process.version}, ${PACKETS} packets in batches of ${BATCH_PACKETS}`,
+  );
   console.log("   rules  ns/packet   parse  encode  compile ms   state MB");
   for (const count of counts) {
     const set = ruleSet(count);

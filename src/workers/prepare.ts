@@ -28,12 +28,7 @@ export async function loadFilters(pipeline: Pipeline): Promise<Filters> {
   const params: EncodedParams[] = [];
   for (const filter of pipeline.filters) {
     const one = await loadFilter(filter.manifest);
-    const encoded = new EncodedParams(
-      filter.manifest.params,
-      filter.params,
-      filter.outputs,
-      SCRATCH_PARAMS,
-    );
+    const encoded = new EncodedParams(filter.manifest.params, filter.params, filter.outputs, SCRATCH_PARAMS);
     const state = stateSizes(one.module, filter.manifest, encoded.bytes);
     loaded.push(one);
     params.push(encoded);

@@ -70,7 +70,7 @@ function prefixes(list: PrefixList, isIpv4: bool): u32 {
   return count > MOST_PREFIXES ? 1 : count;
 }
 
-@inline function factor(length: i32, most: u32): u32 {
+function factor(length: i32, most: u32): u32 {
   return length == 0 || <u32>length > most ? 1 : <u32>length;
 }
 
@@ -250,7 +250,7 @@ function putPorts(list: PortRangeList, index: u32, factor: u32, ports: usize): b
   return false;
 }
 
-@inline function put(ports: usize, range: PortRange): void {
+function put(ports: usize, range: PortRange): void {
   store<u32>(ports, range.first);
   store<u32>(ports, range.last, 4);
 }

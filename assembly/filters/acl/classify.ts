@@ -178,14 +178,7 @@ function read(p: Packet): void {
     ethertype = <u32>be16(<usize>p.data + p.payload - 2);
     return;
   }
-  has =
-    SAYS_OF_FRAMES |
-    SAYS_PROTO |
-    SAYS_FROM |
-    SAYS_TO |
-    SAYS_FRAGMENTS |
-    SAYS_LENGTH |
-    SAYS_DSCP;
+  has = SAYS_OF_FRAMES | SAYS_PROTO | SAYS_FROM | SAYS_TO | SAYS_FRAGMENTS | SAYS_LENGTH | SAYS_DSCP;
   protocol = <u32>p.protocol;
   isIpv4 = p.isIpv4;
   const ip = p.ip;
@@ -196,8 +189,8 @@ function read(p: Packet): void {
     to4 = be32(ip + 16);
     length = <u32>Ipv4.at(ip).totalLength;
     dscp = <u64>(Ipv4.at(ip).tos >> 2);
-    store<u64>(keys + (<usize>(KEY_FROM << 3)), <u64>from4);
-    store<u64>(keys + (<usize>(KEY_TO << 3)), <u64>to4);
+    store<u64>(keys + <usize>(KEY_FROM << 3), <u64>from4);
+    store<u64>(keys + <usize>(KEY_TO << 3), <u64>to4);
   } else {
     ethertype = <u32>ETHERTYPE_IPV6;
     addresses = ip + 8;
@@ -207,10 +200,10 @@ function read(p: Packet): void {
     toLow = be64(ip + 32);
     length = <u32>Ipv6.at(ip).payloadLength + 40;
     dscp = <u64>(Ipv6.at(ip).trafficClass >> 2);
-    store<u64>(keys + (<usize>(KEY_FROM << 3)), fromHigh);
-    store<u64>(keys + (<usize>(KEY_TO << 3)), toHigh);
-    store<u64>(keys + (<usize>(KEY_FROM_LOW << 3)), fromLow);
-    store<u64>(keys + (<usize>(KEY_TO_LOW << 3)), toLow);
+    store<u64>(keys + <usize>(KEY_FROM << 3), fromHigh);
+    store<u64>(keys + <usize>(KEY_TO << 3), toHigh);
+    store<u64>(keys + <usize>(KEY_FROM_LOW << 3), fromLow);
+    store<u64>(keys + <usize>(KEY_TO_LOW << 3), toLow);
   }
   fragment = !p.isFragment
     ? 1 << Fragment.whole
@@ -219,9 +212,9 @@ function read(p: Packet): void {
       : 1 << Fragment.later;
   kind = kindOf(p.protocol, isIpv4);
   readTransport(p);
-  store<u64>(keys + (<usize>(KEY_PORT0 << 3)), <u64>port0);
-  store<u64>(keys + (<usize>(KEY_PORT1 << 3)), <u64>port1);
-  store<u64>(keys + (<usize>(KEY_KIND << 3)), <u64>kind);
+  store<u64>(keys + <usize>(KEY_PORT0 << 3), <u64>port0);
+  store<u64>(keys + <usize>(KEY_PORT1 << 3), <u64>port1);
+  store<u64>(keys + <usize>(KEY_KIND << 3), <u64>kind);
 }
 
 function readTransport(p: Packet): void {
@@ -286,7 +279,11 @@ function scan4(leaf: usize): void {
   for (let left = load<u32>(leaf); left != 0; left--, box += BOX4) {
     const index = load<u32>(box + (PORTS4 + BOX_RULE));
     if (index >= best) return;
-    if ((pair & load<u64>(box, MASK4)) == load<u64>(box) && fits(box + PORTS4) && decides(box + PORTS4, index)) {
+    if (
+      (pair & load<u64>(box, MASK4)) == load<u64>(box) &&
+      fits(box + PORTS4) &&
+      decides(box + PORTS4, index)
+    ) {
       found(box + PORTS4, index);
       return;
     }
@@ -316,14 +313,14 @@ function scan6(leaf: usize): void {
   }
 }
 
-@inline function found(ports: usize, index: u32): void {
+function found(ports: usize, index: u32): void {
   best = index;
   foundOutput = load<u8>(ports, BOX_OUTPUT);
   foundMarks = load<u8>(ports, BOX_MARKS) != 0;
 }
 
 /** Do ports and kind lie in the box? */
-@inline function fits(ports: usize): bool {
+function fits(ports: usize): bool {
   return (
     port1 >= load<u32>(ports, 8) &&
     port1 <= load<u32>(ports, 12) &&
@@ -333,7 +330,7 @@ function scan6(leaf: usize): void {
   );
 }
 
-@inline function decides(ports: usize, index: u32): bool {
+function decides(ports: usize, index: u32): bool {
   if (index < start) return false;
   return load<u8>(ports, BOX_DECIDES) != 0 || matches(rules + <usize>index * RULE);
 }
@@ -350,7 +347,8 @@ function matches(rule: usize): bool {
   if ((says & SAYS_FRAGMENTS) != 0 && (<u32>load<u8>(rule, RULE_FRAGMENTS) & fragment) == 0) return false;
   if ((says & SAYS_DSCP) != 0 && ((load<u64>(rule, RULE_DSCP) >> dscp) & 1) == 0) return false;
   if ((says & SAYS_LENGTH) != 0 && !within16(rule + RULE_LENGTH, length)) return false;
-  if ((says & SAYS_MARK) != 0 && !isOneOf(rule + RULE_MARK, mark & load<u32>(rule, RULE_MARK_MASK))) return false;
+  if ((says & SAYS_MARK) != 0 && !isOneOf(rule + RULE_MARK, mark & load<u32>(rule, RULE_MARK_MASK)))
+    return false;
   if ((says & SAYS_ETHERTYPE) != 0 && !isOneOf(rule + RULE_ETHERTYPE, ethertype)) return false;
   if ((says & SAYS_TO) != 0) {
     if (!(isIpv4 ? within4(rule + RULE_TO4, to4) : within6(rule + RULE_TO6, toHigh, toLow))) return false;

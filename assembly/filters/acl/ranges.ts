@@ -67,7 +67,7 @@ function compare(a: usize, b: usize, width: u32): i32 {
   return high != 0 ? high : order(load<u64>(a, 8), load<u64>(b, 8));
 }
 
-@inline function order(a: u64, b: u64): i32 {
+function order(a: u64, b: u64): i32 {
   return a < b ? -1 : <i32>(a > b);
 }
 
@@ -115,7 +115,8 @@ function sift(at: usize, root: u32, end: u32, width: u32, size: usize): void {
   for (;;) {
     let child: u32 = 2 * root + 1;
     if (child >= end) return;
-    if (child + 1 < end && compare(at + <usize>child * size, at + <usize>(child + 1) * size, width) < 0) child++;
+    if (child + 1 < end && compare(at + <usize>child * size, at + <usize>(child + 1) * size, width) < 0)
+      child++;
     if (compare(at + <usize>root * size, at + <usize>child * size, width) >= 0) return;
     swap(at + <usize>root * size, at + <usize>child * size, size);
     root = child;

@@ -95,7 +95,7 @@ const FLOOR: usize = 1 << 16;
 export function treeSize(boxes: u32, boxSize: usize): usize {
   if (boxes == 0) return 0;
   const each = boxSize + COPIES * (boxSize + LEAVES) + NODES + WORK;
-  return <usize>boxes * each + 3 * FLOOR + (<usize>histogramSize(boxes) << 2);
+  return <usize>boxes * each + 3 * FLOOR + ((<usize>histogramSize(boxes)) << 2);
 }
 
 function histogramSize(boxes: u32): u32 {
@@ -190,7 +190,7 @@ function growLeaf(list: usize, count: u32): u32 {
   return <u32>leaf | LEAF;
 }
 
-@inline function boxOf(list: usize, i: u32): usize {
+function boxOf(list: usize, i: u32): usize {
   return boxes + <usize>load<u32>(list + ((<usize>i) << 2)) * boxSize;
 }
 
@@ -243,11 +243,11 @@ function deal(node: usize, list: usize, count: u32): u32 {
 }
 
 /** A box from child `from` to child `to`; what lies outside of all children wraps round to large numbers. */
-@inline function goesToMiddle(from: u64, to: u64, children: u32, copies: u64): bool {
+function goesToMiddle(from: u64, to: u64, children: u32, copies: u64): bool {
   return from >= <u64>children || to >= <u64>children || to - from >= copies;
 }
 
-@inline function bump(child: u32): void {
+function bump(child: u32): void {
   const at = histogram + ((<usize>child) << 2);
   store<u32>(at, load<u32>(at) + 1);
 }
@@ -338,15 +338,7 @@ let squares: u64 = 0;
 let largest: u32 = 0;
 
 /** Counts what a cut would put where: placed and largest. @returns how many go to the middle */
-function spread(
-  list: usize,
-  count: u32,
-  key: u32,
-  shift: u64,
-  base: u64,
-  children: u32,
-  copies: u64,
-): u32 {
+function spread(list: usize, count: u32, key: u32, shift: u64, base: u64, children: u32, copies: u64): u32 {
   memory.fill(histogram, 0, (<usize>children) << 2);
   let middle: u32 = 0;
   placed = 0;
