@@ -28,7 +28,7 @@
 //                   decides: who lies in the box matches the rule, nothing else needs to be asked
 //
 // All memory is taken from ranges of fixed size: where one is used up, what is left becomes a longer leaf, so the answer
-// is right whatever the rules are. Cost: figures in bench/README.md.
+// is right whatever the rules are. Cost: README.md.
 
 import { be32, be64 } from "pktflow/assembly";
 import { NO_RULE } from "./rule";
