@@ -16,7 +16,9 @@ const SHORTEST_RUN = 64;
 const KEY = "[a-z][a-z0-9-]*";
 /** Words, numbers and IPv4 addresses; what a colon or another sign makes special in YAML is not taken. */
 const PLAIN = "[A-Za-z0-9$/_][A-Za-z0-9$/_.-]*(?: [A-Za-z0-9$/_][A-Za-z0-9$/_.-]*)*";
-const SCALAR = `(?:${PLAIN}|"[^"\\\\\\n\\r$]*")`;
+/** ASCII without quotes, escapes and dollars. Variables come disguised as other characters (variables.ts). */
+const QUOTED = '"[ !#%-\\[\\]-~]*"';
+const SCALAR = `(?:${PLAIN}|${QUOTED})`;
 const VALUE = `(?:${SCALAR}|\\[ ?${SCALAR}(?:, ?${SCALAR})* ?\\])`;
 const PAIR = `${KEY}: ${VALUE}`;
 const LINE = new RegExp(`^( *)- (\\{ ?${PAIR}(?:, ${PAIR})* ?\\})[ ]*(?: #[^\\n\\r]*)?$`);

@@ -61,7 +61,7 @@ describe("a run of lines", () => {
         expect(cutRuns(slow).runs.size).toBe(0);
         expect(read(text)).toEqual(read(slow));
       }),
-      { numRuns: 150 },
+      { numRuns: 400 },
     );
   });
 
