@@ -15,7 +15,8 @@ import {
   type Node as YamlNode,
   Scalar as YamlScalar,
 } from "yaml";
-import type { Diagnostics } from "./diagnostics.ts";
+import { Diagnostics } from "./diagnostics.ts";
+import { cutRuns, type Run, runNodes, typed } from "./lines.ts";
 import type { Source, Span } from "./source.ts";
 import type { Entry, MapNode, Node, Scalar } from "./tree.ts";
 import {
@@ -45,11 +46,17 @@ export function readDocument(
   const mark = source.text.charCodeAt(range.start) === 0xfeff ? 1 : 0;
   const start = range.start + mark;
   const disguised = disguise(source.text.slice(start, range.end));
-  const document = parseDocument(disguised.text, {
-    prettyErrors: false,
-    lineCounter: new LineCounter(),
-    version: "1.2",
-  });
+  const cut = cutRuns(disguised.text);
+  if (cut.runs.size > 0) {
+    const document = parse(cut.text);
+    if (document.errors.length + document.warnings.length === 0 && document.contents) {
+      const attempt = new Diagnostics();
+      const converter = new Converter(source, start, document, disguised, environment, attempt, cut.runs);
+      const root = converter.convert(document.contents);
+      if (attempt.empty && !converter.tooLarge && converter.runsLeft === 0) return root;
+    }
+  }
+  const document = parse(disguised.text);
   let structural = false;
   let lost = false;
   for (const { code, message, pos } of [...document.errors, ...document.warnings]) {
@@ -64,9 +71,13 @@ export function readDocument(
     diagnostics.error(span, code.toLowerCase().replaceAll("_", "-"), what);
   }
   if (structural || !document.contents) return undefined;
-  const converter = new Converter(source, start, document, disguised, environment, diagnostics);
+  const converter = new Converter(source, start, document, disguised, environment, diagnostics, new Map());
   const root = converter.convert(document.contents);
   return converter.tooLarge ? undefined : root;
+}
+
+function parse(text: string) {
+  return parseDocument(text, { prettyErrors: false, lineCounter: new LineCounter(), version: "1.2" });
 }
 
 class Converter {
@@ -76,6 +87,8 @@ class Converter {
   #disguised: Disguised;
   #environment: Environment;
   #diagnostics: Diagnostics;
+  /** What lines.ts took out and no list has got back yet. */
+  #runs: Map<number, Run>;
   /** Finished nodes with the number of nodes that they stand for. */
   #done = new Map<YamlNode, { node: Node; weight: number }>();
   #open = new Set<YamlNode>();
@@ -89,7 +102,9 @@ class Converter {
     disguised: Disguised,
     environment: Environment,
     diagnostics: Diagnostics,
+    runs: Map<number, Run>,
   ) {
+    this.#runs = new Map(runs);
     this.#source = source;
     this.#start = start;
     this.#document = document;
@@ -119,10 +134,23 @@ class Converter {
     const span = this.#spanOf(node);
     if (isMap(node)) return this.#map(node.items as Pair<YamlNode, YamlNode | null>[], span);
     if (isSeq(node)) {
-      return { kind: "list", items: (node.items as YamlNode[]).map((item) => this.convert(item)), span };
+      return { kind: "list", items: (node.items as YamlNode[]).flatMap((item) => this.#items(item)), span };
     }
     if (isScalar(node)) return { kind: "scalar", value: this.#scalar(node, span), span };
     throw new TypeError(`yaml gave a node that is none of map, list, scalar and alias at ${span.start}`);
+  }
+
+  /** An element of a list, or the run of elements that it stands for. */
+  #items(item: YamlNode): Node | Node[] {
+    const run = isScalar(item) && item.source === "0" ? this.#runs.get(item.range?.[0] ?? -1) : undefined;
+    if (!run) return this.convert(item);
+    this.#runs.delete(run.starts[0]);
+    this.#weight += run.starts.length;
+    return runNodes(run, this.#source, this.#start);
+  }
+
+  get runsLeft(): number {
+    return this.#runs.size;
   }
 
   #alias(alias: Alias): Node {
@@ -222,15 +250,4 @@ class Converter {
   #span(from: number, to: number): Span {
     return { source: this.#source, start: this.#start + from, end: this.#start + to };
   }
-}
-
-/** What a plain scalar means in YAML 1.2's core schema (10.3.2), for text that was not there when YAML was read. */
-function typed(text: string): Scalar {
-  if (/^(?:|~|null|Null|NULL)$/.test(text)) return null;
-  if (/^(?:true|True|TRUE)$/.test(text)) return true;
-  if (/^(?:false|False|FALSE)$/.test(text)) return false;
-  if (/^[-+]?\d+$/.test(text) || /^0o[0-7]+$/.test(text) || /^0x[0-9a-fA-F]+$/.test(text))
-    return Number(text);
-  if (/^[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?$/.test(text)) return Number(text);
-  return text;
 }

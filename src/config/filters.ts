@@ -1,7 +1,7 @@
 /** The `filters` section: ids to checked FilterConfigs, each with the manifest of its kind. */
 import { readdirSync, statSync } from "node:fs";
 import { dirname, isAbsolute, join } from "node:path";
-import { NAME, namedOutputs, parseParam } from "../params/parse.ts";
+import { mayNameOutput, NAME, namedOutputs, parseParam } from "../params/parse.ts";
 import { closest } from "../params/suggest.ts";
 import type { ParamSpec, ParamType, ParamValue, ParamValues } from "../params/types.ts";
 import { ConfigError, type Diagnostics } from "./diagnostics.ts";
@@ -180,17 +180,18 @@ function outputSpans(specs: ParamSpec[], map: MapNode): Map<string, Span> {
   const visit = (type: ParamType, node: Node): void => {
     if (type.kind === "list")
       for (const item of node.kind === "list" ? node.items : [node]) visit(type.of, item);
-    if (type.kind === "record" && node.kind === "map")
-      for (const field of type.fields) visitField(field, node);
-    if (type.kind === "output" && node.kind === "scalar" && !spans.has(String(node.value))) {
+    if (type.kind === "record" && node.kind === "map") {
+      for (const { key, value } of node.entries) {
+        const field = type.fields.find(({ name }) => name === key);
+        if (field && mayNameOutput(field.type)) visit(field.type, value);
+      }
+    }
+    const isOutput = type.kind === "output" || type.kind === "action";
+    if (isOutput && node.kind === "scalar" && !spans.has(String(node.value))) {
       spans.set(String(node.value), node.span);
     }
   };
-  const visitField = (spec: ParamSpec, node: MapNode): void => {
-    const found = entry(node, spec.name);
-    if (found) visit(spec.type, found.value);
-  };
-  for (const spec of specs) visitField(spec, map);
+  visit({ kind: "record", fields: specs }, map);
   return spans;
 }
 

@@ -71,9 +71,14 @@ function replace(
         ),
       );
     }
-    if (!found) return { ...node, entries: [...node.entries, { key, keySpan: span, value }] };
+    if (!found)
+      return { kind: "map", span: node.span, entries: [...node.entries, { key, keySpan: span, value }] };
     const changed = { ...found, value: replace(found.value, rest, value, diagnostics) };
-    return { ...node, entries: node.entries.map((entry) => (entry === found ? changed : entry)) };
+    return {
+      kind: "map",
+      span: node.span,
+      entries: node.entries.map((entry) => (entry === found ? changed : entry)),
+    };
   }
   if (node.kind === "list") {
     const index = /^\d+$/.test(key) ? Number(key) : -1;

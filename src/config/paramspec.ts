@@ -37,6 +37,7 @@ const SCALARS: ScalarType[] = [
   "mac",
   "string",
   "output",
+  "action",
 ];
 const CONSTRUCTORS = ["enum", "code", "list", "record"];
 const KEYS = ["type", "of", "fields", "doc", "default", "range"];

@@ -96,7 +96,11 @@ export function checkParams(
   span: Span,
   diagnostics: Diagnostics,
 ): ParamValues | undefined {
-  const params: MapNode = { ...map, entries: map.entries.filter((e) => !hostKeys.includes(e.key)) };
+  const params: MapNode = {
+    kind: "map",
+    span: map.span,
+    entries: map.entries.filter((e) => !hostKeys.includes(e.key)),
+  };
   const parsed = parseParams(specs, plain(params));
   if ("value" in parsed) return parsed.value;
   for (const problem of parsed.problems) {

@@ -1,6 +1,6 @@
 /**
- * Addresses as text and as bytes. ipaddr.js knows the formats; what it takes beyond them (octal and hexadecimal parts,
- * missing parts, zones) is refused here, because inet_pton(3) refuses it too and a firewall rule must mean one thing.
+ * Addresses as text and as bytes: what inet_pton(3) takes and nothing else (no octal or hexadecimal parts, missing parts,
+ * zones), because a firewall rule must mean one thing.
  */
 import ipaddr from "ipaddr.js";
 import { type Reading, refuse } from "./refusal.ts";
@@ -20,27 +20,101 @@ const WANTS = {
 
 /** undefined: not an address. */
 export function parseAddress(text: string): Address | undefined {
-  if (/^(?:(?:0|[1-9]\d{0,2})(?:\.(?!$)|$)){4}$/.test(text)) {
-    const bytes = text.split(".").map(Number);
-    return bytes.every((byte) => byte <= 255) ? { family: 4, bytes } : undefined;
+  const bytes = text.includes(":") ? bytesOf6(text) : bytesOf4(text, 0);
+  return bytes && { family: bytes.length === 4 ? 4 : 6, bytes };
+}
+
+/** Four decimal numbers up to 255 from an offset on, without leading zeros. */
+function bytesOf4(text: string, start: number): number[] | undefined {
+  const bytes: number[] = [];
+  let byte = -1;
+  for (let i = start; i <= text.length; i++) {
+    const digit = text.charCodeAt(i) - 0x30;
+    if (digit >= 0 && digit <= 9) {
+      if (byte === 0) return undefined;
+      byte = byte < 0 ? digit : 10 * byte + digit;
+      if (byte > 255) return undefined;
+    } else {
+      if (byte < 0 || (i < text.length && digit !== DOT) || bytes.length === 4) return undefined;
+      bytes.push(byte);
+      byte = -1;
+    }
   }
-  if (!/^[0-9A-Fa-f:.]+$/.test(text)) return undefined;
-  // ipaddr.js 2.5 reads ::1.2.3.4 as ::ffff:1.2.3.4, so an embedded IPv4 address is rewritten as two groups first.
-  const embedded = text.match(/^(.*:)([^:]*\.[^:]*)$/);
-  let hexadecimal = text;
-  if (embedded) {
-    const v4 = parseAddress(embedded[2]);
-    if (v4?.family !== 4) return undefined;
-    const [a, b, c, d] = v4.bytes;
-    hexadecimal = `${embedded[1]}${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`;
+  return bytes.length === 4 ? bytes : undefined;
+}
+const DOT = 0x2e - 0x30;
+
+/** RFC 4291, 2.2: eight groups, "::" once for one zero group or more, an IPv4 address for the last two. */
+function bytesOf6(text: string): number[] | undefined {
+  const groups: number[] = [];
+  let gap = -1;
+  let at = 0;
+  if (text.startsWith("::")) {
+    gap = 0;
+    at = 2;
   }
-  if (!ipaddr.IPv6.isValid(hexadecimal)) return undefined;
-  return { family: 6, bytes: ipaddr.IPv6.parse(hexadecimal).toByteArray() };
+  while (at < text.length) {
+    if (groups.length === 8) return undefined;
+    let end = at;
+    let group = 0;
+    for (; end < text.length && end - at < 5; end++) {
+      const digit = hexadecimal(text.charCodeAt(end));
+      if (digit < 0) break;
+      group = 16 * group + digit;
+    }
+    if (text[end] === ".") {
+      const v4 = bytesOf4(text, at);
+      if (!v4 || groups.length > 6) return undefined;
+      groups.push((v4[0] << 8) | v4[1], (v4[2] << 8) | v4[3]);
+      break;
+    }
+    if (end === at || end - at > 4) return undefined;
+    groups.push(group);
+    if (end === text.length) break;
+    if (text[end] !== ":") return undefined;
+    at = end + 1;
+    if (text[at] === ":") {
+      if (gap >= 0) return undefined;
+      gap = groups.length;
+      at++;
+    } else if (at === text.length) return undefined;
+  }
+  if (gap < 0 ? groups.length !== 8 : groups.length > 7) return undefined;
+  if (gap >= 0) groups.splice(gap, 0, ...ZEROS.slice(groups.length));
+  const bytes: number[] = [];
+  for (const group of groups) bytes.push(group >> 8, group & 255);
+  return bytes;
+}
+const ZEROS = [0, 0, 0, 0, 0, 0, 0, 0];
+
+function hexadecimal(code: number): number {
+  if (code >= 0x30 && code <= 0x39) return code - 0x30;
+  const letter = code | 0x20;
+  return letter >= 0x61 && letter <= 0x66 ? letter - 0x57 : -1;
 }
 
 /** Canonical text: RFC 5952 for IPv6. */
-export function formatAddress(address: Address): string {
-  return address.family === 4 ? address.bytes.join(".") : new ipaddr.IPv6(address.bytes).toRFC5952String();
+export function formatAddress({ family, bytes }: Address): string {
+  if (family === 4) return bytes.join(".");
+  const mapped = bytes.findIndex((byte) => byte !== 0) === 10 && bytes[10] === 255 && bytes[11] === 255;
+  if (mapped) return new ipaddr.IPv6(bytes).toRFC5952String();
+  // The longest run of two zero groups or more becomes "::", the first one of several.
+  let [start, length] = [-1, 1];
+  for (let i = 0, run = 0; i < 8; i++) {
+    run = bytes[2 * i] === 0 && bytes[2 * i + 1] === 0 ? run + 1 : 0;
+    if (run > length) [start, length] = [i - run + 1, run];
+  }
+  let text = "";
+  for (let i = 0; i < 8; i++) {
+    if (i === start) {
+      text += "::";
+      i += length - 1;
+      continue;
+    }
+    if (i > 0 && !text.endsWith(":")) text += ":";
+    text += ((bytes[2 * i] << 8) | bytes[2 * i + 1]).toString(16);
+  }
+  return text;
 }
 
 /** An IPv4 address as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2); an IPv6 address as it is. */

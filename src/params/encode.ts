@@ -1,6 +1,7 @@
 /** Checked parameter values -> the bytes that a filter reads (layout.ts draws them). Runs once at start, not per packet. */
 import { mappedBytes, parseAddress, splitPrefix } from "./addresses.ts";
 import {
+  ACTION,
   alignUp,
   BLOCK_ALIGN,
   blockLayout,
@@ -14,6 +15,7 @@ import {
   REFERENCE,
   recordLayout,
 } from "./layout.ts";
+import { markOf } from "./parse.ts";
 import type { ParamSpec, ParamType, ParamValue, ParamValues, PortRange, Rate } from "./types.ts";
 
 /**
@@ -27,14 +29,47 @@ export function encodeParams(
   outputs: string[],
   base: number,
 ): Uint8Array {
+  return writerFor(outputs, base).write(specs, values);
+}
+
+function checkBase(base: number): void {
   if (base % BLOCK_ALIGN !== 0) throw new RangeError(`parameters cannot lie at ${base}: not a multiple of 8`);
-  const writer = new Writer(base, (name) => {
+}
+
+function writerFor(outputs: string[], base: number): Writer {
+  checkBase(base);
+  return new Writer(base, (name) => {
     const index = outputs.indexOf(name);
     if (index < 0)
       throw new RangeError(`no output is called ${JSON.stringify(name)} (${outputs.join(", ")})`);
     return index;
   });
-  return writer.write(specs, values);
+}
+
+/** Moves a block to another address: cheaper than to encode a hundred thousand rules again. */
+export class EncodedParams {
+  readonly bytes: Uint8Array;
+  #base: number;
+  readonly #references: number[];
+
+  /** The parameters as encodeParams() gives them. */
+  constructor(specs: ParamSpec[], values: ParamValues, outputs: string[], base: number) {
+    const writer = writerFor(outputs, base);
+    this.bytes = writer.write(specs, values);
+    this.#base = base;
+    this.#references = writer.references;
+  }
+
+  /** The same bytes, changed in place for address `base`. */
+  at(base: number): Uint8Array {
+    checkBase(base);
+    const view = new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.byteLength);
+    for (const offset of this.#references) {
+      view.setUint32(offset, view.getUint32(offset, true) - this.#base + base, true);
+    }
+    this.#base = base;
+    return this.bytes;
+  }
 }
 
 /** Bytes of the block that encodeParams() makes of the same values, wherever it lies. */
@@ -46,6 +81,8 @@ class Writer {
   readonly #base: number;
   readonly #output: (name: string) => number;
   #view = new DataView(new ArrayBuffer(1024));
+  /** Where absolute addresses stand. */
+  readonly references: number[] = [];
   /** Bytes taken: what comes next goes here. */
   #end = 0;
 
@@ -94,6 +131,9 @@ class Writer {
         break;
       case "output":
         this.#view.setUint8(at, this.#output(value as string));
+        break;
+      case "action":
+        this.#action(value as string, at);
         break;
       case "u16":
       case "port":
@@ -148,6 +188,16 @@ class Writer {
     }
   }
 
+  #action(text: string, at: number): void {
+    const mark = markOf(text);
+    if (mark === undefined) {
+      this.#view.setUint8(at + ACTION.OUTPUT, this.#output(text));
+      return;
+    }
+    this.#view.setUint8(at + ACTION.IS_MARK, 1);
+    this.#view.setUint32(at + ACTION.MARK, mark, true);
+  }
+
   #address(kind: "ipv4" | "ipv6" | "ip", text: string, at: number): void {
     const address = parseAddress(text);
     if (!address) throw new RangeError(`not a checked address: ${text}`);
@@ -174,18 +224,20 @@ class Writer {
   }
 
   #list(of: ParamType, elements: ParamValue[], at: number): void {
+    if (elements.length === 0) return;
     const { size, align } = layoutOf(of);
     const start = this.#take(size * elements.length, align);
-    for (const [i, element] of elements.entries()) this.#value(of, element, start + i * size);
+    for (let i = 0; i < elements.length; i++) this.#value(of, elements[i], start + i * size);
     this.#reference(at, start, elements.length);
   }
 
   #reference(at: number, start: number, count: number): void {
+    this.references.push(at + REFERENCE.ADDRESS);
     this.#view.setUint32(at + REFERENCE.ADDRESS, this.#base + start, true);
     this.#view.setUint32(at + REFERENCE.COUNT, count, true);
   }
 
   #bytes(bytes: ArrayLike<number>, at: number): void {
-    new Uint8Array(this.#view.buffer).set(bytes, at);
+    for (let i = 0; i < bytes.length; i++) this.#view.setUint8(at + i, bytes[i]);
   }
 }

@@ -9,7 +9,17 @@
  * Every class is an address in disguise (changetype), every getter an inlined load: nothing is allocated, and the module
  * gets no data segment.
  */
-import { IP, layoutOf, PORT_RANGE, PREFIX, RATE, RATE_UNITS, REFERENCE, recordLayout } from "./layout.ts";
+import {
+  ACTION,
+  IP,
+  layoutOf,
+  PORT_RANGE,
+  PREFIX,
+  RATE,
+  RATE_UNITS,
+  REFERENCE,
+  recordLayout,
+} from "./layout.ts";
 import type { ParamSpec, ParamType } from "./types.ts";
 
 /** What is needed of a filter's Manifest. */
@@ -139,6 +149,14 @@ class Classes {
             view("family", "u8", "load<u8>", PREFIX.FAMILY, "4 or 6; 0: not given."),
           ]),
         );
+      case "action":
+        return this.#define("action", "Action", (own) =>
+          unmanaged(own, "An output, or a mark to be set.", [
+            view("output", "u8", "load<u8>", ACTION.OUTPUT),
+            view("isMark", "bool", "0 != load<u8>", ACTION.IS_MARK),
+            view("mark", "u32", "load<u32>", ACTION.MARK),
+          ]),
+        );
       case "list":
         return this.#list(type.of, name);
       case "record":
@@ -208,6 +226,7 @@ function read(type: ParamType, asType: string, base: string, offset: number): st
     case "ip":
     case "prefix":
     case "interface-address":
+    case "action":
     case "list":
     case "record":
       return `changetype<${asType}>(${place})`;

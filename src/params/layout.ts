@@ -16,6 +16,7 @@
  *   prefix interface-address   16 bytes, u8 length in 0..128 (IPv4: length + 96), u8 family (4, 6), padding to 20
  *   mac                        6 bytes
  *   string                     u32 address, u32 bytes of UTF-8
+ *   action                     u8 output, u8 1: none, but a mark, padding to 4, u32 mark
  *   list                       u32 address of the first element, u32 count; the stride is the element's size
  *   record                     its fields in order, each aligned; rounded up to its own alignment
  */
@@ -43,6 +44,7 @@ export const RATE = { VALUE: 0, UNIT: 8 } as const;
 export const RATE_UNITS = ["bit", "packet"] as const;
 export const IP = { ADDRESS: 0, FAMILY: 16 } as const;
 export const PREFIX = { ADDRESS: 0, LENGTH: 16, FAMILY: 17 } as const;
+export const ACTION = { OUTPUT: 0, IS_MARK: 1, MARK: 4 } as const;
 export const REFERENCE = { ADDRESS: 0, COUNT: 4 } as const;
 
 const LEAVES: Record<Exclude<ParamType["kind"], "record">, Layout> = {
@@ -51,6 +53,7 @@ const LEAVES: Record<Exclude<ParamType["kind"], "record">, Layout> = {
   code: { size: 1, align: 1 },
   enum: { size: 1, align: 1 },
   output: { size: 1, align: 1 },
+  action: { size: 8, align: 4 },
   u16: { size: 2, align: 2 },
   port: { size: 2, align: 2 },
   "port-range": { size: 4, align: 2 },
@@ -75,7 +78,18 @@ export function layoutOf(type: ParamType): Layout {
   return type.kind === "record" ? recordLayout(type.fields) : LEAVES[type.kind];
 }
 
+const layouts = new WeakMap<ParamSpec[], RecordLayout>();
+
 export function recordLayout(specs: ParamSpec[]): RecordLayout {
+  let layout = layouts.get(specs);
+  if (layout === undefined) {
+    layout = layOut(specs);
+    layouts.set(specs, layout);
+  }
+  return layout;
+}
+
+function layOut(specs: ParamSpec[]): RecordLayout {
   let offset = 0;
   let align = 1;
   const fields = specs.map((spec): Field => {

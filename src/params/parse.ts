@@ -39,14 +39,14 @@ export const NAME = /^[a-z][a-z0-9-]*$/;
  */
 export function parseParam(spec: ParamSpec, value: unknown): Parsed<ParamValue> {
   const reader = new Reader();
-  const result = reader.read(spec.type, value, spec, spec.name, []);
+  const result = reader.read(spec.type, value, spec, spec.name, undefined);
   return reader.problems.length > 0 ? { problems: reader.problems } : { value: result as ParamValue };
 }
 
 /** A map of parameters by their specs: unknown keys and missing ones are problems, defaults are filled in. */
 export function parseParams(specs: ParamSpec[], values: unknown): Parsed<ParamValues> {
   const reader = new Reader();
-  const result = reader.readFields(specs, values, undefined, []);
+  const result = reader.readFields(specs, values, undefined, undefined);
   return reader.problems.length > 0 ? { problems: reader.problems } : { value: result as ParamValues };
 }
 
@@ -54,8 +54,9 @@ export function parseParams(specs: ParamSpec[], values: unknown): Parsed<ParamVa
 export function namedOutputs(specs: ParamSpec[], values: ParamValues): string[] {
   const found = new Set<string>();
   const visit = (type: ParamType, value: ParamValue | undefined): void => {
-    if (value === undefined) return;
+    if (value === undefined || !mayNameOutput(type)) return;
     if (type.kind === "output") found.add(value as string);
+    if (type.kind === "action" && markOf(value as string) === undefined) found.add(value as string);
     if (type.kind === "list") for (const element of value as ParamValue[]) visit(type.of, element);
     if (type.kind === "record") for (const f of type.fields) visit(f.type, (value as ParamValues)[f.name]);
   };
@@ -63,79 +64,160 @@ export function namedOutputs(specs: ParamSpec[], values: ParamValues): string[] 
   return [...found];
 }
 
+const naming = new WeakMap<ParamType, boolean>();
+
+/** Can a value of this type name an output? */
+export function mayNameOutput(type: ParamType): boolean {
+  let can = naming.get(type);
+  if (can === undefined) {
+    can =
+      type.kind === "list"
+        ? mayNameOutput(type.of)
+        : type.kind === "record"
+          ? type.fields.some((field) => mayNameOutput(field.type))
+          : type.kind === "output" || type.kind === "action";
+    naming.set(type, can);
+  }
+  return can;
+}
+
 /** Must it be given? A list that may be empty is empty unless it is. */
 export function isRequired({ type, default: standard, min = 0 }: ParamSpec): boolean {
   return standard === undefined && !(type.kind === "list" && min <= 0);
 }
 
-type Path = (string | number)[];
+/** Of all lists that were left out: in a hundred thousand rules, empty lists would be most of their memory. */
+const NOTHING: ParamValue[] = [];
+
+/** What is known of a map of parameters before it is read. */
+interface Expected {
+  names: string[];
+  /** Values of the lists that may be left out: copied at once, so that maps do not grow key by key. */
+  standard: ParamValues;
+}
+
+const expectations = new WeakMap<ParamSpec[], Expected>();
+
+function expected(specs: ParamSpec[]): Expected {
+  let found = expectations.get(specs);
+  if (found === undefined) {
+    const empty = specs.filter((spec) => spec.default === undefined && !isRequired(spec));
+    found = {
+      names: specs.map((spec) => spec.name),
+      standard: Object.fromEntries(empty.map((spec) => [spec.name, NOTHING])),
+    };
+    expectations.set(specs, found);
+  }
+  return found;
+}
+
+/** Where a value is, and what messages call it: as chains, for they are made into text only where there is a problem. */
+type Path = { up: Path; step: string | number } | undefined;
+type Name = string | { list: Name; index: number };
+
+function steps(path: Path): (string | number)[] {
+  const found: (string | number)[] = [];
+  for (let at = path; at; at = at.up) found.push(at.step);
+  return found.reverse();
+}
+
+function called(name: Name): string {
+  return typeof name === "string" ? name : `${called(name.list)}[${name.index}]`;
+}
 
 class Reader {
   problems: Problem[] = [];
 
-  read(type: ParamType, value: unknown, bounds: Bounds, name: string, path: Path): ParamValue | undefined {
+  read(type: ParamType, value: unknown, bounds: Bounds, name: Name, path: Path): ParamValue | undefined {
     if (type.kind === "list") return this.readList(type.of, value, bounds, name, path);
     if (type.kind === "record") return this.readFields(type.fields, value, name, path);
     const reading = readScalar(type, value, bounds);
     if ("value" in reading) return reading.value;
     const { code, message, suggestion } = reading.refusal;
-    this.#add(path, false, code, `${name} ${message}`, suggestion);
+    this.#add(path, false, code, `${called(name)} ${message}`, suggestion);
     return undefined;
   }
 
   readFields(
     specs: ParamSpec[],
     value: unknown,
-    name: string | undefined,
+    name: Name | undefined,
     path: Path,
   ): ParamValues | undefined {
-    const where = name === undefined ? "" : ` in ${name}`;
     if (value === null || typeof value !== "object" || Array.isArray(value)) {
-      this.#add(path, false, "wrong-type", `${name ?? "this"} wants a map, has ${show(value)}`);
+      this.#add(
+        path,
+        false,
+        "wrong-type",
+        `${name === undefined ? "this" : called(name)} wants a map, has ${show(value)}`,
+      );
       return undefined;
     }
     const given = value as Record<string, unknown>;
-    const known = specs.map((spec) => spec.name);
+    const { names: known, standard } = expected(specs);
     for (const key of Object.keys(given)) {
       if (known.includes(key)) continue;
       const unset = known.filter((other) => !Object.hasOwn(given, other));
-      const message = `unknown key ${JSON.stringify(key)}${where}`;
-      this.#add([...path, key], true, "unknown-key", message, closest(key, unset));
+      const message = `unknown key ${JSON.stringify(key)}${within(name)}`;
+      this.#add({ up: path, step: key }, true, "unknown-key", message, closest(key, unset));
     }
-    const values: ParamValues = {};
+    const values: ParamValues = { ...standard };
     for (const spec of specs) {
       const present = Object.hasOwn(given, spec.name);
-      const source = present ? given[spec.name] : (spec.default ?? (isRequired(spec) ? undefined : []));
+      if (!present && Object.hasOwn(standard, spec.name)) continue;
+      const source = present ? given[spec.name] : spec.default;
       if (!present && spec.default === null) continue;
       if (!present && source === undefined) {
-        this.#add(path, false, "missing", `${spec.name} is missing${where}`);
+        this.#add(path, false, "missing", `${spec.name} is missing${within(name)}`);
         continue;
       }
-      const result = this.read(spec.type, source, spec, spec.name, present ? [...path, spec.name] : path);
+      const result = this.read(
+        spec.type,
+        source,
+        spec,
+        spec.name,
+        present ? { up: path, step: spec.name } : path,
+      );
       if (result !== undefined) values[spec.name] = result;
     }
     return values;
   }
 
-  readList(of: ParamType, value: unknown, bounds: Bounds, name: string, path: Path): ParamValue[] {
+  readList(of: ParamType, value: unknown, bounds: Bounds, name: Name, path: Path): ParamValue[] {
     const alone = !Array.isArray(value);
     const elements: unknown[] = alone ? [value] : value;
     const { min = 0, max = Number.POSITIVE_INFINITY } = bounds;
     if (elements.length < min || elements.length > max) {
       const wants = max === Number.POSITIVE_INFINITY ? `at least ${min}` : `${min} to ${max}`;
-      this.#add(path, false, "out-of-range", `${name} wants ${wants} elements, has ${elements.length}`);
+      this.#add(
+        path,
+        false,
+        "out-of-range",
+        `${called(name)} wants ${wants} elements, has ${elements.length}`,
+      );
     }
     const result: ParamValue[] = [];
-    elements.forEach((element, i) => {
-      const read = this.read(of, element, {}, alone ? name : `${name}[${i}]`, alone ? path : [...path, i]);
+    for (let i = 0; i < elements.length; i++) {
+      const place = alone ? path : { up: path, step: i };
+      const read = this.read(of, elements[i], {}, alone ? name : { list: name, index: i }, place);
       if (read !== undefined) result.push(read);
-    });
+    }
     return result;
   }
 
   #add(path: Path, atKey: boolean, code: Problem["code"], message: string, suggestion?: string): void {
-    this.problems.push({ path, atKey, code, message, ...(suggestion === undefined ? {} : { suggestion }) });
+    this.problems.push({
+      path: steps(path),
+      atKey,
+      code,
+      message,
+      ...(suggestion === undefined ? {} : { suggestion }),
+    });
   }
+}
+
+function within(name: Name | undefined): string {
+  return name === undefined ? "" : ` in ${called(name)}`;
 }
 
 type LeafType = Exclude<ParamType, { kind: "list" } | { kind: "record" }>;
@@ -167,6 +249,7 @@ const SCALARS: Record<ScalarType, (value: unknown, bounds: Bounds) => Reading<Pa
   mac: readMac,
   string: readString,
   output: readOutput,
+  action: readAction,
 };
 
 function readBool(value: unknown): Reading<boolean> {
@@ -210,6 +293,26 @@ function readOutput(value: unknown): Reading<string> {
   if (typeof value !== "string") return refuse("wrong-type", wants, value);
   if (!NAME.test(value)) return refuse("bad-value", wants, value);
   return { value: value === "accept" ? "next" : value };
+}
+
+/** The mark that an action sets; undefined: it is an output. */
+export function markOf(action: string): number | undefined {
+  const number = /^mark (\d+)$/.exec(action)?.[1];
+  return number === undefined ? undefined : Number(number);
+}
+
+/** An output, or `mark N` with N in decimal or 0x... */
+function readAction(value: unknown): Reading<string> {
+  const wants = "an output (accept, drop, or a name that the path wires) or mark N";
+  const [, text] = (typeof value === "string" && /^mark\s+(\d{1,10}|0x[0-9a-fA-F]{1,8})$/.exec(value)) || [];
+  if (text !== undefined) {
+    const mark = Number(text);
+    return mark <= 0xffffffff
+      ? { value: `mark ${mark}` }
+      : refuse("out-of-range", "a mark of 0 to 4294967295", value);
+  }
+  const output = readOutput(value);
+  return "value" in output ? output : refuse(output.refusal.code, wants, value);
 }
 
 function oneOf(words: string[]): string {

@@ -54,6 +54,10 @@ const SCALARS: Record<Exclude<ParamType["kind"], "enum" | "code" | "list" | "rec
   mac: text("[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}", "02:00:5e:10:00:01"),
   string: { type: "string" },
   output: text("[a-z][a-z0-9-]*", "accept, drop, or a name that paths wire"),
+  action: text(
+    "[a-z][a-z0-9-]*|mark +([0-9]{1,10}|0x[0-9A-Fa-f]{1,8})",
+    "accept, drop, a name that paths wire, or mark N",
+  ),
 };
 
 /** One parameter: its type, its range, its doc and its default, for an editor to show. */

@@ -24,7 +24,8 @@ export type ScalarType =
   | "interface-address"
   | "mac"
   | "string"
-  | "output";
+  | "output"
+  | "action";
 
 export type ParamType =
   | { kind: ScalarType }
@@ -63,7 +64,8 @@ export interface PortRange {
  * bool: boolean; u8 u16 u32 i32 f64 port: number; u64 duration (ns) size (bytes): number, exact up to 2^53;
  * rate: Rate; port-range: PortRange; ipv4 ipv6 ip: canonical address; prefix: "address/length", host bits zero;
  * interface-address: "address/length" with host bits; mac: "xx:xx:xx:xx:xx:xx"; string, enum: the word;
- * code: number; output: the output's name ("next", "drop", ...); list: array; record: object by field name.
+ * code: number; output: the output's name ("next", "drop", ...);
+ * action: an output's name, or "mark N"; list: array; record: object by field name.
  */
 export type ParamValue =
   | boolean

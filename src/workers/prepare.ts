@@ -8,7 +8,7 @@ import type { Pipeline } from "../config/types.ts";
 import { factsBeforeOpening } from "../devices/facts.ts";
 import { type LoadedFilter, loadFilter } from "../filters/library.ts";
 import { instantiate, SCRATCH_PARAMS, stateSizes } from "../filters/load.ts";
-import { encodeParams } from "../params/encode.ts";
+import { EncodedParams } from "../params/encode.ts";
 import { PAGE } from "../plan/memory.ts";
 import { makePlan } from "../plan/plan.ts";
 import type { DeviceFacts, FilterFacts, Plan } from "../plan/types.ts";
@@ -18,24 +18,27 @@ import { writeContext } from "./instance.ts";
 export interface Filters {
   loaded: LoadedFilter[];
   facts: FilterFacts[];
+  params: EncodedParams[];
 }
 
 /** Loads every filter's module, built if need be, and asks it how much state its parameters call for. */
 export async function loadFilters(pipeline: Pipeline): Promise<Filters> {
   const loaded: LoadedFilter[] = [];
   const facts: FilterFacts[] = [];
+  const params: EncodedParams[] = [];
   for (const filter of pipeline.filters) {
     const one = await loadFilter(filter.manifest);
-    const params = encodeParams(filter.manifest.params, filter.params, filter.outputs, SCRATCH_PARAMS);
-    const state = stateSizes(one.module, filter.manifest, params);
+    const encoded = new EncodedParams(filter.manifest.params, filter.params, filter.outputs, SCRATCH_PARAMS);
+    const state = stateSizes(one.module, filter.manifest, encoded.bytes);
     loaded.push(one);
+    params.push(encoded);
     facts.push({
-      paramsBytes: params.length,
+      paramsBytes: encoded.bytes.length,
       workerStateBytes: state.worker,
       sharedStateBytes: state.shared,
     });
   }
-  return { loaded, facts };
+  return { loaded, facts, params };
 }
 
 /** The plan as `check` shows it: from the configuration alone. */
@@ -50,12 +53,9 @@ export function fillMemory(pipeline: Pipeline, plan: Plan, filters: Filters): Pa
   const m = new PacketMemory(memory);
   writeDeviceInfo(m, plan, plan.devices);
   for (const worker of plan.workers) writeSlots(m, worker);
-  pipeline.filters.forEach((filter, i) => {
+  pipeline.filters.forEach((_, i) => {
     const { params } = plan.filters[i];
-    m.u8.set(
-      encodeParams(filter.manifest.params, filter.params, filter.outputs, params.address),
-      params.address,
-    );
+    m.u8.set(filters.params[i].at(params.address), params.address);
     plan.workers.forEach((worker, w) => {
       writeContext(m, worker, w, plan.workers.length, plan.deviceInfo, plan.filters[i], i);
     });

@@ -2,7 +2,8 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 import { buildPacket } from "../../src/filters/notation.ts";
-import { type AclPacket, type AclRule, firstMatch } from "../reference/acl.ts";
+import { formatAddress, parseAddress } from "../../src/params/addresses.ts";
+import { type AclPacket, type AclRule, decide } from "../reference/acl.ts";
 import { FilterBench, type FilterModule, filterModule } from "./bench.ts";
 
 let acl: FilterModule;
@@ -49,7 +50,10 @@ const PROTOCOLS = [1, 6, 17, 47, 58, 132];
 const some = <T>(values: T[]) => fc.uniqueArray(fc.constantFrom(...values), { minLength: 1, maxLength: 3 });
 const rule: fc.Arbitrary<AclRule> = fc.record(
   {
-    action: fc.constantFrom("accept", "drop", "elsewhere", "refuse"),
+    action: fc.oneof(
+      { weight: 4, arbitrary: fc.constantFrom("accept", "drop", "elsewhere", "refuse") },
+      { weight: 1, arbitrary: fc.constantFrom("mark 0", "mark 7", "mark 4294967295") },
+    ),
     proto: some(PROTOCOLS),
     from: some(PREFIXES),
     to: some(PREFIXES),
@@ -59,6 +63,19 @@ const rule: fc.Arbitrary<AclRule> = fc.record(
     "icmp-code": some([0, 1, 4]),
     "tcp-flags": some(FLAG_WORDS),
     fragments: some(["whole", "first", "later"]),
+    "not-proto": some(PROTOCOLS),
+    "not-from": some(PREFIXES),
+    "not-to": some(PREFIXES),
+    "not-from-port": some(RANGES),
+    "not-to-port": some(RANGES),
+    "tcp-flags-set": some(FLAGS),
+    "tcp-flags-clear": some(FLAGS),
+    dscp: some([0, 8, 46, 63]),
+    "not-dscp": some([0, 8, 46, 63]),
+    length: some(["0-39", "40", "41-100", "28-65535"]),
+    "not-length": some(["0-39", "40", "41-100", "28-65535"]),
+    mark: some([0, 7, 6]),
+    "mark-mask": fc.constantFrom(1, 0xfffffffe),
   },
   { requiredKeys: ["action"] },
 );
@@ -85,11 +102,14 @@ const packet: fc.Arbitrary<AclPacket> = fc
     ports: fc.tuple(fc.constantFrom(...PORTS), fc.constantFrom(...PORTS)),
     icmp: fc.tuple(fc.constantFrom(0, 3, 8, 128, 135, 255), fc.constantFrom(0, 1, 4)),
     flags: fc.subarray(FLAGS),
+    dscp: fc.constantFrom(0, 8, 46, 63),
   })
-  .map(({ family, addresses, protocol, fragment, ports, icmp, flags }) => {
+  .map(({ family, addresses, protocol, fragment, ports, icmp, flags, dscp }) => {
     const of = family === 4 ? ADDRESSES4 : ADDRESSES6;
     const hasHeader = fragment !== "later";
-    return {
+    const one = {
+      length: 0,
+      dscp,
       family,
       from: of[addresses[0]],
       to: of[addresses[1]],
@@ -99,9 +119,10 @@ const packet: fc.Arbitrary<AclPacket> = fc
       ...(hasHeader && protocol === 6 ? { flags } : {}),
       ...(hasHeader && protocol === (family === 4 ? 1 : 58) ? { icmp } : {}),
     };
+    return { ...one, length: bytesOf(one).length };
   });
 
-function bytesOf({ family, from, to, protocol, fragment, ports, icmp, flags }: AclPacket): Uint8Array {
+function bytesOf({ family, from, to, protocol, fragment, ports, icmp, flags, dscp }: AclPacket): Uint8Array {
   const transport = ports
     ? {
         [protocol === 6 ? "tcp" : "udp"]: {
@@ -119,14 +140,15 @@ function bytesOf({ family, from, to, protocol, fragment, ports, icmp, flags }: A
   const payload = { bytes: ports && protocol === 6 ? 12 : 16 };
   if (family === 4) {
     return buildPacket({
-      ipv4: { from, to, offset, protocol, flags: more ? ["mf"] : [] },
+      ipv4: { from, to, tos: dscp << 2, offset, protocol, flags: more ? ["mf"] : [] },
       ...transport,
       payload,
     }).bytes;
   }
   const extensions = fragment === "whole" ? [] : [{ fragment: { offset, more, next: protocol } }];
   const next = fragment === "whole" ? { "next-header": protocol } : {};
-  return buildPacket({ ipv6: { from, to, extensions, ...next }, ...transport, payload }).bytes;
+  return buildPacket({ ipv6: { from, to, class: dscp << 2, extensions, ...next }, ...transport, payload })
+    .bytes;
 }
 
 describe("the answer is that of going through the rules one by one", () => {
@@ -145,11 +167,10 @@ describe("the answer is that of going through the rules one by one", () => {
           const counted: Record<string, number> = {};
           for (const one of packets) {
             const bytes = bytesOf(one);
-            const index = firstMatch(list, one);
-            const action = index < 0 ? standard : list[index].action;
-            const name = index < 0 ? "unmatched" : `rules.${index}`;
-            counted[name] = (counted[name] ?? 0) + 1;
-            if (index >= 0) matched++;
+            const { hits, action = standard } = decide(list, one);
+            for (const hit of hits) count(counted, `rules.${hit}`);
+            if (decide(list, one).action === undefined) count(counted, "unmatched");
+            matched += hits.length;
             const sent = bench.send(bytes);
             expect(sent.output, JSON.stringify({ one, list })).toBe(action === "accept" ? "next" : action);
             expect(sent.bytes).toEqual(bytes);
@@ -161,6 +182,81 @@ describe("the answer is that of going through the rules one by one", () => {
     );
     // Else the test would show little.
     expect(matched).toBeGreaterThan(100);
+  });
+});
+
+const count = (counted: Record<string, number>, name: string) => {
+  counted[name] = (counted[name] ?? 0) + 1;
+};
+
+describe("with so many rules that they are cut into trees", () => {
+  // Few bits of an address vary, in several bytes, so that prefixes of all lengths nest and meet.
+  const spread = (n: number) => [10, n & 3, (n >> 2) & 0xf0, (n & 7) * 36];
+  const address4 = fc.nat(4095).map((n) => spread(n).join("."));
+  const address6 = fc
+    .tuple(fc.nat(4095), fc.nat(15))
+    .map(([n, m]) =>
+      formatAddress({ family: 6, bytes: [0x20, 1, ...spread(n), m, 0, 0, m, 0, 0, 0, 0, n & 255, m] }),
+    );
+  const prefix = fc.tuple(fc.boolean(), address4, address6, fc.nat(110)).map(([is6, v4, v6, length]) => {
+    const whole = parseAddress(is6 ? v6 : v4);
+    if (!whole) throw new Error(`no address: ${v6}`);
+    const bits = is6 ? length : length >> 2;
+    const bytes = whole.bytes.map((byte, i) => byte & (0xff00 >> Math.min(8, Math.max(0, bits - 8 * i))));
+    return `${formatAddress({ ...whole, bytes })}/${bits}`;
+  });
+  const range = fc.tuple(fc.nat(99), fc.nat(30)).map(([first, more]) => `${first}-${first + more}`);
+  const proto = fc.constantFrom<number[]>([6], [17], [6, 17], [1, 58], [47], [47, 132, 6]);
+  const one = <T>(values: fc.Arbitrary<T>) => fc.array(values, { minLength: 1, maxLength: 2 });
+  const wide: fc.Arbitrary<AclRule> = fc.record(
+    {
+      action: fc.constantFrom("accept", "drop", "elsewhere", "mark 7"),
+      proto,
+      from: one(prefix),
+      to: one(prefix),
+      "to-port": one(range),
+      "from-port": one(range),
+      "not-to": one(prefix),
+      mark: fc.constant([7]),
+    },
+    { requiredKeys: ["action", "proto", "to"] },
+  );
+  const wanderer: fc.Arbitrary<AclPacket> = fc
+    .tuple(packet, fc.tuple(address4, address4), fc.tuple(address6, address6), fc.nat(120), fc.nat(120))
+    .map(([base, v4, v6, from, to]) => {
+      const addresses = base.family === 4 ? v4 : v6;
+      const ports: { ports?: [number, number] } = base.ports ? { ports: [from, to] } : {};
+      return { ...base, from: addresses[0], to: addresses[1], ...ports };
+    });
+
+  test.each([
+    ["all of one length", 1],
+    ["and some that nearly all packets match", 40],
+  ])("%s", (_, general) => {
+    let matched = 0;
+    fc.assert(
+      fc.property(
+        fc.array(wide, { minLength: 200, maxLength: 800, size: "max" }),
+        fc.array(upTo(2), { maxLength: general }),
+        fc.array(wanderer, { minLength: 60, maxLength: 120, size: "max" }),
+        (many, few, packets) => {
+          const list = [...many.slice(0, many.length >> 1), ...few, ...many.slice(many.length >> 1)];
+          const bench = new FilterBench(acl, { rules: list });
+          const counted: Record<string, number> = {};
+          for (const one of packets) {
+            const { hits, action } = decide(list, one);
+            for (const hit of hits) count(counted, `rules.${hit}`);
+            if (action === undefined) count(counted, "unmatched");
+            matched += hits.length;
+            const output = action === "accept" ? "next" : (action ?? "drop");
+            expect(bench.send(bytesOf(one)).output, JSON.stringify(one)).toBe(output);
+          }
+          expect(bench.counters).toEqual(counted);
+        },
+      ),
+      { numRuns: 12 },
+    );
+    expect(matched).toBeGreaterThan(200);
   });
 });
 

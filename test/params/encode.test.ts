@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { encodeParams, paramsSize } from "../../src/params/encode.ts";
+import { EncodedParams, encodeParams, paramsSize } from "../../src/params/encode.ts";
 import { blockLayout, layoutOf } from "../../src/params/layout.ts";
 import { parseParams } from "../../src/params/parse.ts";
 import type { ParamSpec, ParamType, ParamValue, ParamValues } from "../../src/params/types.ts";
@@ -292,3 +292,12 @@ function outputsIn(value: ParamValue): string[] {
   if (typeof value === "string") return [value];
   return typeof value === "object" ? Object.values(value).flatMap((v) => outputsIn(v as ParamValue)) : [];
 }
+
+it("a block that is moved is the block that is encoded there", () => {
+  const values = parseParams(sample.params, sampleValues);
+  if (!("value" in values)) throw new Error(JSON.stringify(values));
+  const moved = new EncodedParams(sample.params, values.value, sampleOutputs, 64);
+  for (const base of [4096, 0, 1 << 20]) {
+    expect(moved.at(base)).toEqual(encodeParams(sample.params, values.value, sampleOutputs, base));
+  }
+});

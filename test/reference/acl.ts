@@ -12,6 +12,19 @@ export interface AclRule {
   "icmp-code"?: number[];
   "tcp-flags"?: string[];
   fragments?: string[];
+  "not-proto"?: number[];
+  "not-from"?: string[];
+  "not-to"?: string[];
+  "not-from-port"?: string[];
+  "not-to-port"?: string[];
+  "tcp-flags-set"?: string[];
+  "tcp-flags-clear"?: string[];
+  dscp?: number[];
+  "not-dscp"?: number[];
+  length?: string[];
+  "not-length"?: string[];
+  mark?: number[];
+  "mark-mask"?: number;
 }
 
 export interface AclPacket {
@@ -26,16 +39,48 @@ export interface AclPacket {
   icmp?: [number, number];
   /** Of TCP. */
   flags?: string[];
+  dscp: number;
+  /** Bytes of the IP packet. */
+  length: number;
 }
 
-/** Index of the first rule that matches, or -1. */
-export function firstMatch(rules: AclRule[], packet: AclPacket): number {
-  return rules.findIndex((rule) => matches(rule, packet));
+/** Every rule that counts the packet, in order: rules that mark it, then the one that decides, if there is one. */
+export function decide(
+  rules: AclRule[],
+  packet: AclPacket,
+): { hits: number[]; action?: string; mark: number } {
+  const hits: number[] = [];
+  let mark = 0;
+  for (const [i, rule] of rules.entries()) {
+    if (!matches(rule, packet, mark)) continue;
+    hits.push(i);
+    const set = /^mark (\d+)$/.exec(rule.action);
+    if (!set) return { hits, action: rule.action, mark };
+    mark = Number(set[1]);
+  }
+  return { hits, mark };
 }
 
-function matches(rule: AclRule, packet: AclPacket): boolean {
-  const { ports, icmp, flags } = packet;
+function matches(rule: AclRule, packet: AclPacket, mark: number): boolean {
+  const { ports, icmp, flags, dscp } = packet;
+  const mask = rule["mark-mask"] ?? 0xffffffff;
   return (
+    !rule["not-proto"]?.includes(packet.protocol) &&
+    !rule["not-from"]?.some((prefix) => covers(prefix, packet.from)) &&
+    !rule["not-to"]?.some((prefix) => covers(prefix, packet.to)) &&
+    (rule["not-from-port"] === undefined ||
+      (ports !== undefined && !rule["not-from-port"].some(within(ports[0])))) &&
+    (rule["not-to-port"] === undefined ||
+      (ports !== undefined && !rule["not-to-port"].some(within(ports[1])))) &&
+    (rule["tcp-flags-set"] === undefined ||
+      (flags !== undefined && rule["tcp-flags-set"].every((flag) => flags.includes(flag)))) &&
+    (rule["tcp-flags-clear"] === undefined ||
+      (flags !== undefined && !rule["tcp-flags-clear"].some((flag) => flags.includes(flag)))) &&
+    (rule.dscp === undefined || rule.dscp.includes(dscp)) &&
+    !rule["not-dscp"]?.includes(dscp) &&
+    (rule.length === undefined || rule.length.some(within(packet.length))) &&
+    !rule["not-length"]?.some(within(packet.length)) &&
+    (rule.mark === undefined || rule.mark.some((wanted) => ((wanted ^ mark) & mask) === 0)) &&
     (rule.proto === undefined || rule.proto.includes(packet.protocol)) &&
     (rule.from === undefined || rule.from.some((prefix) => covers(prefix, packet.from))) &&
     (rule.to === undefined || rule.to.some((prefix) => covers(prefix, packet.to))) &&

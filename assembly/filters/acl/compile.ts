@@ -1,37 +1,18 @@
-// Once, before the workers start: the parameters' rules to the form of rule.ts.
+// Once, before the workers start: the parameters' rules to the form of rule.ts, and the trees over them.
 
-import {
-  be32,
-  be64,
-  ETHERTYPE_IPV4,
-  ETHERTYPE_IPV6,
-  PROTOCOL_ICMP,
-  PROTOCOL_ICMPV6,
-  PROTOCOL_TCP,
-  PROTOCOL_UDP,
-  TCP_ACK,
-  TCP_FIN,
-  TCP_RST,
-  TCP_SYN,
-} from "pktflow/assembly";
-import { PortRangeList, PrefixList, params, Rule, TcpFlag } from "./params";
+import { be32, be64 } from "pktflow/assembly";
+import { Boxes, boxCount, emitBoxes } from "./boxes";
+import { mask64 } from "./kinds";
+import { PortRangeList, PrefixList, params, Rule } from "./params";
+import { fillAll, normalize, subtract } from "./ranges";
 import {
   BITMAP,
-  CLASS_IPV4,
-  CLASS_IPV6,
-  CLASS_NOT_IP,
-  CLASSES,
-  ETHERTYPE,
-  hasBit,
-  KIND_ICMP,
-  KIND_OTHER,
-  KIND_TCP,
-  KIND_UDP,
-  PORTS,
-  PREFIX4,
-  PREFIX6,
+  MARKS,
+  RANGE4,
+  RANGE6,
+  RANGE16,
   RULE,
-  RULE_END,
+  RULE_DSCP,
   RULE_ETHERTYPE,
   RULE_FRAGMENTS,
   RULE_FROM_PORT,
@@ -40,37 +21,59 @@ import {
   RULE_ICMP_CODES,
   RULE_ICMP_TYPES,
   RULE_INDEX,
+  RULE_LENGTH,
+  RULE_MARK,
+  RULE_MARK_MASK,
   RULE_OUTPUT,
   RULE_PROTO,
   RULE_SAYS,
+  RULE_SET_MARK,
   RULE_TCP_FLAGS,
   RULE_TO_PORT,
   RULE_TO4,
   RULE_TO6,
+  SAYS_DSCP,
   SAYS_ETHERTYPE,
   SAYS_FRAGMENTS,
   SAYS_FROM,
   SAYS_FROM_PORT,
-  SAYS_ICMP,
   SAYS_ICMP_CODE,
   SAYS_ICMP_TYPE,
-  SAYS_PORTS,
+  SAYS_LENGTH,
+  SAYS_MARK,
+  SAYS_OF_FRAMES,
   SAYS_PROTO,
   SAYS_TCP_FLAGS,
   SAYS_TO,
   SAYS_TO_PORT,
-  STATE_CLASSES,
   STATE_COUNT,
   STATE_HEADER,
+  STATE_NOT_IP,
+  STATE_NOT_IP_COUNT,
   STATE_RULES,
+  STATE_TREE4,
+  STATE_TREE6,
   setBit,
+  VALUE,
 } from "./rule";
+import { setTcpFlags } from "./tcp-flags";
+import { BOX4, BOX6, buildTree, treeSize } from "./tree";
+
+const CRITERIA: u32 = 0x7fffffff;
 
 /** Bytes of state for the rules of the parameters. */
 export function compiledSize(): usize {
   let criteria: usize = 0;
-  for (let i = 0; i < params.rules.length; i++) criteria += criteriaSize(params.rules.at(i));
-  return STATE_HEADER + <usize>params.rules.length * (RULE + ((<usize>CLASSES) << 2)) + criteria;
+  let boxes4: u32 = 0;
+  let boxes6: u32 = 0;
+  for (let i = 0; i < params.rules.length; i++) {
+    const rule = params.rules.at(i);
+    criteria += criteriaSize(rule);
+    boxes4 += boxCount(rule, true);
+    boxes6 += boxCount(rule, false);
+  }
+  const rules = <usize>params.rules.length * (RULE + VALUE) + 8;
+  return STATE_HEADER + rules + criteria + treeSize(boxes4, BOX4) + treeSize(boxes6, BOX6) + 32;
 }
 
 // Where the next criterion goes.
@@ -79,43 +82,91 @@ let next: usize = 0;
 export function compile(state: usize): void {
   const count = <usize>params.rules.length;
   const rules = state + STATE_HEADER;
+  const notIp = rules + count * RULE;
   store<u32>(state, <u32>rules, STATE_RULES);
   store<u32>(state, <u32>count, STATE_COUNT);
-  const lists = rules + count * RULE;
-  next = lists + ((count * <usize>CLASSES) << 2);
-  for (let i: usize = 0; i < count; i++) compileRule(params.rules.at(<i32>i), <u32>i, rules + i * RULE);
-  for (let c: u32 = 0; c < CLASSES; c++) listClass(state, c, lists + ((count * <usize>c) << 2));
+  store<u32>(state, <u32>notIp, STATE_NOT_IP);
+  next = align8(notIp + count * VALUE);
+  let frames: u32 = 0;
+  for (let i: usize = 0; i < count; i++) {
+    const at = rules + i * RULE;
+    compileRule(params.rules.at(<i32>i), <u32>i, at);
+    if ((load<u32>(at, RULE_SAYS) & CRITERIA & ~SAYS_OF_FRAMES) != 0) continue;
+    store<u32>(notIp + ((<usize>frames) << 2), <u32>at);
+    frames++;
+  }
+  store<u32>(state, frames, STATE_NOT_IP_COUNT);
+  next = align8(next);
+  store<u32>(state, plant(rules, true), STATE_TREE4);
+  store<u32>(state, plant(rules, false), STATE_TREE6);
+}
+
+/** The tree of one IP version, at `next`. */
+function plant(rules: usize, isIpv4: bool): u32 {
+  const size = isIpv4 ? BOX4 : BOX6;
+  const boxes = next;
+  Boxes.begin(boxes);
+  for (let i = 0; i < params.rules.length; i++) {
+    emitBoxes(params.rules.at(i), rules + <usize>i * RULE, isIpv4);
+  }
+  const count = <u32>((Boxes.end - boxes) / size);
+  next += treeSize(count, size);
+  return buildTree(boxes, count, size);
+}
+
+function align8(at: usize): usize {
+  return (at + 7) & ~7;
 }
 
 function criteriaSize(rule: Rule): usize {
-  let bitmaps: usize = 0;
-  if (rule.proto.length != 0) bitmaps++;
-  if (rule.icmpType.length != 0) bitmaps++;
-  if (rule.icmpCode.length != 0) bitmaps++;
-  if (rule.tcpFlags.length != 0) bitmaps++;
+  const lists =
+    room(rule.fromPort.length, rule.notFromPort.length) +
+    room(rule.toPort.length, rule.notToPort.length) +
+    room(rule.length.length, rule.notLength.length);
   return (
-    bitmaps * BITMAP +
-    prefixesSize(rule.from) +
-    prefixesSize(rule.to) +
-    <usize>(rule.fromPort.length + rule.toPort.length) * PORTS +
-    <usize>rule.ethertype.length * ETHERTYPE
+    5 * BITMAP +
+    prefixesSize(rule.from, rule.notFrom) +
+    prefixesSize(rule.to, rule.notTo) +
+    lists * RANGE16 +
+    <usize>(rule.ethertype.length + rule.mark.length) * VALUE +
+    8
   );
 }
 
-function prefixesSize(prefixes: PrefixList): usize {
-  let bytes: usize = 0;
-  for (let i = 0; i < prefixes.length; i++) bytes += prefixes.at(i).family == 4 ? PREFIX4 : PREFIX6;
-  return bytes;
+/** Ranges that are written while some are taken out of others. */
+function room(list: i32, not: i32): usize {
+  return not == 0 ? <usize>list : <usize>(2 * (list + not) + 3);
+}
+
+function prefixesSize(list: PrefixList, not: PrefixList): usize {
+  const list4 = countFamily(list, true);
+  const not4 = countFamily(not, true);
+  const isNegated = not.length != 0;
+  const ranges4 = isNegated ? 2 * (list4 + not4) + 3 : list4;
+  const ranges6 = isNegated ? 2 * (list.length - list4 + not.length - not4) + 3 : list.length - list4;
+  return <usize>ranges4 * RANGE4 + <usize>ranges6 * RANGE6;
+}
+
+function countFamily(list: PrefixList, isIpv4: bool): i32 {
+  let count = 0;
+  for (let i = 0; i < list.length; i++) if ((list.at(i).family == 4) == isIpv4) count++;
+  return count;
 }
 
 function compileRule(rule: Rule, index: u32, at: usize): void {
   let says: u32 = 0;
-  store<u8>(at, rule.action, RULE_OUTPUT);
+  store<u8>(at, rule.action.output, RULE_OUTPUT);
   store<u32>(at, index, RULE_INDEX);
-  if (rule.proto.length != 0) {
+  if (rule.action.isMark) {
+    says |= MARKS;
+    store<u32>(at, rule.action.mark, RULE_SET_MARK);
+  }
+  if (rule.proto.length != 0 || rule.notProto.length != 0) {
     says |= SAYS_PROTO;
     const bits = bitmap(at, RULE_PROTO);
+    if (rule.proto.length == 0) memory.fill(bits, 0xff, BITMAP);
     for (let i = 0; i < rule.proto.length; i++) setBit(bits, rule.proto.at(i));
+    for (let i = 0; i < rule.notProto.length; i++) clearBit(bits, rule.notProto.at(i));
   }
   if (rule.icmpType.length != 0) {
     says |= SAYS_ICMP_TYPE;
@@ -127,159 +178,141 @@ function compileRule(rule: Rule, index: u32, at: usize): void {
     const bits = bitmap(at, RULE_ICMP_CODES);
     for (let i = 0; i < rule.icmpCode.length; i++) setBit(bits, rule.icmpCode.at(i));
   }
-  if (rule.tcpFlags.length != 0) {
+  if (rule.tcpFlags.length + rule.tcpFlagsSet.length + rule.tcpFlagsClear.length != 0) {
     says |= SAYS_TCP_FLAGS;
-    const bits = bitmap(at, RULE_TCP_FLAGS);
-    for (let i = 0; i < rule.tcpFlags.length; i++) setTcpFlags(bits, rule.tcpFlags.at(i));
+    setTcpFlags(bitmap(at, RULE_TCP_FLAGS), rule);
   }
   for (let i = 0; i < rule.fragments.length; i++) {
     says |= SAYS_FRAGMENTS;
     store<u8>(at, load<u8>(at, RULE_FRAGMENTS) | (1 << rule.fragments.at(i)), RULE_FRAGMENTS);
   }
-  if (rule.from.length != 0) says |= SAYS_FROM;
-  if (rule.to.length != 0) says |= SAYS_TO;
-  if (rule.fromPort.length != 0) says |= SAYS_FROM_PORT;
-  if (rule.toPort.length != 0) says |= SAYS_TO_PORT;
+  if (rule.dscp.length + rule.notDscp.length != 0) {
+    says |= SAYS_DSCP;
+    let bits: u64 = rule.dscp.length == 0 ? u64.MAX_VALUE : 0;
+    for (let i = 0; i < rule.dscp.length; i++) bits |= (<u64>1) << (<u64>rule.dscp.at(i));
+    for (let i = 0; i < rule.notDscp.length; i++) bits &= ~((<u64>1) << (<u64>rule.notDscp.at(i)));
+    store<u64>(at, bits, RULE_DSCP);
+  }
+  if (rule.from.length + rule.notFrom.length != 0) says |= SAYS_FROM;
+  if (rule.to.length + rule.notTo.length != 0) says |= SAYS_TO;
+  if (rule.fromPort.length + rule.notFromPort.length != 0) says |= SAYS_FROM_PORT;
+  if (rule.toPort.length + rule.notToPort.length != 0) says |= SAYS_TO_PORT;
+  if (rule.length.length + rule.notLength.length != 0) says |= SAYS_LENGTH;
   if (rule.ethertype.length != 0) says |= SAYS_ETHERTYPE;
+  if (rule.mark.length != 0) says |= SAYS_MARK;
   store<u32>(at, says, RULE_SAYS);
-  prefixes6(rule.from, at + RULE_FROM6);
-  prefixes6(rule.to, at + RULE_TO6);
-  prefixes4(rule.from, at + RULE_FROM4);
-  prefixes4(rule.to, at + RULE_TO4);
-  ports(rule.fromPort, at + RULE_FROM_PORT);
-  ports(rule.toPort, at + RULE_TO_PORT);
+  if ((says & SAYS_FROM) != 0) addresses(rule.from, rule.notFrom, at + RULE_FROM4, at + RULE_FROM6);
+  if ((says & SAYS_TO) != 0) addresses(rule.to, rule.notTo, at + RULE_TO4, at + RULE_TO6);
+  ports(rule.fromPort, rule.notFromPort, at + RULE_FROM_PORT);
+  ports(rule.toPort, rule.notToPort, at + RULE_TO_PORT);
+  ports(rule.length, rule.notLength, at + RULE_LENGTH);
+  next = (next + 3) & ~3;
   store<u32>(at, <u32>next, RULE_ETHERTYPE);
-  for (let i = 0; i < rule.ethertype.length; i++, next += ETHERTYPE) store<u32>(next, rule.ethertype.at(i));
-  store<u32>(at, <u32>next, RULE_END);
+  store<u32>(at, rule.ethertype.length, RULE_ETHERTYPE + 4);
+  for (let i = 0; i < rule.ethertype.length; i++, next += VALUE) store<u32>(next, rule.ethertype.at(i));
+  store<u32>(at, <u32>next, RULE_MARK);
+  store<u32>(at, rule.mark.length, RULE_MARK + 4);
+  store<u32>(at, rule.markMask, RULE_MARK_MASK);
+  for (let i = 0; i < rule.mark.length; i++, next += VALUE) store<u32>(next, rule.mark.at(i) & rule.markMask);
 }
 
 function bitmap(rule: usize, field: usize): usize {
   const at = next;
   store<u32>(rule + field, <u32>at);
+  // Ranges that were joined leave their traces.
+  memory.fill(at, 0, BITMAP);
   next += BITMAP;
   return at;
 }
 
-/** Sets the bit of every combination of flags, 0 to 255, for which the word is true. */
-function setTcpFlags(bits: usize, word: u8): void {
-  for (let flags: u32 = 0; flags < 256; flags++) {
-    const opening = flags & <u32>(TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN);
-    const isTrue =
-      word == TcpFlag.syn
-        ? opening == <u32>TCP_SYN
-        : word == TcpFlag.synAck
-          ? opening == <u32>(TCP_SYN | TCP_ACK)
-          : word == TcpFlag.established
-            ? (flags & <u32>(TCP_ACK | TCP_RST)) != 0
-            : word == TcpFlag.fin
-              ? (flags & <u32>TCP_FIN) != 0
-              : word == TcpFlag.rst
-                ? (flags & <u32>TCP_RST) != 0
-                : flags == 0;
-    if (isTrue) setBit(bits, flags);
+function clearBit(bits: usize, bit: u32): void {
+  const at = bits + <usize>(bit >> 3);
+  store<u8>(at, <u8>(<u32>load<u8>(at) & ~(1 << (bit & 7))));
+}
+
+function addresses(list: PrefixList, not: PrefixList, field4: usize, field6: usize): void {
+  const said = next;
+  for (let i = 0; i < list.length; i++) if (list.at(i).family == 4) range4(list, i);
+  const count4 = <u32>((next - said) / RANGE4);
+  const taken = next;
+  for (let i = 0; i < not.length; i++) if (not.at(i).family == 4) range4(not, i);
+  finish(field4, said, count4, taken, <u32>((next - taken) / RANGE4), list.length, not.length, 4);
+  const said6 = next;
+  for (let i = 0; i < list.length; i++) if (list.at(i).family != 4) range6(list, i);
+  const count6 = <u32>((next - said6) / RANGE6);
+  const taken6 = next;
+  for (let i = 0; i < not.length; i++) if (not.at(i).family != 4) range6(not, i);
+  finish(field6, said6, count6, taken6, <u32>((next - taken6) / RANGE6), list.length, not.length, 16);
+}
+
+function ports(list: PortRangeList, not: PortRangeList, field: usize): void {
+  const said = next;
+  range16(list);
+  const taken = next;
+  range16(not);
+  finish(field, said, list.length, taken, not.length, list.length, not.length, 2);
+}
+
+/**
+ * Makes the field's list of what stands at `said`, less what stands at `taken`.
+ * @param listed, negated lengths of the lists as written, of both IP versions: 0 says nothing
+ */
+function finish(
+  field: usize,
+  said: usize,
+  count: u32,
+  taken: usize,
+  less: u32,
+  listed: i32,
+  negated: i32,
+  width: u32,
+): void {
+  const size = (<usize>width) << 1;
+  if (negated == 0) {
+    count = normalize(said, count, width);
+    store<u32>(field, <u32>said);
+    store<u32>(field, count, 4);
+    next = said + <usize>count * size;
+    return;
   }
-}
-
-function prefixes6(list: PrefixList, field: usize): void {
-  store<u32>(field, <u32>next);
-  for (let i = 0; i < list.length; i++) {
-    const prefix = list.at(i);
-    if (prefix.family == 4) continue;
-    const high = mask64(min<u32>(prefix.length, 64));
-    const low = mask64(<u32>max<i32>(<i32>prefix.length - 64, 0));
-    store<u64>(next, be64(prefix.address) & high);
-    store<u64>(next, be64(prefix.address + 8) & low, 8);
-    store<u64>(next, high, 16);
-    store<u64>(next, low, 24);
-    next += PREFIX6;
+  count = normalize(said, count, width);
+  less = normalize(taken, less, width);
+  if (listed == 0) {
+    // All but those.
+    said = next;
+    fillAll(said, width);
+    next += size;
+    count = 1;
   }
-}
-
-function mask64(length: u32): u64 {
-  return length == 0 ? 0 : ~(<u64>0) << (<u64>(64 - length));
-}
-
-function prefixes4(list: PrefixList, field: usize): void {
+  count = subtract(next, said, count, taken, less, width);
   store<u32>(field, <u32>next);
-  for (let i = 0; i < list.length; i++) {
-    const prefix = list.at(i);
-    if (prefix.family != 4) continue;
-    const mask = <u32>mask64(<u32>prefix.length - 64);
-    store<u32>(next, be32(prefix.address + 12) & mask);
-    store<u32>(next, mask, 4);
-    next += PREFIX4;
-  }
+  store<u32>(field, count, 4);
+  next += <usize>count * size;
 }
 
-function ports(list: PortRangeList, field: usize): void {
-  store<u32>(field, <u32>next);
-  for (let i = 0; i < list.length; i++) {
+function range16(list: PortRangeList): void {
+  for (let i = 0; i < list.length; i++, next += RANGE16) {
     store<u16>(next, list.at(i).first);
     store<u16>(next, list.at(i).last, 2);
-    next += PORTS;
   }
 }
 
-/** Writes the list of the rules that packets of a class may match, in order. */
-function listClass(state: usize, packetClass: u32, list: usize): void {
-  const entry = state + STATE_CLASSES + ((<usize>packetClass) << 3);
-  store<u32>(entry, <u32>list);
-  let rule = <usize>load<u32>(state, STATE_RULES);
-  let listed: u32 = 0;
-  for (let left = load<u32>(state, STATE_COUNT); left != 0; left--, rule += RULE) {
-    if (!mayMatch(rule, packetClass)) continue;
-    store<u32>(list + ((<usize>listed) << 2), <u32>rule);
-    listed++;
-  }
-  store<u32>(entry, listed, 4);
+function range4(list: PrefixList, i: i32): void {
+  const prefix = list.at(i);
+  const mask = <u32>mask64(<u32>prefix.length - 64);
+  const first = be32(prefix.address + 12) & mask;
+  store<u32>(next, first);
+  store<u32>(next, first | ~mask, 4);
+  next += RANGE4;
 }
 
-function mayMatch(rule: usize, packetClass: u32): bool {
-  const says = load<u32>(rule, RULE_SAYS);
-  if (packetClass == CLASS_NOT_IP) return (says & ~SAYS_ETHERTYPE) == 0;
-  const isIpv4 = packetClass < CLASS_IPV6;
-  const from = isIpv4 ? RULE_FROM4 : RULE_FROM6;
-  const to = isIpv4 ? RULE_TO4 : RULE_TO6;
-  if ((says & SAYS_FROM) != 0 && isEmpty(rule, from)) return false;
-  if ((says & SAYS_TO) != 0 && isEmpty(rule, to)) return false;
-  if ((says & SAYS_ETHERTYPE) != 0 && !hasEthertype(rule, isIpv4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6))
-    return false;
-  const kind = packetClass - (isIpv4 ? CLASS_IPV4 : CLASS_IPV6);
-  if (!kindCanHave(kind, says)) return false;
-  return (says & SAYS_PROTO) == 0 || hasKind(<usize>load<u32>(rule, RULE_PROTO), kind);
-}
-
-/** A list of addresses ends where the next one of rule.ts begins. */
-function isEmpty(rule: usize, list: usize): bool {
-  return load<u32>(rule + list) == load<u32>(rule + list, 4);
-}
-
-function hasEthertype(rule: usize, type: u16): bool {
-  const end = load<u32>(rule, RULE_END);
-  for (let at = load<u32>(rule, RULE_ETHERTYPE); at < end; at += <u32>ETHERTYPE) {
-    if (load<u32>(<usize>at) == type) return true;
-  }
-  return false;
-}
-
-function kindCanHave(kind: u32, says: u32): bool {
-  if (kind == KIND_TCP) return (says & SAYS_ICMP) == 0;
-  if (kind == KIND_UDP) return (says & (SAYS_ICMP | SAYS_TCP_FLAGS)) == 0;
-  if (kind == KIND_ICMP) return (says & (SAYS_PORTS | SAYS_TCP_FLAGS)) == 0;
-  return (says & (SAYS_PORTS | SAYS_TCP_FLAGS | SAYS_ICMP)) == 0;
-}
-
-/** Is there a protocol of the kind among the bits? */
-function hasKind(protos: usize, kind: u32): bool {
-  if (kind == KIND_TCP) return hasBit(protos, PROTOCOL_TCP);
-  if (kind == KIND_UDP) return hasBit(protos, PROTOCOL_UDP);
-  if (kind == KIND_ICMP) return hasBit(protos, PROTOCOL_ICMP) || hasBit(protos, PROTOCOL_ICMPV6);
-  for (let i: u32 = 0; i < 256; i++) if (kindOf(<u8>i) == KIND_OTHER && hasBit(protos, i)) return true;
-  return false;
-}
-
-export function kindOf(protocol: u8): u32 {
-  if (protocol == PROTOCOL_TCP) return KIND_TCP;
-  if (protocol == PROTOCOL_UDP) return KIND_UDP;
-  return protocol == PROTOCOL_ICMP || protocol == PROTOCOL_ICMPV6 ? KIND_ICMP : KIND_OTHER;
+function range6(list: PrefixList, i: i32): void {
+  const prefix = list.at(i);
+  const high = mask64(min<u32>(prefix.length, 64));
+  const low = mask64(<u32>max<i32>(<i32>prefix.length - 64, 0));
+  store<u64>(next, be64(prefix.address) & high);
+  store<u64>(next, be64(prefix.address + 8) & low, 8);
+  store<u64>(next, be64(prefix.address) | ~high, 16);
+  store<u64>(next, be64(prefix.address + 8) | ~low, 24);
+  next += RANGE6;
 }

@@ -13,10 +13,10 @@ import {
   PROTOCOL_TCP,
   sharedState,
 } from "pktflow/assembly";
-import { classify } from "./classify";
+import { classify, classifyOn, foundMarks, foundOutput } from "./classify";
 import { compile, compiledSize } from "./compile";
 import { Counters, params } from "./params";
-import { RULE_INDEX, RULE_OUTPUT } from "./rule";
+import { markOf, NO_RULE } from "./rule";
 
 let compiled: usize = 0;
 
@@ -35,13 +35,15 @@ export function init(): void {
 export function packet(p: Packet): Output {
   if (p.isMalformed) return drop(Counters.malformed);
   if (p.has(PACKET_FLAG_FRAGMENT) && isTinyFragment(p)) return drop(Counters.tinyFragment);
-  const rule = classify(p, compiled);
-  if (rule == 0) {
-    counter(Counters.unmatched).add(1);
-    return params.default_;
+  let rule = classify(p, compiled);
+  while (rule != NO_RULE) {
+    counter(Counters.rules + rule).add(1);
+    if (!foundMarks) return foundOutput;
+    p.mark = markOf(compiled, rule);
+    rule = classifyOn(p, compiled, rule);
   }
-  counter(Counters.rules + load<u32>(rule, RULE_INDEX)).add(1);
-  return load<u8>(rule, RULE_OUTPUT);
+  counter(Counters.unmatched).add(1);
+  return params.default_;
 }
 
 /**
