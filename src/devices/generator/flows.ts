@@ -40,50 +40,49 @@ const MOST_FLOWS = 2 ** 22;
 const IP_HEADER = { 4: 20, 6: 40 } as const;
 const TRANSPORT_HEADER = { udp: 8, tcp: 20, icmp: 8 } as const;
 
-/** Every entry of `flows` that cannot be made, and why; `path` leads to it from the device's parameters. */
-export function flowProblems(values: ParamValue[]): { path: (string | number)[]; message: string }[] {
-  const problems: { path: (string | number)[]; message: string }[] = [];
+/** A place among the device's parameters, and what is wrong there. */
+interface FlowProblem {
+  path: (string | number)[];
+  message: string;
+}
+
+/** Every entry of `flows` that cannot be made, and why. */
+export function flowProblems(values: ParamValue[]): FlowProblem[] {
+  const problems: FlowProblem[] = [];
+  let total = 0;
   values.forEach((value, i) => {
     try {
-      readFlows([value]);
+      total += readFlow(value as Record<string, ParamValue>).count;
     } catch (error) {
-      problems.push({
-        path: ["flows", i],
-        message: (error as Error).message.replace("generator: flow 1: ", ""),
-      });
+      problems.push({ path: ["flows", i], message: (error as Error).message });
     }
   });
-  if (problems.length > 0) return problems;
-  try {
-    readFlows(values);
-  } catch (error) {
-    problems.push({ path: ["flows"], message: (error as Error).message.replace("generator: ", "") });
+  if (problems.length === 0 && total > MOST_FLOWS) {
+    problems.push({ path: ["flows"], message: `${total} flows, and ${MOST_FLOWS} is the most` });
   }
   return problems;
 }
 
 /** @throws Error that says which entry cannot be made, and why */
 export function readFlows(values: ParamValue[]): FlowEntry[] {
-  const entries = values.map((value, i) =>
-    readFlow(value as Record<string, ParamValue>, `generator: flow ${i + 1}`),
-  );
-  const total = entries.reduce((sum, entry) => sum + entry.count, 0);
-  if (total > MOST_FLOWS) throw new Error(`generator: ${total} flows, and ${MOST_FLOWS} is the most`);
-  return entries;
+  for (const { path, message } of flowProblems(values)) {
+    const which = typeof path[1] === "number" ? `flow ${path[1] + 1}: ` : "";
+    throw new Error(`generator: ${which}${message}`);
+  }
+  return values.map((value) => readFlow(value as Record<string, ParamValue>));
 }
 
-function readFlow(value: Record<string, ParamValue>, label: string): FlowEntry {
+/** @throws Error that says why it cannot be made */
+function readFlow(value: Record<string, ParamValue>): FlowEntry {
   const from = splitPrefix(value["from"] as string);
   const to = splitPrefix(value["to"] as string);
   const { family } = from.address;
   if (family !== to.address.family) {
-    throw new Error(
-      `${label}: from ${value["from"]} is IPv${family} and to ${value["to"]} is IPv${to.address.family}`,
-    );
+    throw new Error(`from ${value["from"]} is IPv${family} and to ${value["to"]} is IPv${to.address.family}`);
   }
   const proto = value["proto"] as string;
   if (proto === "icmpv6" && family === 4)
-    throw new Error(`${label}: icmpv6 goes over IPv6, and its addresses are IPv4`);
+    throw new Error(`icmpv6 goes over IPv6, and its addresses are IPv4`);
   const entry: FlowEntry = {
     family,
     transport: proto === "icmpv6" ? "icmp" : (proto as Transport),
@@ -97,14 +96,12 @@ function readFlow(value: Record<string, ParamValue>, label: string): FlowEntry {
   const least = headerBytes(entry);
   const small = entry.sizes.find((size) => size < least);
   if (small !== undefined) {
-    throw new Error(
-      `${label}: size ${small} is too small for ${proto} over IPv${family}, which takes ${least} bytes`,
-    );
+    throw new Error(`size ${small} is too small for ${proto} over IPv${family}, which takes ${least} bytes`);
   }
   const most = distinctFlows(entry);
   if (entry.count > most) {
     throw new Error(
-      `${label}: count is ${entry.count}, and its addresses and ports make ${most} different flows: widen from, to or from-port`,
+      `count is ${entry.count}, and its addresses and ports make ${most} different flows: widen from, to or from-port`,
     );
   }
   return entry;
