@@ -51,13 +51,13 @@ import {
   STATE_NOT_IP,
   STATE_NOT_IP_COUNT,
   STATE_RULES,
-  STATE_TREE4,
-  STATE_TREE6,
+  STATE_ROOTS4,
+  STATE_ROOTS6,
   setBit,
   VALUE,
 } from "./rule";
 import { setTcpFlags } from "./tcp-flags";
-import { BOX4, BOX6, buildTree, treeSize } from "./tree";
+import { BOX4, BOX6, buildTrees, treeSize } from "./tree";
 
 const CRITERIA: u32 = 0x7fffffff;
 
@@ -97,12 +97,12 @@ export function compile(state: usize): void {
   }
   store<u32>(state, frames, STATE_NOT_IP_COUNT);
   next = align8(next);
-  store<u32>(state, plant(rules, true), STATE_TREE4);
-  store<u32>(state, plant(rules, false), STATE_TREE6);
+  plant(rules, true, state + STATE_ROOTS4);
+  plant(rules, false, state + STATE_ROOTS6);
 }
 
-/** The tree of one IP version, at `next`. */
-function plant(rules: usize, isIpv4: bool): u32 {
+/** The trees of one IP version, at `next`. */
+function plant(rules: usize, isIpv4: bool, roots: usize): void {
   const size = isIpv4 ? BOX4 : BOX6;
   const boxes = next;
   Boxes.begin(boxes);
@@ -111,7 +111,7 @@ function plant(rules: usize, isIpv4: bool): u32 {
   }
   const count = <u32>((Boxes.end - boxes) / size);
   next += treeSize(count, size);
-  return buildTree(boxes, count, size);
+  buildTrees(boxes, count, size, roots);
 }
 
 function align8(at: usize): usize {

@@ -1,22 +1,30 @@
 // Access control. In: any packet. Out: by the output of the first rule that it matches, or of `default`.
 
 import {
+  Batch,
   be16,
   counter,
   IPV4_FRAGMENT,
   IPV4_OFFSET_MASK,
+  IPV4_SOURCE,
+  IPV6_SOURCE,
   OUTPUT_DROP,
   Output,
   PACKET_FLAG_FIRST_FRAGMENT,
   PACKET_FLAG_FRAGMENT,
+  PACKET_FLAG_IPV4,
+  PACKET_FLAG_MALFORMED,
   Packet,
   PROTOCOL_TCP,
+  PROTOCOL_UDP,
   sharedState,
 } from "pktflow/assembly";
-import { classify, classifyOn, foundMarks, foundOutput } from "./classify";
+import { classify4, classify6, classifyFrame, openRules } from "./classify";
 import { compile, compiledSize } from "./compile";
+import { forget, kind, port0, port1, read } from "./criteria";
 import { Counters, params } from "./params";
-import { markOf, NO_RULE } from "./rule";
+import { KIND_TCP, KIND_UDP, markOf, marksOf, NO_RULE, outputOf } from "./rule";
+import { BOX_MARKS, BOX_OUTPUT, BOX_RULE } from "./tree";
 
 let compiled: usize = 0;
 
@@ -30,20 +38,62 @@ export function initShared(): void {
 
 export function init(): void {
   compiled = sharedState();
+  openRules(compiled);
 }
 
-export function packet(p: Packet): Output {
+const PLAIN: u32 = PACKET_FLAG_IPV4 | PACKET_FLAG_FRAGMENT | PACKET_FLAG_MALFORMED;
+
+export function batch(b: Batch): void {
+  const standard = params.default_;
+  const counters = changetype<usize>(counter(Counters.rules));
+  const count = b.count;
+  for (let i: u32 = 0; i < count; i++) {
+    const p = b.at(i);
+    const protocol = p.protocol;
+    if ((p.flags & PLAIN) != PACKET_FLAG_IPV4 || (protocol != PROTOCOL_UDP && protocol != PROTOCOL_TCP)) {
+      p.output = decide(p);
+      continue;
+    }
+    // Most packets: IPv4 with ports, and everything that boxes ask of it at hand.
+    forget();
+    const ports = bswap<u32>(load<u32>(p.transport));
+    const pair = load<u64>(p.ip, IPV4_SOURCE);
+    const kind = protocol == PROTOCOL_TCP ? KIND_TCP : KIND_UDP;
+    const box = classify4(p, pair, kind, ports >> 16, ports & 0xffff, 0);
+    if (box == 0) {
+      counter(Counters.unmatched).add(1);
+      p.output = standard;
+    } else if (load<u8>(box, BOX_MARKS) != 0) {
+      p.output = decide(p);
+    } else {
+      const at = counters + ((<usize>load<u32>(box, BOX_RULE)) << 3);
+      store<u64>(at, load<u64>(at) + 1);
+      p.output = load<u8>(box, BOX_OUTPUT);
+    }
+  }
+}
+
+/** Any packet. */
+function decide(p: Packet): Output {
   if (p.isMalformed) return drop(Counters.malformed);
   if (p.has(PACKET_FLAG_FRAGMENT) && isTinyFragment(p)) return drop(Counters.tinyFragment);
-  let rule = classify(p, compiled);
-  while (rule != NO_RULE) {
+  read(p);
+  for (let rule = next(p, 0); rule != NO_RULE; rule = next(p, rule + 1)) {
     counter(Counters.rules + rule).add(1);
-    if (!foundMarks) return foundOutput;
+    if (!marksOf(compiled, rule)) return outputOf(compiled, rule);
     p.mark = markOf(compiled, rule);
-    rule = classifyOn(p, compiled, rule);
   }
   counter(Counters.unmatched).add(1);
   return params.default_;
+}
+
+/** The first rule from `start` on that a packet matches whose facts have been read, or NO_RULE. */
+function next(p: Packet, start: u32): u32 {
+  if (!p.isIp) return classifyFrame(p, start);
+  const box = p.isIpv4
+    ? classify4(p, load<u64>(p.ip, IPV4_SOURCE), kind, port0, port1, start)
+    : classify6(p, p.ip + IPV6_SOURCE, kind, port0, port1, start);
+  return box == 0 ? NO_RULE : load<u32>(box, BOX_RULE);
 }
 
 /**

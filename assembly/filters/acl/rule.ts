@@ -72,10 +72,11 @@ export const MARKS: u32 = 1 << 31;
 
 export const STATE_RULES: usize = 0;
 export const STATE_COUNT: usize = 4;
-export const STATE_TREE4: usize = 8;
-export const STATE_TREE6: usize = 12;
-export const STATE_NOT_IP: usize = 16;
-export const STATE_NOT_IP_COUNT: usize = 20;
+export const STATE_NOT_IP: usize = 8;
+export const STATE_NOT_IP_COUNT: usize = 12;
+/** A tree a kind of protocol. */
+export const STATE_ROOTS4: usize = 16;
+export const STATE_ROOTS6: usize = 32;
 export const STATE_HEADER: usize = 64;
 
 /** No index of a rule. */
@@ -92,6 +93,15 @@ export const ALL_KINDS: u32 = 15;
 /** The mark that a rule sets. */
 export function markOf(state: usize, index: u32): u32 {
   return load<u32>(<usize>load<u32>(state, STATE_RULES) + <usize>index * RULE, RULE_SET_MARK);
+}
+
+/** Does a rule only set the mark, so that the rules behind it decide? */
+export function marksOf(state: usize, index: u32): bool {
+  return (load<u32>(<usize>load<u32>(state, STATE_RULES) + <usize>index * RULE, RULE_SAYS) & MARKS) != 0;
+}
+
+export function outputOf(state: usize, index: u32): u8 {
+  return load<u8>(<usize>load<u32>(state, STATE_RULES) + <usize>index * RULE, RULE_OUTPUT);
 }
 
 export function hasBit(bitmap: usize, bit: u32): bool {

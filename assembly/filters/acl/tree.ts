@@ -77,6 +77,11 @@ export const BOX_MARKS: usize = 23;
 
 /** A leaf of so many boxes is not worth cutting. */
 const SMALL: u32 = 6;
+/** No tree is deeper: classify.ts keeps one reference a level. */
+export const DEEPEST: u32 = 256;
+/** So few boxes may be in the trees of all kinds, whatever they are. */
+const FEW: u32 = 64;
+const KINDS: u32 = 4;
 const MOST_CHILDREN: u32 = 65536;
 /** A box over more children than this goes to the middle. */
 const MOST_COPIES: u64 = 4;
@@ -122,11 +127,13 @@ let spare: i64 = 0;
 let grownFirst: u32 = 0xffffffff;
 
 /**
- * Builds the tree over `count` boxes that lie at `at`, in the order of their rules, in the treeSize() bytes from there.
- * @returns the reference of its root
+ * Builds the trees over `count` boxes that lie at `at`, in the order of their rules, in the treeSize() bytes from there.
+ * Each kind of protocol has a tree of its own, so that of a few rules a packet meets only those of its kind; but where
+ * most rules say no protocol, all kinds have one tree.
+ * @param roots where the references of the roots go, one a kind
  */
-export function buildTree(at: usize, count: u32, size: usize): u32 {
-  if (count == 0) return 0;
+export function buildTrees(at: usize, count: u32, size: usize, roots: usize): void {
+  if (count == 0) return;
   boxes = at;
   boxSize = size;
   isIpv4 = size == BOX4;
@@ -138,15 +145,42 @@ export function buildTree(at: usize, count: u32, size: usize): u32 {
   workNext = histogram + ((<usize>histogramSize(count)) << 2);
   workEnd = workNext + WORK * all + FLOOR;
   spare = <i64>count * <i64>(COPIES - 1);
-  const list = workNext;
-  workNext += all << 2;
-  for (let i: u32 = 0; i < count; i++) store<u32>(list + ((<usize>i) << 2), i);
-  return grow(list, count);
+  let inAll: u32 = 0;
+  for (let kind: u32 = 0; kind < KINDS; kind++) inAll += listKind(kind, count);
+  if (count > FEW && inAll > count + (count >> 1)) {
+    const list = workNext;
+    workNext += all << 2;
+    for (let i: u32 = 0; i < count; i++) store<u32>(list + ((<usize>i) << 2), i);
+    const root = grow(list, count, 0);
+    for (let kind: usize = 0; kind < <usize>KINDS; kind++) store<u32>(roots + (kind << 2), root);
+    return;
+  }
+  // Those that are in several trees are copies too.
+  spare -= <i64>inAll - <i64>count;
+  for (let kind: u32 = 0; kind < KINDS; kind++) {
+    const list = workNext;
+    const length = listKind(kind, count);
+    workNext += (<usize>length) << 2;
+    store<u32>(roots + ((<usize>kind) << 2), grow(list, length, 0));
+    workNext = list;
+  }
+}
+
+/** Writes the indices of the boxes of a kind to workNext. @returns how many */
+function listKind(kind: u32, count: u32): u32 {
+  let length: u32 = 0;
+  for (let i: u32 = 0; i < count; i++) {
+    const kinds = <u32>load<u8>(boxes + <usize>i * boxSize + (isIpv4 ? PORTS4 : PORTS6), BOX_KINDS);
+    if (((kinds >> kind) & 1) == 0) continue;
+    store<u32>(workNext + ((<usize>length) << 2), i);
+    length++;
+  }
+  return length;
 }
 
 /** The reference of a tree over the boxes of a list of indices. */
-function grow(list: usize, count: u32): u32 {
-  if (count <= SMALL || !chooseCut(list, count)) return growLeaf(list, count);
+function grow(list: usize, count: u32, depth: u32): u32 {
+  if (count <= SMALL || depth == DEEPEST || !chooseCut(list, count)) return growLeaf(list, count);
   const key = bestKey;
   const shift = bestShift;
   const base = bestBase;
@@ -161,13 +195,13 @@ function grow(list: usize, count: u32): u32 {
   const middleCount = deal(node, list, count);
   // What is a list until here becomes a tree, child by child.
   const middle = load<u32>(node, NODE_MIDDLE);
-  store<u32>(node, grow(middle, middleCount), NODE_MIDDLE);
+  store<u32>(node, grow(middle, middleCount, depth + 1), NODE_MIDDLE);
   store<u32>(node, grownFirst, NODE_MIDDLE_FIRST);
   let first = grownFirst;
   for (let i: u32 = 0; i < children; i++) {
     const child = node + NODE_CHILDREN + <usize>i * CHILD;
     const length = load<u32>(child, CHILD_FIRST);
-    store<u32>(child, grow(<usize>load<u32>(child), length));
+    store<u32>(child, grow(<usize>load<u32>(child), length, depth + 1));
     store<u32>(child, grownFirst, CHILD_FIRST);
     first = min(first, grownFirst);
   }
