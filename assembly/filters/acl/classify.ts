@@ -6,11 +6,24 @@
 
 import { Packet, workerState } from "pktflow/assembly";
 import { matches } from "./criteria";
-import { NO_RULE, RULE, STATE_NOT_IP, STATE_NOT_IP_COUNT, STATE_ROOTS4, STATE_ROOTS6, STATE_RULES } from "./rule";
-import { RULE_INDEX, VALUE } from "./rule";
+import { cacheSet4, cacheSet6, cacheSize, cached4, cached6, remember4, remember6, UNKNOWN } from "./flow-cache";
+import {
+  KIND_MASK,
+  NO_RULE,
+  RULE,
+  RULE_INDEX,
+  STATE_NOT_IP,
+  STATE_NOT_IP_COUNT,
+  STATE_ROOTS4,
+  STATE_ROOTS6,
+  STATE_RULES,
+  VALUE,
+} from "./rule";
 import {
   BOX_DECIDES,
+  BOX_FLAGS,
   BOX_KINDS,
+  BOX_LAST,
   BOX_RULE,
   BOX4,
   BOX6,
@@ -24,7 +37,6 @@ import {
   KEY_TO_LOW,
   KEYS_BYTES,
   LEAF,
-  LEAF_BOXES,
   MASK4,
   MASK6,
   NODE_BASE,
@@ -44,12 +56,97 @@ let state: usize = 0;
 let rules: usize = 0;
 let keys: usize = 0;
 let stack: usize = 0;
+let cache: usize = 0;
 
 export function openRules(compiled: usize): void {
   state = compiled;
   rules = <usize>load<u32>(compiled, STATE_RULES);
   keys = workerState();
   stack = keys + KEYS_BYTES;
+  cache = keys + SCRATCH;
+}
+
+/** Bytes of a worker's state: the cache is needed where there are trees. */
+export function scratchSize(hasTrees: bool): usize {
+  return SCRATCH + (hasTrees ? cacheSize() : 0);
+}
+const SCRATCH: usize = 4096;
+
+/**
+ * The first box that an IPv4 packet lies in and whose rule it matches, as the first packet of its flow found it.
+ * @param pair source and destination as they lie in the header
+ * @returns the address of the box's ports, where its rule and output stand; 0: there is none
+ */
+@inline
+export function find4(p: Packet, pair: u64, kind: u32, port0: u32, port1: u32): usize {
+  const root = load<u32>(state + ((<usize>(kind & KIND_MASK)) << 2), STATE_ROOTS4);
+  if ((root & LEAF) != 0) return classify4(p, pair, kind, port0, port1, 0);
+  return root == 0 ? 0 : findFlow4(p, pair, kind, port0, port1);
+}
+
+/** The only leaf there is for a kind of protocol over IPv4, or 0: there are none, or many. */
+export function onlyLeaf4(kind: u32): usize {
+  const root = load<u32>(state + ((<usize>kind) << 2), STATE_ROOTS4);
+  return (root & LEAF) != 0 ? <usize>(root - LEAF) : 0;
+}
+
+/** Some rule must be asked whether it matches. */
+export const UNDECIDED: usize = 1;
+
+/** As find4, over one leaf, where boxes alone decide; else UNDECIDED. In the packet loop's own code: no call, no state. */
+@inline
+export function scanLeaf4(leaf: usize, pair: u64, kind: u32, port0: u32, port1: u32): usize {
+  let box = leaf;
+  let isInside: bool = false;
+  let flags: u8 = 0;
+  do {
+    flags = load<u8>(box, PORTS4 + BOX_FLAGS);
+    const ports = load<u64>(box, PORTS4);
+    isInside =
+      (<u32>((pair & load<u64>(box, MASK4)) == load<u64>(box)) &
+        <u32>(port1 - (<u32>(ports >> 32) & 0xffff) <= <u32>(ports >> 48) - (<u32>(ports >> 32) & 0xffff)) &
+        <u32>(port0 - (<u32>ports & 0xffff) <= (<u32>ports >> 16) - (<u32>ports & 0xffff)) &
+        (<u32>load<u8>(box, PORTS4 + BOX_KINDS) >> kind)) !=
+      0;
+    if (isInside) break;
+    box += BOX4;
+  } while ((flags & BOX_LAST) == 0);
+  if (!isInside) return 0;
+  return (flags & BOX_DECIDES) != 0 ? box + PORTS4 : UNDECIDED;
+}
+
+function findFlow4(p: Packet, pair: u64, kind: u32, port0: u32, port1: u32): usize {
+  const ports = (port0 << 16) | port1;
+  const set = cacheSet4(cache, pair, ports, kind);
+  const known = cached4(set, pair, ports, kind);
+  if (known != UNKNOWN) return <usize>known;
+  isDecidedByBoxes = true;
+  const box = classify4(p, pair, kind, port0, port1, 0);
+  if (isDecidedByBoxes) remember4(set, pair, ports, kind, box);
+  return box;
+}
+
+/** The same for IPv6. @param addresses where the header's addresses lie */
+export function find6(p: Packet, addresses: usize, kind: u32, port0: u32, port1: u32): usize {
+  const root = load<u32>(state + ((<usize>(kind & KIND_MASK)) << 2), STATE_ROOTS6);
+  if (root == 0) return 0;
+  if ((root & LEAF) != 0) return classify6(p, addresses, kind, port0, port1, 0);
+  const ports = (port0 << 16) | port1;
+  const set = cacheSet6(cache, addresses, ports, kind);
+  const known = cached6(set, addresses, ports, kind);
+  if (known != UNKNOWN) return <usize>known;
+  isDecidedByBoxes = true;
+  const box = classify6(p, addresses, kind, port0, port1, 0);
+  if (isDecidedByBoxes) remember6(set, addresses, ports, kind, box);
+  return box;
+}
+
+/** Was no rule asked whether it matches what no box says? */
+let isDecidedByBoxes: bool = false;
+
+function asks(p: Packet, index: u32): bool {
+  isDecidedByBoxes = false;
+  return matches(p, rules + <usize>index * RULE);
 }
 
 /**
@@ -58,64 +155,72 @@ export function openRules(compiled: usize): void {
  * @returns the address of the box's ports, where its rule and output stand; 0: there is none
  */
 export function classify4(p: Packet, pair: u64, kind: u32, port0: u32, port1: u32, start: u32): usize {
-  let reference = load<u32>(state + ((<usize>kind) << 2), STATE_ROOTS4);
+  let reference = load<u32>(state + ((<usize>(kind & KIND_MASK)) << 2), STATE_ROOTS4);
   if (reference == 0) return 0;
   if ((reference & LEAF) == 0) {
     store<u32>(keys, bswap<u32>(<u32>pair), KEY_FROM << 3);
     store<u32>(keys, bswap<u32>(<u32>(pair >> 32)), KEY_TO << 3);
     store<u32>(keys, port0, KEY_PORT0 << 3);
     store<u32>(keys, port1, KEY_PORT1 << 3);
-    store<u32>(keys, kind, KEY_KIND << 3);
+    store<u32>(keys, kind & KIND_MASK, KEY_KIND << 3);
   }
   let best = NO_RULE;
   let hit: usize = 0;
   let top = stack;
   while (reference != 0) {
     if ((reference & LEAF) != 0) {
-      const leaf = <usize>(reference - LEAF);
-      const end = leaf + LEAF_BOXES + <usize>load<u32>(leaf) * BOX4;
-      for (let box = leaf + LEAF_BOXES; box < end; box += BOX4) {
+      let box = <usize>(reference - LEAF);
+      for (;;) {
         const index = load<u32>(box, PORTS4 + BOX_RULE);
+        const flags = load<u8>(box, PORTS4 + BOX_FLAGS);
         if (index >= best) break;
-        const isOutside =
-          <u32>((pair & load<u64>(box, MASK4)) != load<u64>(box)) |
-          <u32>(port1 < load<u32>(box, PORTS4 + 8)) |
-          <u32>(port1 > load<u32>(box, PORTS4 + 12)) |
-          <u32>(port0 < load<u32>(box, PORTS4)) |
-          <u32>(port0 > load<u32>(box, PORTS4 + 4)) |
-          (((<u32>load<u8>(box, PORTS4 + BOX_KINDS) >> kind) & 1) ^ 1);
-        if (isOutside != 0 || index < start) continue;
-        if (load<u8>(box, PORTS4 + BOX_DECIDES) != 0 || matches(p, rules + <usize>index * RULE)) {
-          best = index;
-          hit = box + PORTS4;
-          break;
+        if ((pair & load<u64>(box, MASK4)) == load<u64>(box)) {
+          const isOutside =
+            <u32>(port1 < <u32>load<u16>(box, PORTS4 + 4)) |
+            <u32>(port1 > <u32>load<u16>(box, PORTS4 + 6)) |
+            <u32>(port0 < <u32>load<u16>(box, PORTS4)) |
+            <u32>(port0 > <u32>load<u16>(box, PORTS4 + 2)) |
+            (((<u32>load<u8>(box, PORTS4 + BOX_KINDS) >> kind) & 1) ^ 1);
+          if (
+            isOutside == 0 &&
+            index >= start &&
+            ((flags & BOX_DECIDES) != 0 || asks(p, index))
+          ) {
+            best = index;
+            hit = box + PORTS4;
+            break;
+          }
         }
+        if ((flags & BOX_LAST) != 0) break;
+        box += BOX4;
       }
     } else {
       const node = <usize>reference;
       const key = load<u32>(keys + ((<usize>load<u32>(node, NODE_KEY)) << 3));
       const child = (key >> load<u32>(node, NODE_SHIFT)) - load<u32>(node, NODE_BASE);
-      const middle = load<u32>(node, NODE_MIDDLE);
-      const middleFirst = load<u32>(node, NODE_MIDDLE_FIRST);
       let inner: u32 = 0;
       let innerFirst: u32 = NO_RULE;
       if (child < load<u32>(node, NODE_COUNT)) {
         const at = node + ((<usize>child) << 3);
-        inner = load<u32>(at, NODE_CHILDREN);
         innerFirst = load<u32>(at, NODE_CHILDREN + CHILD_FIRST);
+        if (innerFirst < best) inner = load<u32>(at, NODE_CHILDREN);
       }
-      // Where there is nothing, the first rule is NO_RULE.
-      const innerIsNearer = innerFirst < middleFirst;
-      const nearer = innerIsNearer ? innerFirst : middleFirst;
-      const farther = innerIsNearer ? middleFirst : innerFirst;
-      if (nearer < best) {
-        reference = innerIsNearer ? inner : middle;
-        // Written in any case, kept if it may matter: no branch.
-        store<u32>(top, innerIsNearer ? middle : inner);
-        store<u32>(top, farther, 4);
-        top += (<usize>(farther < best)) << 3;
-        continue;
+      const middleFirst = load<u32>(node, NODE_MIDDLE_FIRST);
+      const middle = middleFirst < best ? load<u32>(node, NODE_MIDDLE) : 0;
+      if (inner == 0) reference = middle;
+      else if (middle == 0) reference = inner;
+      else if (innerFirst < middleFirst) {
+        reference = inner;
+        store<u32>(top, middle);
+        store<u32>(top, middleFirst, 4);
+        top += 8;
+      } else {
+        reference = middle;
+        store<u32>(top, inner);
+        store<u32>(top, innerFirst, 4);
+        top += 8;
       }
+      if (reference != 0) continue;
     }
     // What lies behind a match that was found is passed over.
     reference = 0;
@@ -136,7 +241,7 @@ export function classify6(
   port1: u32,
   start: u32,
 ): usize {
-  let reference = load<u32>(state + ((<usize>kind) << 2), STATE_ROOTS6);
+  let reference = load<u32>(state + ((<usize>(kind & KIND_MASK)) << 2), STATE_ROOTS6);
   if (reference == 0) return 0;
   const a = load<u64>(addresses);
   const b = load<u64>(addresses, 8);
@@ -149,60 +254,70 @@ export function classify6(
     store<u64>(keys, bswap<u64>(d), KEY_TO_LOW << 3);
     store<u64>(keys, <u64>port0, KEY_PORT0 << 3);
     store<u64>(keys, <u64>port1, KEY_PORT1 << 3);
-    store<u64>(keys, <u64>kind, KEY_KIND << 3);
+    store<u64>(keys, <u64>(kind & KIND_MASK), KEY_KIND << 3);
   }
   let best = NO_RULE;
   let hit: usize = 0;
   let top = stack;
   while (reference != 0) {
     if ((reference & LEAF) != 0) {
-      const leaf = <usize>(reference - LEAF);
-      const end = leaf + LEAF_BOXES + <usize>load<u32>(leaf) * BOX6;
-      for (let box = leaf + LEAF_BOXES; box < end; box += BOX6) {
+      let box = <usize>(reference - LEAF);
+      for (;;) {
         const index = load<u32>(box, PORTS6 + BOX_RULE);
+        const flags = load<u8>(box, PORTS6 + BOX_FLAGS);
         if (index >= best) break;
         const differs =
           ((a & load<u64>(box, MASK6)) ^ load<u64>(box)) |
           ((b & load<u64>(box, MASK6 + 8)) ^ load<u64>(box, 8)) |
           ((c & load<u64>(box, MASK6 + 16)) ^ load<u64>(box, 16)) |
           ((d & load<u64>(box, MASK6 + 24)) ^ load<u64>(box, 24));
-        const isOutside =
-          <u32>(differs != 0) |
-          <u32>(port1 < load<u32>(box, PORTS6 + 8)) |
-          <u32>(port1 > load<u32>(box, PORTS6 + 12)) |
-          <u32>(port0 < load<u32>(box, PORTS6)) |
-          <u32>(port0 > load<u32>(box, PORTS6 + 4)) |
-          (((<u32>load<u8>(box, PORTS6 + BOX_KINDS) >> kind) & 1) ^ 1);
-        if (isOutside != 0 || index < start) continue;
-        if (load<u8>(box, PORTS6 + BOX_DECIDES) != 0 || matches(p, rules + <usize>index * RULE)) {
-          best = index;
-          hit = box + PORTS6;
-          break;
+        if (differs == 0) {
+          const isOutside =
+            <u32>(port1 < <u32>load<u16>(box, PORTS6 + 4)) |
+            <u32>(port1 > <u32>load<u16>(box, PORTS6 + 6)) |
+            <u32>(port0 < <u32>load<u16>(box, PORTS6)) |
+            <u32>(port0 > <u32>load<u16>(box, PORTS6 + 2)) |
+            (((<u32>load<u8>(box, PORTS6 + BOX_KINDS) >> kind) & 1) ^ 1);
+          if (
+            isOutside == 0 &&
+            index >= start &&
+            ((flags & BOX_DECIDES) != 0 || asks(p, index))
+          ) {
+            best = index;
+            hit = box + PORTS6;
+            break;
+          }
         }
+        if ((flags & BOX_LAST) != 0) break;
+        box += BOX6;
       }
     } else {
       const node = <usize>reference;
       const key = load<u64>(keys + ((<usize>load<u32>(node, NODE_KEY)) << 3));
       const child = (key >> (<u64>load<u32>(node, NODE_SHIFT))) - load<u64>(node, NODE_BASE);
-      const middle = load<u32>(node, NODE_MIDDLE);
-      const middleFirst = load<u32>(node, NODE_MIDDLE_FIRST);
       let inner: u32 = 0;
       let innerFirst: u32 = NO_RULE;
       if (child < <u64>load<u32>(node, NODE_COUNT)) {
         const at = node + ((<usize>child) << 3);
-        inner = load<u32>(at, NODE_CHILDREN);
         innerFirst = load<u32>(at, NODE_CHILDREN + CHILD_FIRST);
+        if (innerFirst < best) inner = load<u32>(at, NODE_CHILDREN);
       }
-      const innerIsNearer = innerFirst < middleFirst;
-      const nearer = innerIsNearer ? innerFirst : middleFirst;
-      const farther = innerIsNearer ? middleFirst : innerFirst;
-      if (nearer < best) {
-        reference = innerIsNearer ? inner : middle;
-        store<u32>(top, innerIsNearer ? middle : inner);
-        store<u32>(top, farther, 4);
-        top += (<usize>(farther < best)) << 3;
-        continue;
+      const middleFirst = load<u32>(node, NODE_MIDDLE_FIRST);
+      const middle = middleFirst < best ? load<u32>(node, NODE_MIDDLE) : 0;
+      if (inner == 0) reference = middle;
+      else if (middle == 0) reference = inner;
+      else if (innerFirst < middleFirst) {
+        reference = inner;
+        store<u32>(top, middle);
+        store<u32>(top, middleFirst, 4);
+        top += 8;
+      } else {
+        reference = middle;
+        store<u32>(top, inner);
+        store<u32>(top, innerFirst, 4);
+        top += 8;
       }
+      if (reference != 0) continue;
     }
     // What lies behind a match that was found is passed over.
     reference = 0;

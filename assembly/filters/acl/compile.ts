@@ -57,7 +57,7 @@ import {
   VALUE,
 } from "./rule";
 import { setTcpFlags } from "./tcp-flags";
-import { BOX4, BOX6, buildTrees, treeSize } from "./tree";
+import { BOX4, BOX6, buildTrees, SMALL, treeSize } from "./tree";
 
 const CRITERIA: u32 = 0x7fffffff;
 
@@ -74,6 +74,16 @@ export function compiledSize(): usize {
   }
   const rules = <usize>params.rules.length * (RULE + VALUE) + 8;
   return STATE_HEADER + rules + criteria + treeSize(boxes4, BOX4) + treeSize(boxes6, BOX6) + 32;
+}
+
+/** May there be more boxes than lie in one leaf? */
+export function hasTrees(): bool {
+  let boxes: u32 = 0;
+  for (let i = 0; i < params.rules.length && boxes <= SMALL; i++) {
+    const rule = params.rules.at(i);
+    boxes += max(boxCount(rule, true), boxCount(rule, false));
+  }
+  return boxes > SMALL;
 }
 
 // Where the next criterion goes.

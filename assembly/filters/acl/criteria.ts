@@ -19,6 +19,7 @@ import {
   hasBit,
   KIND_ICMP,
   KIND_OTHER,
+  KIND_PORTLESS,
   KIND_TCP,
   RANGE4,
   RANGE6,
@@ -56,7 +57,6 @@ import {
   SAYS_TO_PORT,
   VALUE,
 } from "./rule";
-import { NO_PORT } from "./tree";
 
 // Of the packet at hand. What it does not have, a rule that asks for it does not match.
 let has: u32 = 0;
@@ -127,8 +127,9 @@ function readTransport(p: Packet): void {
     port0 = protocol;
     port1 = 0;
   } else if (!p.hasTransport) {
-    port0 = NO_PORT;
-    port1 = NO_PORT;
+    kind += KIND_PORTLESS;
+    port0 = 0;
+    port1 = 0;
   } else if (kind == KIND_ICMP) {
     has |= SAYS_ICMP_TYPE | SAYS_ICMP_CODE;
     port0 = <u32>Icmp.of(p).code;

@@ -19,17 +19,21 @@ import {
   PROTOCOL_UDP,
   sharedState,
 } from "pktflow/assembly";
-import { classify4, classify6, classifyFrame, openRules } from "./classify";
-import { compile, compiledSize } from "./compile";
+import { classify4, classify6, classifyFrame, find4, find6, onlyLeaf4, openRules, scanLeaf4, scratchSize, UNDECIDED } from "./classify";
+import { compile, compiledSize, hasTrees } from "./compile";
 import { forget, kind, port0, port1, read } from "./criteria";
 import { Counters, params } from "./params";
 import { KIND_TCP, KIND_UDP, markOf, marksOf, NO_RULE, outputOf } from "./rule";
-import { BOX_MARKS, BOX_OUTPUT, BOX_RULE } from "./tree";
+import { BOX_FLAGS, BOX_MARKS, BOX_OUTPUT, BOX_RULE } from "./tree";
 
 let compiled: usize = 0;
 
 export function sharedStateSize(_at: usize): usize {
   return compiledSize();
+}
+
+export function workerStateSize(_at: usize): usize {
+  return scratchSize(hasTrees());
 }
 
 export function initShared(): void {
@@ -46,6 +50,9 @@ const PLAIN: u32 = PACKET_FLAG_IPV4 | PACKET_FLAG_FRAGMENT | PACKET_FLAG_MALFORM
 export function batch(b: Batch): void {
   const standard = params.default_;
   const counters = changetype<usize>(counter(Counters.rules));
+  const tcpLeaf = onlyLeaf4(KIND_TCP);
+  const udpLeaf = onlyLeaf4(KIND_UDP);
+  let unmatched: u64 = 0;
   const count = b.count;
   for (let i: u32 = 0; i < count; i++) {
     const p = b.at(i);
@@ -55,15 +62,21 @@ export function batch(b: Batch): void {
       continue;
     }
     // Most packets: IPv4 with ports, and everything that boxes ask of it at hand.
-    forget();
     const ports = bswap<u32>(load<u32>(p.transport));
     const pair = load<u64>(p.ip, IPV4_SOURCE);
-    const kind = protocol == PROTOCOL_TCP ? KIND_TCP : KIND_UDP;
-    const box = classify4(p, pair, kind, ports >> 16, ports & 0xffff, 0);
+    const isTcp = protocol == PROTOCOL_TCP;
+    const kind = isTcp ? KIND_TCP : KIND_UDP;
+    const leaf = isTcp ? tcpLeaf : udpLeaf;
+    let box: usize = 0;
+    if (leaf != 0) box = scanLeaf4(leaf, pair, kind, ports >> 16, ports & 0xffff);
+    else {
+      forget();
+      box = find4(p, pair, kind, ports >> 16, ports & 0xffff);
+    }
     if (box == 0) {
-      counter(Counters.unmatched).add(1);
+      unmatched++;
       p.output = standard;
-    } else if (load<u8>(box, BOX_MARKS) != 0) {
+    } else if (box == UNDECIDED || (load<u8>(box, BOX_FLAGS) & BOX_MARKS) != 0) {
       p.output = decide(p);
     } else {
       const at = counters + ((<usize>load<u32>(box, BOX_RULE)) << 3);
@@ -71,6 +84,7 @@ export function batch(b: Batch): void {
       p.output = load<u8>(box, BOX_OUTPUT);
     }
   }
+  if (unmatched != 0) counter(Counters.unmatched).add(unmatched);
 }
 
 /** Any packet. */
@@ -90,6 +104,12 @@ function decide(p: Packet): Output {
 /** The first rule from `start` on that a packet matches whose facts have been read, or NO_RULE. */
 function next(p: Packet, start: u32): u32 {
   if (!p.isIp) return classifyFrame(p, start);
+  if (start == 0) {
+    const box = p.isIpv4
+      ? find4(p, load<u64>(p.ip, IPV4_SOURCE), kind, port0, port1)
+      : find6(p, p.ip + IPV6_SOURCE, kind, port0, port1);
+    return box == 0 ? NO_RULE : load<u32>(box, BOX_RULE);
+  }
   const box = p.isIpv4
     ? classify4(p, load<u64>(p.ip, IPV4_SOURCE), kind, port0, port1, start)
     : classify6(p, p.ip + IPV6_SOURCE, kind, port0, port1, start);

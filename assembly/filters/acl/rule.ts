@@ -89,6 +89,10 @@ export const KIND_UDP: u32 = 1;
 export const KIND_ICMP: u32 = 2;
 export const KIND_OTHER: u32 = 3;
 export const ALL_KINDS: u32 = 15;
+/** Added to a kind whose transport header is not there: of a fragment behind the first. */
+export const KIND_PORTLESS: u32 = 4;
+/** What is left of it then. */
+export const KIND_MASK: u32 = 3;
 
 /** The mark that a rule sets. */
 export function markOf(state: usize, index: u32): u32 {
