@@ -66,6 +66,11 @@ export function openRules(compiled: usize): void {
   cache = keys + SCRATCH;
 }
 
+/** 128 bytes of this worker's for others. */
+export function roomForOthers(): usize {
+  return keys + SCRATCH - 128;
+}
+
 /** Bytes of a worker's state: the cache is needed where there are trees. */
 export function scratchSize(hasTrees: bool): usize {
   return SCRATCH + (hasTrees ? cacheSize() : 0);

@@ -37,15 +37,18 @@ import {
   SAYS_FRAGMENTS,
   SAYS_FROM,
   SAYS_FROM_PORT,
+  SAYS_ICMP,
   SAYS_ICMP_CODE,
   SAYS_ICMP_TYPE,
   SAYS_LENGTH,
   SAYS_MARK,
   SAYS_OF_FRAMES,
+  SAYS_PORTS,
   SAYS_PROTO,
   SAYS_TCP_FLAGS,
   SAYS_TO,
   SAYS_TO_PORT,
+  STATE_ASKS,
   STATE_COUNT,
   STATE_HEADER,
   STATE_NOT_IP,
@@ -101,6 +104,7 @@ export function compile(state: usize): void {
   for (let i: usize = 0; i < count; i++) {
     const at = rules + i * RULE;
     compileRule(params.rules.at(<i32>i), <u32>i, at);
+    if ((load<u32>(at, RULE_SAYS) & (SAYS_PORTS | SAYS_ICMP | SAYS_TCP_FLAGS)) != 0) store<u32>(state, 1, STATE_ASKS);
     if ((load<u32>(at, RULE_SAYS) & CRITERIA & ~SAYS_OF_FRAMES) != 0) continue;
     store<u32>(notIp + ((<usize>frames) << 2), <u32>at);
     frames++;

@@ -6,11 +6,13 @@ import {
   be64,
   ETHERTYPE_IPV4,
   ETHERTYPE_IPV6,
-  Icmp,
+  ICMP_CODE,
+  ICMP_TYPE,
   Ipv4,
   Ipv6,
   PACKET_FLAG_FIRST_FRAGMENT,
   Packet,
+  PROTOCOL_TCP,
   Tcp,
 } from "pktflow/assembly";
 import { kindOf } from "./kinds";
@@ -70,7 +72,7 @@ let fromHigh: u64 = 0;
 let fromLow: u64 = 0;
 let toHigh: u64 = 0;
 let toLow: u64 = 0;
-let tcpFlags: u32 = 0;
+let tcpFlags: u8 = 0;
 let length: u32 = 0;
 let dscp: u64 = 0;
 /** What boxes say of the transport header: the kind of protocol, and the two ports as tree.ts has them. */
@@ -85,9 +87,19 @@ export function forget(): void {
   isRead = false;
 }
 
-/** Reads what rules ask about. */
+/** Reads what rules ask about, of a packet that shows it all itself. */
 export function read(p: Packet): void {
+  readWith(p, p.hasTransport ? p.transport : 0, p.isTransport(PROTOCOL_TCP) ? Tcp.of(p).flags : 0);
+}
+
+/**
+ * The same where the transport header is known from elsewhere.
+ * @param header its first bytes, 0: it is not known
+ * @param flags of TCP
+ */
+export function readWith(p: Packet, header: usize, flags: u8): void {
   isRead = true;
+  tcpFlags = flags;
   if (!p.isIp) {
     has = SAYS_OF_FRAMES;
     // On layer 3 there is nothing but IP, so this has an Ethernet header, and its payload stands behind the type.
@@ -119,31 +131,27 @@ export function read(p: Packet): void {
       ? 1 << Fragment.first
       : 1 << Fragment.later;
   kind = kindOf(p.protocol, isIpv4);
-  readTransport(p);
+  readTransport(header);
 }
 
-function readTransport(p: Packet): void {
+function readTransport(header: usize): void {
   if (kind == KIND_OTHER) {
     port0 = protocol;
     port1 = 0;
-  } else if (!p.hasTransport) {
+  } else if (header == 0) {
     kind += KIND_PORTLESS;
     port0 = 0;
     port1 = 0;
   } else if (kind == KIND_ICMP) {
     has |= SAYS_ICMP_TYPE | SAYS_ICMP_CODE;
-    port0 = <u32>Icmp.of(p).code;
-    port1 = <u32>Icmp.of(p).type;
+    port0 = <u32>load<u8>(header, ICMP_CODE);
+    port1 = <u32>load<u8>(header, ICMP_TYPE);
   } else {
     has |= SAYS_FROM_PORT | SAYS_TO_PORT;
     // Both protocols begin with their ports.
-    const transport = p.transport;
-    port0 = <u32>be16(transport);
-    port1 = <u32>be16(transport + 2);
-    if (kind == KIND_TCP) {
-      has |= SAYS_TCP_FLAGS;
-      tcpFlags = <u32>Tcp.at(transport).flags;
-    }
+    port0 = <u32>be16(header);
+    port1 = <u32>be16(header + 2);
+    if (kind == KIND_TCP) has |= SAYS_TCP_FLAGS;
   }
 }
 
@@ -157,7 +165,7 @@ export function matches(p: Packet, rule: usize): bool {
   if ((says & SAYS_FROM_PORT) != 0 && !within16(rule + RULE_FROM_PORT, port0)) return false;
   if ((says & SAYS_ICMP_TYPE) != 0 && !hasBit(<usize>load<u32>(rule, RULE_ICMP_TYPES), port1)) return false;
   if ((says & SAYS_ICMP_CODE) != 0 && !hasBit(<usize>load<u32>(rule, RULE_ICMP_CODES), port0)) return false;
-  if ((says & SAYS_TCP_FLAGS) != 0 && !hasBit(<usize>load<u32>(rule, RULE_TCP_FLAGS), tcpFlags)) return false;
+  if ((says & SAYS_TCP_FLAGS) != 0 && !hasBit(<usize>load<u32>(rule, RULE_TCP_FLAGS), <u32>tcpFlags)) return false;
   if ((says & SAYS_FRAGMENTS) != 0 && (<u32>load<u8>(rule, RULE_FRAGMENTS) & fragment) == 0) return false;
   if ((says & SAYS_DSCP) != 0 && ((load<u64>(rule, RULE_DSCP) >> dscp) & 1) == 0) return false;
   if ((says & SAYS_LENGTH) != 0 && !within16(rule + RULE_LENGTH, length)) return false;

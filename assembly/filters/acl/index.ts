@@ -8,7 +8,9 @@ import {
   IPV4_OFFSET_MASK,
   IPV4_SOURCE,
   IPV6_SOURCE,
+  now,
   OUTPUT_DROP,
+  OUTPUT_NEXT,
   Output,
   PACKET_FLAG_FIRST_FRAGMENT,
   PACKET_FLAG_FRAGMENT,
@@ -18,18 +20,54 @@ import {
   PROTOCOL_TCP,
   PROTOCOL_UDP,
   sharedState,
+  Tcp,
 } from "pktflow/assembly";
-import { classify4, classify6, classifyFrame, find4, find6, onlyLeaf4, openRules, scanLeaf4, scratchSize, UNDECIDED } from "./classify";
+import {
+  CONFIRMED_EVICTING,
+  CONFIRMED_FULL,
+  CONFIRMED_KNOWN,
+  CT_ESTABLISHED,
+  CT_INVALID,
+  CT_NEW,
+  CT_RELATED,
+  confirm,
+  track,
+} from "pktflow/assembly/lib/conntrack";
+import {
+  classify4,
+  classify6,
+  classifyFrame,
+  find4,
+  find6,
+  onlyLeaf4,
+  openRules,
+  roomForOthers,
+  scanLeaf4,
+  scratchSize,
+  UNDECIDED,
+} from "./classify";
 import { compile, compiledSize, hasTrees } from "./compile";
-import { forget, kind, port0, port1, read } from "./criteria";
+import {
+  DATAGRAM_EVICTED,
+  DATAGRAM_UNKNOWN,
+  datagramFlags,
+  datagramHeader,
+  findDatagram,
+  formatTables,
+  openTables,
+  reap,
+  tablesSize,
+} from "./connections";
+import { forget, kind, port0, port1, readWith } from "./criteria";
 import { Counters, params } from "./params";
 import { KIND_TCP, KIND_UDP, markOf, marksOf, NO_RULE, outputOf } from "./rule";
 import { BOX_FLAGS, BOX_MARKS, BOX_OUTPUT, BOX_RULE } from "./tree";
 
 let compiled: usize = 0;
+let isStateful: bool = false;
 
 export function sharedStateSize(_at: usize): usize {
-  return compiledSize();
+  return compiledSize() + tablesSize();
 }
 
 export function workerStateSize(_at: usize): usize {
@@ -37,12 +75,20 @@ export function workerStateSize(_at: usize): usize {
 }
 
 export function initShared(): void {
-  compile(sharedState());
+  const state = sharedState();
+  compile(state);
+  formatTables(state, state + compiledSize());
 }
 
 export function init(): void {
   compiled = sharedState();
   openRules(compiled);
+  isStateful = openTables(compiled, roomForOthers());
+}
+
+export function tick(): void {
+  const ended = reap();
+  if (ended != 0) counter(Counters.connectionsEnded).add(ended);
 }
 
 const PLAIN: u32 = PACKET_FLAG_IPV4 | PACKET_FLAG_FRAGMENT | PACKET_FLAG_MALFORMED;
@@ -52,12 +98,17 @@ export function batch(b: Batch): void {
   const counters = changetype<usize>(counter(Counters.rules));
   const tcpLeaf = onlyLeaf4(KIND_TCP);
   const udpLeaf = onlyLeaf4(KIND_UDP);
+  const isTracking = isStateful;
   let unmatched: u64 = 0;
   const count = b.count;
   for (let i: u32 = 0; i < count; i++) {
     const p = b.at(i);
     const protocol = p.protocol;
-    if ((p.flags & PLAIN) != PACKET_FLAG_IPV4 || (protocol != PROTOCOL_UDP && protocol != PROTOCOL_TCP)) {
+    if (
+      isTracking ||
+      (p.flags & PLAIN) != PACKET_FLAG_IPV4 ||
+      (protocol != PROTOCOL_UDP && protocol != PROTOCOL_TCP)
+    ) {
       p.output = decide(p);
       continue;
     }
@@ -90,8 +141,48 @@ export function batch(b: Batch): void {
 /** Any packet. */
 function decide(p: Packet): Output {
   if (p.isMalformed) return drop(Counters.malformed);
-  if (p.has(PACKET_FLAG_FRAGMENT) && isTinyFragment(p)) return drop(Counters.tinyFragment);
-  read(p);
+  let header: usize = p.hasTransport ? p.transport : 0;
+  let flags: u8 = header != 0 && p.protocol == PROTOCOL_TCP ? Tcp.of(p).flags : 0;
+  if (p.isFragment) {
+    const isFirst = p.has(PACKET_FLAG_FIRST_FRAGMENT);
+    if (!isFirst && isTinyFragment(p)) return drop(Counters.tinyFragment);
+    const found = findDatagram(p, isFirst);
+    if (found == DATAGRAM_UNKNOWN) return drop(Counters.fragment);
+    if (found == DATAGRAM_EVICTED) counter(Counters.datagramsEvicted).add(1);
+    header = datagramHeader;
+    flags = datagramFlags;
+  }
+  if (!isStateful || !p.isIp) return decideByRules(p, header, flags);
+  const state = track(p, header, now());
+  if (state == CT_ESTABLISHED) {
+    counter(Counters.established).add(1);
+    return OUTPUT_NEXT;
+  }
+  if (state == CT_RELATED) {
+    counter(Counters.related).add(1);
+    return OUTPUT_NEXT;
+  }
+  if (state == CT_INVALID) {
+    counter(Counters.invalid).add(1);
+    return params.invalid;
+  }
+  const output = decideByRules(p, header, flags);
+  return state == CT_NEW && output == OUTPUT_NEXT ? open() : output;
+}
+
+/** The connection of the packet tracked last begins, or the packet is dropped: its answer could not come in. */
+function open(): Output {
+  const confirmed = confirm(now());
+  if (confirmed == CONFIRMED_KNOWN) return OUTPUT_NEXT;
+  if (confirmed == CONFIRMED_FULL) return drop(Counters.tableFull);
+  counter(Counters.connectionsMade).add(1);
+  if (confirmed == CONFIRMED_EVICTING) counter(Counters.connectionsEvicted).add(1);
+  return OUTPUT_NEXT;
+}
+
+/** @param header the transport header's first bytes, 0: it is not known @param flags of TCP */
+function decideByRules(p: Packet, header: usize, flags: u8): Output {
+  readWith(p, header, flags);
   for (let rule = next(p, 0); rule != NO_RULE; rule = next(p, rule + 1)) {
     counter(Counters.rules + rule).add(1);
     if (!marksOf(compiled, rule)) return outputOf(compiled, rule);
@@ -121,7 +212,7 @@ function next(p: Packet, start: u32): u32 {
  * flags that a rule saw in the first one. A first fragment too short for the whole header is malformed already.
  */
 function isTinyFragment(p: Packet): bool {
-  if (p.protocol != PROTOCOL_TCP || p.has(PACKET_FLAG_FIRST_FRAGMENT)) return false;
+  if (p.protocol != PROTOCOL_TCP) return false;
   if (p.isIpv4) return (be16(p.ip + IPV4_FRAGMENT) & IPV4_OFFSET_MASK) == 1;
   // The payload of a later IPv6 fragment stands right behind its Fragment header.
   return (be16(<usize>p.data + p.payload - 6) & 0xfff8) == 8;

@@ -77,6 +77,11 @@ export const STATE_NOT_IP_COUNT: usize = 12;
 /** A tree a kind of protocol. */
 export const STATE_ROOTS4: usize = 16;
 export const STATE_ROOTS6: usize = 32;
+/** Does some rule ask for what is in a transport header? */
+export const STATE_ASKS: usize = 48;
+/** Addresses of the ConntrackTable and the FragmentTable; 0: there is none. */
+export const STATE_CONNTRACK: usize = 52;
+export const STATE_FRAGMENTS: usize = 56;
 export const STATE_HEADER: usize = 64;
 
 /** No index of a rule. */
