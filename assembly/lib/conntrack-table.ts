@@ -62,8 +62,6 @@ const WINDOW: u32 = 256;
 const WINDOWS: u32 = 4;
 
 export const MADE: i32 = 1;
-/** Made in place of a connection that nobody had answered. */
-export const MADE_EVICTING: i32 = 2;
 /** Another worker was first. */
 export const FOUND: i32 = 0;
 export const FULL: i32 = -1;
@@ -77,9 +75,27 @@ let tail: u64 = 0;
 /** Record and word that find() or make() saw last. */
 export let foundRecord: usize = 0;
 export let foundWord: u64 = 0;
+/** What else make() did: connections that nobody had answered and that made room, and those whose time was over. */
+export let evictedByMake: u32 = 0;
+export let endedByMake: u32 = 0;
+
+/** Nothing was made. */
+export function forgetMade(): void {
+  evictedByMake = 0;
+  endedByMake = 0;
+}
 
 /** What to look for. @param family 4 or 6: in IPv4, the first number is both addresses and the others are 0 */
-export function setKey(a: u64, b: u64, c: u64, d: u64, ports: u32, protocol: u8, kind: u32, family: u32): void {
+export function setKey(
+  a: u64,
+  b: u64,
+  c: u64,
+  d: u64,
+  ports: u32,
+  protocol: u8,
+  kind: u32,
+  family: u32,
+): void {
   key0 = a;
   key1 = b;
   key2 = c;
@@ -141,17 +157,14 @@ export class ConntrackTable {
    * Makes the connection of the key. What is the protocol's own is written before others see it: its 64 bytes are
    * copied from `own`, unless that is 0.
    * @param lowerBegan did the endpoint with the lower number send the packet
-   * @returns MADE, MADE_EVICTING, FOUND (foundRecord and foundWord are what another worker made) or FULL
+   * @returns MADE, FOUND (foundRecord and foundWord are what another worker made) or FULL
    */
   make(timeoutClass: u32, lowerBegan: bool, own: usize, now: u64): i32 {
     const pool = this.pool;
-    let result = MADE;
+    forgetMade();
     let record = pool.take();
-    if (record == 0) {
-      record = this.evict(now);
-      if (record == 0) return FULL;
-      result = MADE_EVICTING;
-    }
+    if (record == 0) record = this.evict(now);
+    if (record == 0) return FULL;
     const bucket = this.bucket();
     if (!lock(bucket)) {
       pool.put(record);
@@ -177,6 +190,7 @@ export class ConntrackTable {
       link = atomic.load<u32>(other, RECORD_NEXT);
     }
     if (expired != 0) {
+      endedByMake++;
       this.unlink(bucket, expired);
       pool.put(expired);
     }
@@ -198,7 +212,7 @@ export class ConntrackTable {
     unlock(bucket);
     foundRecord = record;
     foundWord = word;
-    return result;
+    return MADE;
   }
 
   /** ns from the first packet to `now`, in steps of 2^20. */
@@ -299,7 +313,12 @@ export class ConntrackTable {
       if (oldest >= 0) {
         const record = pool.at(chosen);
         const word = atomic.load<u64>(record);
-        if ((word & WORD_REPLIED) == 0 && this.end(record, word, false)) return record;
+        const isOver = this.hasEnded(word, now);
+        if ((word & WORD_REPLIED) == 0 && this.end(record, word, false)) {
+          if (isOver) endedByMake++;
+          else evictedByMake++;
+          return record;
+        }
         continue;
       }
       index = start;
@@ -308,7 +327,10 @@ export class ConntrackTable {
         if (++index == used) index = 0;
         if (atomic.load<u32>(this.age(record)) == 0) continue;
         const word = atomic.load<u64>(record);
-        if (this.hasEnded(word, now) && this.end(record, word, false)) return record;
+        if (this.hasEnded(word, now) && this.end(record, word, false)) {
+          endedByMake++;
+          return record;
+        }
       }
     }
     return 0;
@@ -393,7 +415,6 @@ export class ConntrackTable {
   }
 }
 
-@inline
 function isKey(record: usize): bool {
   if (load<u64>(record, RECORD_ADDRESSES) != key0 || load<u64>(record, RECORD_TAIL) != tail) return false;
   return (
@@ -420,12 +441,10 @@ function lock(bucket: usize): bool {
   return false;
 }
 
-@inline
 function unlock(bucket: usize): void {
   atomic.store<u32>(bucket, atomic.load<u32>(bucket) & ~BUCKET_LOCKED);
 }
 
-@inline
 function unitsOf(now: u64): u64 {
   return (now >> UNIT_SHIFT) & 0xffffffff;
 }

@@ -209,9 +209,7 @@ function firstOf(side: usize, p: Packet): void {
 function endOf(p: Packet): u32 {
   const tcp = Tcp.of(p);
   const data = <u32>(p.ipEnd - p.transport) - tcp.headerLength;
-  return (
-    tcp.sequence + data + <u32>((tcp.flags & TCP_SYN) != 0) + <u32>((tcp.flags & TCP_FIN) != 0)
-  );
+  return tcp.sequence + data + <u32>((tcp.flags & TCP_SYN) != 0) + <u32>((tcp.flags & TCP_FIN) != 0);
 }
 
 /** RFC 7323, 2.2. Options that contradict themselves end the search. */
@@ -238,7 +236,6 @@ function readScale(side: usize, p: Packet): void {
 }
 
 /** In the arithmetic of sequence numbers (RFC 9293, 3.4). */
-@inline
 function isAfter(a: u32, b: u32): bool {
   return <i32>(b - a) < 0;
 }

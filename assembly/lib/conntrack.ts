@@ -3,7 +3,7 @@
 // connection begins when the user of this accepts a new packet: confirm().
 
 import { Packet } from "../abi/packet";
-import { be16, be32 } from "../wire/bytes";
+import { be16 } from "../wire/bytes";
 import {
   ICMP_DESTINATION_UNREACHABLE,
   ICMP_ECHO,
@@ -15,7 +15,6 @@ import {
   ICMP_TIME_EXCEEDED,
   ICMPV6_ECHO_REPLY,
   ICMPV6_ECHO_REQUEST,
-  ICMPV6_INFORMATIONAL,
   ICMPV6_PARAMETER_PROBLEM,
 } from "../wire/icmp";
 import {
@@ -42,11 +41,9 @@ import { TCP_RST, Tcp } from "../wire/tcp";
 import {
   ConntrackTable,
   FOUND,
-  FULL,
+  forgetMade,
   foundRecord,
   foundWord,
-  MADE,
-  MADE_EVICTING,
   RECORD_OWN,
   setKey,
   WORD_LOWER_BEGAN,
@@ -133,18 +130,15 @@ export function track(p: Packet, header: usize, now: u64): u32 {
   return trackDatagrams(CLASS_OTHER, now);
 }
 
-/** What confirm() did. */
-export const CONFIRMED: i32 = 1;
-/** In place of a connection that nobody had answered. */
-export const CONFIRMED_EVICTING: i32 = 2;
-/** There is one already. */
-export const CONFIRMED_KNOWN: i32 = 0;
-/** The table is full of connections that have been answered. */
-export const CONFIRMED_FULL: i32 = -1;
-
-/** The packet tracked last was new and goes on: its connection begins, if there is none yet. */
+/**
+ * The packet tracked last was new and goes on: its connection begins, if there is none yet.
+ * @returns MADE, FOUND or FULL, as ConntrackTable.make()
+ */
 export function confirm(now: u64): i32 {
-  if (opening == 0) return CONFIRMED_KNOWN;
+  if (opening == 0) {
+    forgetMade();
+    return FOUND;
+  }
   return table.make(opening, isLower || isSame, openingOwn, now);
 }
 
@@ -168,7 +162,6 @@ function trackDatagrams(timeoutClass: u32, now: u64): u32 {
   return CT_ESTABLISHED;
 }
 
-@inline
 function isReplyTo(word: u64): bool {
   return !isSame && ((word & WORD_LOWER_BEGAN) != 0) != isLower;
 }
@@ -240,7 +233,11 @@ function trackIcmp(p: Packet, header: usize, isIpv4: bool, now: u64): u32 {
     return CT_INVALID;
   }
   if (isError(type, isIpv4)) return trackError(p, isIpv4, now);
-  return !isIpv4 && type >= 130 && type <= 137 ? CT_UNTRACKED : !isIpv4 && type == 143 ? CT_UNTRACKED : CT_INVALID;
+  return !isIpv4 && type >= 130 && type <= 137
+    ? CT_UNTRACKED
+    : !isIpv4 && type == 143
+      ? CT_UNTRACKED
+      : CT_INVALID;
 }
 
 /** The type of the request that a type of ICMP asks or answers, or -1. */
@@ -276,7 +273,8 @@ function trackError(p: Packet, isIpv4: bool, now: u64): u32 {
     if (quoted + IPV4_HEADER > end) return CT_INVALID;
     const ip = Ipv4.at(quoted);
     const length = ip.headerLength;
-    if (load<u8>(quoted) >> 4 != 4 || length < IPV4_HEADER || (ip.fragment & IPV4_OFFSET_MASK) != 0) return CT_INVALID;
+    if (load<u8>(quoted) >> 4 != 4 || length < IPV4_HEADER || (ip.fragment & IPV4_OFFSET_MASK) != 0)
+      return CT_INVALID;
     // Whom the error tells of it is who sent the packet.
     if (load<u32>(quoted, IPV4_SOURCE) != load<u32>(p.ip, IPV4_DESTINATION)) return CT_INVALID;
     protocol = ip.protocol;
@@ -327,8 +325,8 @@ function setEndpoints(ip: usize, isIpv4: bool, from: u16, to: u16, protocol: u8,
   keyKind = <u32>kind;
   if (isIpv4) {
     const pair = load<u64>(ip, IPV4_SOURCE);
-    const source = (pair << 32 >> 16) | <u64>from;
-    const destination = (pair >> 32 << 16) | <u64>to;
+    const source = ((pair << 32) >> 16) | <u64>from;
+    const destination = ((pair >> 32) << 16) | <u64>to;
     isLower = source <= destination;
     isSame = source == destination;
     keyA = isLower ? pair : (pair << 32) | (pair >> 32);

@@ -78,7 +78,13 @@ function readFilter(
   diagnostics: Diagnostics,
 ): FilterSymbol {
   const who = `filter ${JSON.stringify(key)}`;
-  const symbol: FilterSymbol = { id: key, keySpan, config: undefined, outputSpans: () => new Map(), used: false };
+  const symbol: FilterSymbol = {
+    id: key,
+    keySpan,
+    config: undefined,
+    outputSpans: () => new Map(),
+    used: false,
+  };
   const map = asMap(value, who, diagnostics);
   if (!map) return symbol;
   const onTrap = readHostKey(map, "on-trap", who, diagnostics) as OnTrap | undefined;

@@ -6,7 +6,16 @@
 
 import { Packet, workerState } from "pktflow/assembly";
 import { matches } from "./criteria";
-import { cacheSet4, cacheSet6, cacheSize, cached4, cached6, remember4, remember6, UNKNOWN } from "./flow-cache";
+import {
+  cached4,
+  cached6,
+  cacheSet4,
+  cacheSet6,
+  cacheSize,
+  remember4,
+  remember6,
+  UNKNOWN,
+} from "./flow-cache";
 import {
   KIND_MASK,
   NO_RULE,
@@ -82,7 +91,6 @@ const SCRATCH: usize = 4096;
  * @param pair source and destination as they lie in the header
  * @returns the address of the box's ports, where its rule and output stand; 0: there is none
  */
-@inline
 export function find4(p: Packet, pair: u64, kind: u32, port0: u32, port1: u32): usize {
   const root = load<u32>(state + ((<usize>(kind & KIND_MASK)) << 2), STATE_ROOTS4);
   if ((root & LEAF) != 0) return classify4(p, pair, kind, port0, port1, 0);
@@ -99,7 +107,6 @@ export function onlyLeaf4(kind: u32): usize {
 export const UNDECIDED: usize = 1;
 
 /** As find4, over one leaf, where boxes alone decide; else UNDECIDED. In the packet loop's own code: no call, no state. */
-@inline
 export function scanLeaf4(leaf: usize, pair: u64, kind: u32, port0: u32, port1: u32): usize {
   let box = leaf;
   let isInside: bool = false;
@@ -186,11 +193,7 @@ export function classify4(p: Packet, pair: u64, kind: u32, port0: u32, port1: u3
             <u32>(port0 < <u32>load<u16>(box, PORTS4)) |
             <u32>(port0 > <u32>load<u16>(box, PORTS4 + 2)) |
             (((<u32>load<u8>(box, PORTS4 + BOX_KINDS) >> kind) & 1) ^ 1);
-          if (
-            isOutside == 0 &&
-            index >= start &&
-            ((flags & BOX_DECIDES) != 0 || asks(p, index))
-          ) {
+          if (isOutside == 0 && index >= start && ((flags & BOX_DECIDES) != 0 || asks(p, index))) {
             best = index;
             hit = box + PORTS4;
             break;
@@ -238,14 +241,7 @@ export function classify4(p: Packet, pair: u64, kind: u32, port0: u32, port1: u3
 }
 
 /** The same for IPv6. @param addresses where the header's addresses lie */
-export function classify6(
-  p: Packet,
-  addresses: usize,
-  kind: u32,
-  port0: u32,
-  port1: u32,
-  start: u32,
-): usize {
+export function classify6(p: Packet, addresses: usize, kind: u32, port0: u32, port1: u32, start: u32): usize {
   let reference = load<u32>(state + ((<usize>(kind & KIND_MASK)) << 2), STATE_ROOTS6);
   if (reference == 0) return 0;
   const a = load<u64>(addresses);
@@ -283,11 +279,7 @@ export function classify6(
             <u32>(port0 < <u32>load<u16>(box, PORTS6)) |
             <u32>(port0 > <u32>load<u16>(box, PORTS6 + 2)) |
             (((<u32>load<u8>(box, PORTS6 + BOX_KINDS) >> kind) & 1) ^ 1);
-          if (
-            isOutside == 0 &&
-            index >= start &&
-            ((flags & BOX_DECIDES) != 0 || asks(p, index))
-          ) {
+          if (isOutside == 0 && index >= start && ((flags & BOX_DECIDES) != 0 || asks(p, index))) {
             best = index;
             hit = box + PORTS6;
             break;
@@ -299,7 +291,7 @@ export function classify6(
     } else {
       const node = <usize>reference;
       const key = load<u64>(keys + ((<usize>load<u32>(node, NODE_KEY)) << 3));
-      const child = (key >> (<u64>load<u32>(node, NODE_SHIFT))) - load<u64>(node, NODE_BASE);
+      const child = (key >> <u64>load<u32>(node, NODE_SHIFT)) - load<u64>(node, NODE_BASE);
       let inner: u32 = 0;
       let innerFirst: u32 = NO_RULE;
       if (child < <u64>load<u32>(node, NODE_COUNT)) {

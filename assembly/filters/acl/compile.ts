@@ -53,9 +53,9 @@ import {
   STATE_HEADER,
   STATE_NOT_IP,
   STATE_NOT_IP_COUNT,
-  STATE_RULES,
   STATE_ROOTS4,
   STATE_ROOTS6,
+  STATE_RULES,
   setBit,
   VALUE,
 } from "./rule";
@@ -104,7 +104,8 @@ export function compile(state: usize): void {
   for (let i: usize = 0; i < count; i++) {
     const at = rules + i * RULE;
     compileRule(params.rules.at(<i32>i), <u32>i, at);
-    if ((load<u32>(at, RULE_SAYS) & (SAYS_PORTS | SAYS_ICMP | SAYS_TCP_FLAGS)) != 0) store<u32>(state, 1, STATE_ASKS);
+    if ((load<u32>(at, RULE_SAYS) & (SAYS_PORTS | SAYS_ICMP | SAYS_TCP_FLAGS)) != 0)
+      store<u32>(state, 1, STATE_ASKS);
     if ((load<u32>(at, RULE_SAYS) & CRITERIA & ~SAYS_OF_FRAMES) != 0) continue;
     store<u32>(notIp + ((<usize>frames) << 2), <u32>at);
     frames++;

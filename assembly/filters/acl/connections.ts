@@ -1,7 +1,16 @@
 // What the filter knows beside its rules: connections and the first fragments of datagrams, in the state that the workers
 // share, behind the compiled rules.
 
-import { now, Packet, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, random, Tcp } from "pktflow/assembly";
+import {
+  now,
+  Packet,
+  PROTOCOL_ICMP,
+  PROTOCOL_ICMPV6,
+  PROTOCOL_TCP,
+  PROTOCOL_UDP,
+  random,
+  Tcp,
+} from "pktflow/assembly";
 import {
   CLASS_ICMP,
   CLASS_OTHER,
@@ -21,7 +30,12 @@ import {
   TCP_SYN_SENT_BOTH,
   TCP_TIME_WAIT,
 } from "pktflow/assembly/lib/conntrack-tcp";
-import { FRAGMENT_EVICTED, FRAGMENT_KNOWN, FRAGMENT_REFUSED, FragmentTable } from "pktflow/assembly/lib/fragment-table";
+import {
+  FRAGMENT_EVICTED,
+  FRAGMENT_KNOWN,
+  FRAGMENT_REFUSED,
+  FragmentTable,
+} from "pktflow/assembly/lib/fragment-table";
 import { params } from "./params";
 import { STATE_ASKS, STATE_CONNTRACK, STATE_FRAGMENTS } from "./rule";
 
@@ -116,7 +130,8 @@ export function findDatagram(p: Packet, isFirst: bool): i32 {
     const put = fragments.put(p, value, other, now());
     if (put == FRAGMENT_REFUSED) return DATAGRAM_UNKNOWN;
     // The first one may come twice, but not with other ports or flags: who knows which the receiver takes.
-    if (put == FRAGMENT_KNOWN && (fragments.value != value || fragments.other != other)) return DATAGRAM_UNKNOWN;
+    if (put == FRAGMENT_KNOWN && (fragments.value != value || fragments.other != other))
+      return DATAGRAM_UNKNOWN;
     return put == FRAGMENT_EVICTED ? DATAGRAM_EVICTED : DATAGRAM_KNOWN;
   }
   if (!fragments.find(p, now()) || <u8>(fragments.other >> 8) != protocol) return DATAGRAM_UNKNOWN;

@@ -165,7 +165,8 @@ export function matches(p: Packet, rule: usize): bool {
   if ((says & SAYS_FROM_PORT) != 0 && !within16(rule + RULE_FROM_PORT, port0)) return false;
   if ((says & SAYS_ICMP_TYPE) != 0 && !hasBit(<usize>load<u32>(rule, RULE_ICMP_TYPES), port1)) return false;
   if ((says & SAYS_ICMP_CODE) != 0 && !hasBit(<usize>load<u32>(rule, RULE_ICMP_CODES), port0)) return false;
-  if ((says & SAYS_TCP_FLAGS) != 0 && !hasBit(<usize>load<u32>(rule, RULE_TCP_FLAGS), <u32>tcpFlags)) return false;
+  if ((says & SAYS_TCP_FLAGS) != 0 && !hasBit(<usize>load<u32>(rule, RULE_TCP_FLAGS), <u32>tcpFlags))
+    return false;
   if ((says & SAYS_FRAGMENTS) != 0 && (<u32>load<u8>(rule, RULE_FRAGMENTS) & fragment) == 0) return false;
   if ((says & SAYS_DSCP) != 0 && ((load<u64>(rule, RULE_DSCP) >> dscp) & 1) == 0) return false;
   if ((says & SAYS_LENGTH) != 0 && !within16(rule + RULE_LENGTH, length)) return false;

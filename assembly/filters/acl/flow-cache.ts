@@ -28,17 +28,16 @@ export function cacheSize(): usize {
 }
 
 /** The set of an IPv4 flow; multiply and shift (Dietzfelbinger et al. 1997). */
-@inline
 export function cacheSet4(cache: usize, pair: u64, ports: u32, kind: u32): usize {
   const mixed = (pair ^ (<u64>(ports + kind) * 0x9e3779b97f4a7c15)) * 0xd6e8feb86659fd93;
   return cache + ((<usize>(mixed >> (65 - BITS4))) << 5);
 }
 
 /** The box of a flow in its set, or UNKNOWN. */
-@inline
 export function cached4(set: usize, pair: u64, ports: u32, kind: u32): u32 {
   const first = load<u32>(set, 12);
-  if (load<u64>(set) == pair && load<u32>(set, 8) == ports && (first & KIND) == kind + 1) return first & ~KIND;
+  if (load<u64>(set) == pair && load<u32>(set, 8) == ports && (first & KIND) == kind + 1)
+    return first & ~KIND;
   const second = load<u32>(set, ENTRY4 + 12);
   if (load<u64>(set, ENTRY4) == pair && load<u32>(set, ENTRY4 + 8) == ports && (second & KIND) == kind + 1)
     return second & ~KIND;

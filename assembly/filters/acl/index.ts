@@ -23,9 +23,6 @@ import {
   Tcp,
 } from "pktflow/assembly";
 import {
-  CONFIRMED_EVICTING,
-  CONFIRMED_FULL,
-  CONFIRMED_KNOWN,
   CT_ESTABLISHED,
   CT_INVALID,
   CT_NEW,
@@ -33,6 +30,7 @@ import {
   confirm,
   track,
 } from "pktflow/assembly/lib/conntrack";
+import { endedByMake, evictedByMake, FOUND, FULL } from "pktflow/assembly/lib/conntrack-table";
 import {
   classify4,
   classify6,
@@ -173,10 +171,11 @@ function decide(p: Packet): Output {
 /** The connection of the packet tracked last begins, or the packet is dropped: its answer could not come in. */
 function open(): Output {
   const confirmed = confirm(now());
-  if (confirmed == CONFIRMED_KNOWN) return OUTPUT_NEXT;
-  if (confirmed == CONFIRMED_FULL) return drop(Counters.tableFull);
+  if (endedByMake != 0) counter(Counters.connectionsEnded).add(endedByMake);
+  if (evictedByMake != 0) counter(Counters.connectionsEvicted).add(evictedByMake);
+  if (confirmed == FOUND) return OUTPUT_NEXT;
+  if (confirmed == FULL) return drop(Counters.tableFull);
   counter(Counters.connectionsMade).add(1);
-  if (confirmed == CONFIRMED_EVICTING) counter(Counters.connectionsEvicted).add(1);
   return OUTPUT_NEXT;
 }
 
