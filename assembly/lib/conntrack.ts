@@ -189,7 +189,7 @@ function trackTcp(p: Packet, now: u64): u32 {
   }
   if (next == TCP_STAY && isReply && state == TCP_SYN_SENT) {
     // An ACK in answer to a SYN: who has an old connection challenges the new one (RFC 5961, 4). It shows nothing of this.
-    table.release(word, state, 0, false, now);
+    table.release(word, state, WORD_REPLIED, false, now);
     return CT_ESTABLISHED;
   }
   const place = next == TCP_INVALID ? WINDOW_OUTSIDE : tcpInWindow(own, p, state, isReply);

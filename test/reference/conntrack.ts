@@ -134,6 +134,7 @@ export class Conntrack {
     }
     if (opening && isReply) {
       // A challenge shows nothing of this connection.
+      connection.replied = true;
       if (before === "syn-sent") return "established";
       return goOn(before);
     }
