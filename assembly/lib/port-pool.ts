@@ -1,22 +1,20 @@
-// The ports of one outside address and protocol: which are taken, and by which record. Any worker takes and gives back
-// without a lock. The bitmap says who owns a port: the worker that set its bit. The memory must be zero.
+// The ports of one outside address and protocol: which are taken. Any worker takes and gives back without a lock: a port
+// is whose that set its bit. The memory must be zero.
 //
-//    0        64                             8256                            270400
-//   +--------+------------------------------+-------------------------------+
-//   | taken  | bit a port, 1: taken (8 KiB) | u32 a port: what the owner    |
-//   |        |                              | keeps there, 0: nothing       |
-//   +--------+------------------------------+-------------------------------+
+//    0        64                             8256
+//   +--------+------------------------------+
+//   | taken  | bit a port, 1: taken (8 KiB) |
+//   +--------+------------------------------+
 
 const TAKEN: usize = 0;
 const BITMAP: usize = 64;
-const OWNERS: usize = BITMAP + 8192;
 const WORDS: u32 = 1024;
 /** Bits of the even ports in a word. */
 const EVEN: u64 = 0x5555555555555555;
 
 @unmanaged
 export class PortPool {
-  static readonly BYTES: usize = OWNERS + 65536 * 4;
+  static readonly BYTES: usize = BITMAP + 8192;
 
   @inline static at(address: usize): PortPool {
     return changetype<PortPool>(address);
@@ -27,13 +25,9 @@ export class PortPool {
     return atomic.load<u32>(changetype<usize>(this), TAKEN);
   }
 
-  /** What the owner of the port keeps there, or 0. */
-  @inline owner(port: u32): u32 {
-    return atomic.load<u32>(changetype<usize>(this) + ((<usize>port) << 2), OWNERS);
-  }
-
-  @inline setOwner(port: u32, owner: u32): void {
-    atomic.store<u32>(changetype<usize>(this) + ((<usize>port) << 2), owner, OWNERS);
+  isTaken(port: u32): bool {
+    const word = atomic.load<u64>(changetype<usize>(this) + BITMAP + ((<usize>(port >> 6)) << 3));
+    return ((word >> (<u64>port & 63)) & 1) != 0;
   }
 
   /** Takes this port, if it is free. */
@@ -59,7 +53,6 @@ export class PortPool {
 
   release(port: u32): void {
     const at = changetype<usize>(this);
-    atomic.store<u32>(at + ((<usize>port) << 2), 0, OWNERS);
     // Counted first: `taken` may be too low for a moment, which costs a scan; too high it would refuse a free port.
     atomic.sub<u32>(at, 1, TAKEN);
     atomic.and<u64>(at + BITMAP + ((<usize>(port >> 6)) << 3), ~((<u64>1) << (<u64>port & 63)));
