@@ -68,7 +68,13 @@ async function prepare(sessions, workers, extra = {}) {
     u64Write(m, place.context + CONTEXT.NOW, 3600e9);
   });
   instantiate(module, memory).initShared(places[0].context);
-  return { memory, module, places, counters: manifest.counters.map(({ name }) => name), shared: sizes.shared };
+  return {
+    memory,
+    module,
+    places,
+    counters: manifest.counters.map(({ name }) => name),
+    shared: sizes.shared,
+  };
 }
 
 /** One worker's instance, and its batch of packets. */
@@ -172,15 +178,24 @@ async function inserts(sessions, workers) {
   const control = new Int32Array(new SharedArrayBuffer(8));
   const threads = nat.places.map(
     (_, worker) =>
-      new Worker(new URL(import.meta.url), { workerData: { nat: { ...nat }, worker, workers, sessions, control } }),
+      new Worker(new URL(import.meta.url), {
+        workerData: { nat: { ...nat }, worker, workers, sessions, control },
+      }),
   );
-  const replies = threads.map((thread) => new Promise((resolve, reject) => thread.once("message", resolve).once("error", reject)));
+  const replies = threads.map(
+    (thread) => new Promise((resolve, reject) => thread.once("message", resolve).once("error", reject)),
+  );
   const times = await Promise.all(replies);
   await Promise.all(threads.map((thread) => thread.terminate()));
   const m = new PacketMemory(nat.memory);
   const made = nat.counters.indexOf("sessions-made");
   const count = nat.places.reduce((sum, { counters }) => sum + counterRead(m, counters + made * 8), 0);
-  return { each: times.map(({ ns }) => ns), wall: Math.max(...times.map(({ end }) => end)) - Math.min(...times.map(({ start }) => start)), count, calls: times.map(({ inside }) => inside) };
+  return {
+    each: times.map(({ ns }) => ns),
+    wall: Math.max(...times.map(({ end }) => end)) - Math.min(...times.map(({ start }) => start)),
+    count,
+    calls: times.map(({ inside }) => inside),
+  };
 }
 
 function insertThread() {
@@ -188,7 +203,8 @@ function insertThread() {
   const own = open(nat, nat.places[worker]);
   const remote = swap32(REMOTE);
   const fill = (n) => {
-    for (let i = 0; i < BATCH_PACKETS; i++) own.set(i, insideAddress(n + i), insidePort(n + i), remote, swap16(53));
+    for (let i = 0; i < BATCH_PACKETS; i++)
+      own.set(i, insideAddress(n + i), insidePort(n + i), remote, swap16(53));
   };
   // Compiled, and its pages there, before it counts: a twentieth of the sessions.
   const share = Math.floor(sessions / workers / BATCH_PACKETS) * BATCH_PACKETS;
@@ -215,7 +231,11 @@ async function main(counts) {
   console.log("sessions   out ns   in ns   state MB");
   for (const count of counts) {
     const { outwards, inwards, megabytes } = await steady(count);
-    const cells = [outwards.toFixed(1).padStart(9), inwards.toFixed(1).padStart(8), megabytes.toFixed(1).padStart(11)];
+    const cells = [
+      outwards.toFixed(1).padStart(9),
+      inwards.toFixed(1).padStart(8),
+      megabytes.toFixed(1).padStart(11),
+    ];
     console.log(`${String(count).padStart(8)}${cells.join("")}`);
   }
   for (const workers of [1, 2]) {
@@ -228,4 +248,7 @@ async function main(counts) {
 }
 
 if (!isMainThread) insertThread();
-else await main(process.argv.slice(2).length > 0 ? process.argv.slice(2).map(Number) : [64, 10_000, 100_000, 1_000_000]);
+else
+  await main(
+    process.argv.slice(2).length > 0 ? process.argv.slice(2).map(Number) : [64, 10_000, 100_000, 1_000_000],
+  );

@@ -30,7 +30,8 @@ export const MAPPING_TABLE_FULL: i32 = -2;
 @unmanaged
 export class Mapping {
   key: u64;
-  private next: u32;
+  /** HashTable's. */
+  next: u32;
   /** Port pool and port. */
   outside: u32;
   sessions: u32;

@@ -146,24 +146,20 @@ export class SessionTable {
 }
 
 /** The units in which timers count. */
-@inline
 export function unitsOf(now: u64): u32 {
   return <u32>(now >> UNIT_SHIFT);
 }
 
 /** The session that a tuple is of: sessions are cache lines. */
-@inline
 export function sessionOf(tuple: usize): usize {
   return tuple & ~63;
 }
 
-@inline
 export function timerOf(record: usize): u64 {
   return atomic.load<u64>(record, SESSION_TIMER);
 }
 
 /** Is what was read from a session between two looks at its timer of one session? */
-@inline
 export function isSame(before: u64, after: u64): bool {
   return (before & SESSION_LIVE) != 0 && ((before ^ after) & SESSION_GENERATION) == 0;
 }
@@ -173,10 +169,8 @@ export function isSame(before: u64, after: u64): bool {
  * @param timer as it was seen: where another worker was faster, its word stands
  * @param units when it was last used
  */
-@inline
 export function setTimer(record: usize, timer: u64, timeoutClass: u8, flags: u8, units: u32): void {
-  const next =
-    ((<u64>units) << 32) | (timer & SESSION_GENERATION) | ((<u64>flags) << 8) | <u64>timeoutClass;
+  const next = ((<u64>units) << 32) | (timer & SESSION_GENERATION) | ((<u64>flags) << 8) | <u64>timeoutClass;
   if (next != timer) atomic.cmpxchg<u64>(record, timer, next, SESSION_TIMER);
 }
 

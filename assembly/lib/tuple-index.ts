@@ -73,7 +73,7 @@ export class TupleIndex {
   }
 
   hash(a: u64, b: u64): u32 {
-    return hashOf(a, b, this.seed(0), this.seed(1), this.seed(2), this.seed(3), this.seed(4));
+    return TupleIndex.hashOf(a, b, this.seed(0), this.seed(1), this.seed(2), this.seed(3), this.seed(4));
   }
 
   @inline lineOf(hash: u32): usize {
@@ -88,8 +88,8 @@ export class TupleIndex {
   /** Address of the tuple, in its record, or 0: none was seen. */
   find(hash: u32, a: u64, b: u64): usize {
     const line = this.lineOf(hash);
-    for (let hits = matches(line, tagOf(hash)); hits != 0; hits &= hits - 1) {
-      const tuple = this.tupleOf(entryAt(line, ctz<u32>(hits)));
+    for (let hits = TupleIndex.matches(line, TupleIndex.tagOf(hash)); hits != 0; hits &= hits - 1) {
+      const tuple = this.tupleOf(TupleIndex.entryAt(line, ctz<u32>(hits)));
       if (isTuple(tuple, a, b)) return tuple;
     }
     let link = atomic.load<u32>(line, CHAIN) & ~LOCKED;
@@ -124,9 +124,32 @@ export class TupleIndex {
     return true;
   }
 
+  /**
+   * Vector multiply-shift (Thorup 2015, "High Speed Hashing for Integers and Strings", 3.5): strongly universal for whoever
+   * does not know the seeds. The upper bits are the line, the lower ones the tag.
+   */
+  @inline static hashOf(a: u64, b: u64, s0: u64, s1: u64, s2: u64, s3: u64, s4: u64): u32 {
+    return <u32>(
+      ((s0 + (a & 0xffffffff) * s1 + (a >> 32) * s2 + (b & 0xffffffff) * s3 + (b >> 32) * s4) >> 32)
+    );
+  }
+
+  @inline static tagOf(hash: u32): u32 {
+    return hash | 0x8000;
+  }
+
+  /** A bit for each of a line's eight tags that is this one. */
+  @inline static matches(line: usize, tag: u32): u32 {
+    return <u32>i16x8.bitmask(i16x8.eq(v128.load(line), i16x8.splat(<i16>tag)));
+  }
+
+  @inline static entryAt(line: usize, i: u32): u32 {
+    return load<u32>(line + ((<usize>i) << 2), ENTRIES);
+  }
+
   private isThere(line: usize, hash: u32, a: u64, b: u64): bool {
-    for (let hits = matches(line, tagOf(hash)); hits != 0; hits &= hits - 1) {
-      if (isTuple(this.tupleOf(entryAt(line, ctz<u32>(hits))), a, b)) return true;
+    for (let hits = TupleIndex.matches(line, TupleIndex.tagOf(hash)); hits != 0; hits &= hits - 1) {
+      if (isTuple(this.tupleOf(TupleIndex.entryAt(line, ctz<u32>(hits))), a, b)) return true;
     }
     for (let link = atomic.load<u32>(line, CHAIN) & ~LOCKED; link != 0; ) {
       if (isTuple(this.tupleOf(link - 1), a, b)) return true;
@@ -136,11 +159,11 @@ export class TupleIndex {
   }
 
   private place(line: usize, hash: u32, entry: u32): void {
-    const free = matches(line, 0);
+    const free = TupleIndex.matches(line, 0);
     if (free != 0) {
       const i = <usize>ctz<u32>(free);
       atomic.store<u32>(line + (i << 2), entry, ENTRIES);
-      atomic.store<u16>(line + (i << 1), <u16>tagOf(hash));
+      atomic.store<u16>(line + (i << 1), <u16>TupleIndex.tagOf(hash));
       return;
     }
     atomic.store<u32>(this.nextOf(entry), atomic.load<u32>(line, CHAIN) & ~LOCKED);
@@ -148,9 +171,9 @@ export class TupleIndex {
   }
 
   private take(line: usize, hash: u32, entry: u32): void {
-    for (let hits = matches(line, tagOf(hash)); hits != 0; hits &= hits - 1) {
+    for (let hits = TupleIndex.matches(line, TupleIndex.tagOf(hash)); hits != 0; hits &= hits - 1) {
       const i = <usize>ctz<u32>(hits);
-      if (entryAt(line, <u32>i) != entry) continue;
+      if (TupleIndex.entryAt(line, <u32>i) != entry) continue;
       atomic.store<u16>(line + (i << 1), 0);
       return;
     }
@@ -174,32 +197,6 @@ export class TupleIndex {
   }
 }
 
-/**
- * Vector multiply-shift (Thorup 2015, "High Speed Hashing for Integers and Strings", 3.5): strongly universal for whoever
- * does not know the seeds. The upper bits are the line, the lower ones the tag.
- */
-@inline
-export function hashOf(a: u64, b: u64, s0: u64, s1: u64, s2: u64, s3: u64, s4: u64): u32 {
-  return <u32>((s0 + (a & 0xffffffff) * s1 + (a >> 32) * s2 + (b & 0xffffffff) * s3 + (b >> 32) * s4) >> 32);
-}
-
-@inline
-export function tagOf(hash: u32): u32 {
-  return hash | 0x8000;
-}
-
-/** A bit for each of a line's eight tags that is this one. */
-@inline
-export function matches(line: usize, tag: u32): u32 {
-  return <u32>i16x8.bitmask(i16x8.eq(v128.load(line), i16x8.splat(<i16>tag)));
-}
-
-@inline
-export function entryAt(line: usize, i: u32): u32 {
-  return load<u32>(line + ((<usize>i) << 2), ENTRIES);
-}
-
-@inline
 function isTuple(tuple: usize, a: u64, b: u64): bool {
   return atomic.load<u64>(tuple) == a && atomic.load<u64>(tuple, 8) == b;
 }
@@ -213,7 +210,6 @@ function lock(line: usize): bool {
   return false;
 }
 
-@inline
 function unlock(line: usize): void {
   atomic.store<u32>(line, atomic.load<u32>(line, CHAIN) & ~LOCKED, CHAIN);
 }

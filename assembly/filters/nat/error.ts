@@ -9,7 +9,6 @@
 import {
   applyChange,
   counter,
-  fold,
   ICMP_CHECKSUM,
   ICMP_DESTINATION_UNREACHABLE,
   ICMP_ECHO,
@@ -28,13 +27,13 @@ import {
   OUTPUT_NEXT,
   Output,
   PACKET_FLAG_CSUM_PARTIAL,
-  PROTOCOL_ICMP,
   Packet,
+  PROTOCOL_ICMP,
   sum,
   sumIpv4Header,
 } from "pktflow/assembly";
 import { Counters, params } from "./params";
-import { endAddress, endPort, INWARDS, OUTWARDS, setQuoted } from "./rewrite";
+import { change, endAddress, endPort, INWARDS, OUTWARDS, setQuoted } from "./rewrite";
 import { findIn, findOut, seenAddresses, seenPorts } from "./sessions";
 import { isTranslated } from "./settings";
 
@@ -106,7 +105,7 @@ function inwards(p: Packet): bool {
 
 /** The quoted packet's addresses, destination first: those of what would answer it. */
 function turned(ip: usize): u64 {
-  return (<u64>load<u32>(ip, IPV4_DESTINATION)) | ((<u64>load<u32>(ip, IPV4_SOURCE)) << 32);
+  return <u64>load<u32>(ip, IPV4_DESTINATION) | ((<u64>load<u32>(ip, IPV4_SOURCE)) << 32);
 }
 
 /** The same of its ports. @param way of the answer: of a query, the identifier is the port of the end that asked */
@@ -121,7 +120,7 @@ function portOffset(ofPort: usize): usize {
 }
 
 function replaceQuoted(p: Packet, addressAt: usize, portAt: usize, address: u32, port: u16): void {
-  const change = setQuoted(
+  const difference = setQuoted(
     quoted,
     quotedTransport,
     quotedEnd,
@@ -131,13 +130,13 @@ function replaceQuoted(p: Packet, addressAt: usize, portAt: usize, address: u32,
     address,
     port,
   );
-  if (!p.has(PACKET_FLAG_CSUM_PARTIAL)) applyChange(p.transport + ICMP_CHECKSUM, change);
+  if (!p.has(PACKET_FLAG_CSUM_PARTIAL)) applyChange(p.transport + ICMP_CHECKSUM, difference);
 }
 
 /** ICMP has no pseudo-header: only the IPv4 header's checksum has the address. */
 function replaceAddress(p: Packet, addressAt: usize, address: u32): void {
   const ip = p.ip;
-  applyChange(ip + IPV4_CHECKSUM, fold(<u64>~load<u32>(ip + addressAt) + <u64>address));
+  applyChange(ip + IPV4_CHECKSUM, change(load<u32>(ip + addressAt), address));
   store<u32>(ip + addressAt, address);
 }
 

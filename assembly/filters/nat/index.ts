@@ -27,10 +27,10 @@ import {
   PACKET_FLAG_FRAGMENT,
   PACKET_FLAG_IPV4,
   PACKET_FLAG_MALFORMED,
+  Packet,
   PROTOCOL_ICMP,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
-  Packet,
   TCP_FLAGS,
   Tcp,
   workerState,
@@ -46,10 +46,10 @@ import {
   timerOf,
   unitsOf,
 } from "pktflow/assembly/lib/session-table";
-import { entryAt, hashOf, matches, tagOf } from "pktflow/assembly/lib/tuple-index";
+import { TupleIndex } from "pktflow/assembly/lib/tuple-index";
 import { isError, isReply, isRequest, translateError } from "./error";
 import { Counters, params } from "./params";
-import { INWARDS, OUTWARDS, portsOf, rewrite, translate } from "./rewrite";
+import { INWARDS, OUTWARDS, portsOf, Rewrite, translate } from "./rewrite";
 import {
   findIn,
   isMapped,
@@ -148,7 +148,7 @@ function classify(b: Batch, count: u32): void {
     if (moreInsides) fromInside = isInside(source);
     let toOutside = destination == outside;
     if (moreOutsides) toOutside = outsideIndex(destination) >= 0;
-    let a = (<u64>source) | ((<u64>destination) << 32);
+    let a = <u64>source | ((<u64>destination) << 32);
     let t = <u64>load<u32>(p.transport);
     if (fromInside) {
       if (toOutside) continue;
@@ -161,7 +161,7 @@ function classify(b: Batch, count: u32): void {
       store<u32>(at, UNTOUCHED, TUPLE);
       continue;
     }
-    const hash = hashOf(a, t, s0, s1, s2, s3, s4);
+    const hash = TupleIndex.hashOf(a, t, s0, s1, s2, s3, s4);
     store<u32>(at, <u32>(lines + ((<usize>(hash >> shift)) << 6)), LINE);
     store<u32>(at, hash, HASH);
     store<u64>(at, a, ADDRESSES);
@@ -186,10 +186,10 @@ function seek(count: u32): void {
   for (; at < end; at += KEPT) {
     const line = <usize>load<u32>(at, LINE);
     if (line <= UNTOUCHED) continue;
-    const hits = matches(line, tagOf(load<u32>(at, HASH)));
+    const hits = TupleIndex.matches(line, TupleIndex.tagOf(load<u32>(at, HASH)));
     let tuple: usize = SLOW;
     if (hits != 0) {
-      const entry = <usize>entryAt(line, ctz<u32>(hits));
+      const entry = <usize>TupleIndex.entryAt(line, ctz<u32>(hits));
       tuple = records + ((entry >> 1) << 6) + ((entry & 1) << 4);
     }
     store<u32>(at, <u32>tuple, TUPLE);
@@ -204,7 +204,7 @@ function finish(b: Batch, count: u32): void {
     const tuple = <usize>load<u32>(at, TUPLE);
     let output = OUTPUT_NEXT;
     if (tuple > UNTOUCHED) {
-      if (!fast(p, at, tuple, units)) output = slow(p);
+      if (!Fast.translate(p, at, tuple, units)) output = slow(p);
     } else if (tuple == SLOW) {
       output = slow(p);
     }
@@ -212,47 +212,48 @@ function finish(b: Batch, count: u32): void {
   }
 }
 
-/** Translates a packet by its session. @returns false: slow() must look after it, nothing has changed */
-@inline
-function fast(p: Packet, at: usize, tuple: usize, units: u32): bool {
-  const record = sessionOf(tuple);
-  // The generation goes first: what is read between it and the second look in note() is of one session.
-  const before = timerOf(record);
-  const a = load<u64>(tuple) ^ load<u64>(at, ADDRESSES);
-  const t = load<u64>(tuple, 8) ^ load<u64>(at, PORTS);
-  if ((a | t | (~before & SESSION_LIVE)) != 0) return false;
-  const changes = atomic.load<u32>(record, SESSION_CHANGES);
-  // Outwards the new source is the other tuple's destination, inwards the new destination its source.
-  if ((tuple & INWARDS) == OUTWARDS) {
-    const address = atomic.load<u32>(record, SESSION_IN + 4);
-    const port = <u16>atomic.load<u16>(record, SESSION_IN + 10);
-    if (!note(p, before, record, OUTWARDS, units)) return false;
-    rewrite(p, p.ip, p.transport, p.protocol, OUTWARDS, address, port, changes);
-  } else {
-    const address = atomic.load<u32>(record, SESSION_OUT);
-    const port = <u16>atomic.load<u16>(record, SESSION_OUT + 8);
-    if (!note(p, before, record, INWARDS, units)) return false;
-    rewrite(p, p.ip, p.transport, p.protocol, INWARDS, address, port, ~changes);
-  }
-  return true;
-}
-
-/** Notes in a session that a packet uses it. @returns false: what was read from it is no longer so, or its time is over */
-@inline
-function note(p: Packet, before: u64, record: usize, way: usize, units: u32): bool {
-  const timer = timerOf(record);
-  if (((before ^ timer) & SESSION_GENERATION) != 0) return false;
-  const isNow = <u32>(timer >> 32) == units;
-  if (!isNow && sessions.isExpired(timer, units)) return false;
-  if (p.protocol == PROTOCOL_TCP) {
-    const segment = load<u8>(p.transport, TCP_FLAGS);
-    if (!isSteady(segment, timer)) {
-      track(segment, way, record, timer, units);
-      return true;
+/** What finish() has in line: functions that are called twice would be left out of it. */
+class Fast {
+  /** Translates a packet by its session. @returns false: slow() must look after it, nothing has changed */
+  @inline static translate(p: Packet, at: usize, tuple: usize, units: u32): bool {
+    const record = sessionOf(tuple);
+    // The generation goes first: what is read between it and the second look in note() is of one session.
+    const before = timerOf(record);
+    const a = load<u64>(tuple) ^ load<u64>(at, ADDRESSES);
+    const t = load<u64>(tuple, 8) ^ load<u64>(at, PORTS);
+    if ((a | t | (~before & SESSION_LIVE)) != 0) return false;
+    const changes = atomic.load<u32>(record, SESSION_CHANGES);
+    // Outwards the new source is the other tuple's destination, inwards the new destination its source.
+    if ((tuple & INWARDS) == OUTWARDS) {
+      const address = atomic.load<u32>(record, SESSION_IN + 4);
+      const port = <u16>atomic.load<u16>(record, SESSION_IN + 10);
+      if (!Fast.note(p, before, record, OUTWARDS, units)) return false;
+      Rewrite.ports(p, p.ip, p.transport, p.protocol, OUTWARDS, address, port, changes);
+    } else {
+      const address = atomic.load<u32>(record, SESSION_OUT);
+      const port = <u16>atomic.load<u16>(record, SESSION_OUT + 8);
+      if (!Fast.note(p, before, record, INWARDS, units)) return false;
+      Rewrite.ports(p, p.ip, p.transport, p.protocol, INWARDS, address, port, ~changes);
     }
+    return true;
   }
-  if (!isNow) refresh(way, record, timer, units);
-  return true;
+
+  /** Notes in a session that a packet uses it. @returns false: what was read from it is no longer so, or its time is over */
+  @inline private static note(p: Packet, before: u64, record: usize, way: usize, units: u32): bool {
+    const timer = timerOf(record);
+    if (((before ^ timer) & SESSION_GENERATION) != 0) return false;
+    const isNow = <u32>(timer >> 32) == units;
+    if (!isNow && sessions.isExpired(timer, units)) return false;
+    if (p.protocol == PROTOCOL_TCP) {
+      const segment = load<u8>(p.transport, TCP_FLAGS);
+      if (!isSteady(segment, timer)) {
+        track(segment, way, record, timer, units);
+        return true;
+      }
+    }
+    if (!isNow) refresh(way, record, timer, units);
+    return true;
+  }
 }
 
 /** Used now. Seldom: a session's time is kept in units. */
@@ -312,7 +313,8 @@ function hairpin(p: Packet, protocol: u8, outside: u32): Output {
   if (!isMapped(outside, protocol, ports >> 16)) return drop(Counters.noMapping);
   // Made even if the other side does not let the packet in: that is how both come to (RFC 5128, 3.3, hole punching).
   if (outbound(p, protocol) == OUTPUT_DROP) return OUTPUT_DROP;
-  if (!findIn(protocol, addressesOf(p), portsOf(p.transport, protocol, INWARDS))) return drop(Counters.filtered);
+  if (!findIn(protocol, addressesOf(p), portsOf(p.transport, protocol, INWARDS)))
+    return drop(Counters.filtered);
   pass(p, protocol, INWARDS);
   return params.hairpin;
 }

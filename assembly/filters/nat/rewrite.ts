@@ -6,8 +6,6 @@ import {
   applyChange,
   applyChangePartial,
   applyChangeUdp,
-  be16,
-  change16,
   fold,
   ICMP_CHECKSUM,
   ICMP_IDENTIFIER,
@@ -15,10 +13,10 @@ import {
   IPV4_DESTINATION,
   IPV4_SOURCE,
   PACKET_FLAG_CSUM_PARTIAL,
+  Packet,
   PROTOCOL_ICMP,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
-  Packet,
   TCP_CHECKSUM,
   UDP_CHECKSUM,
 } from "pktflow/assembly";
@@ -32,50 +30,59 @@ export const INWARDS: usize = 16;
  * transport's checksum covers in the high half. Addresses and ports are as in packets.
  */
 export function changesOf(protocol: u8, inside: u32, outside: u32, port: u32, outsidePort: u32): u32 {
-  const ofAddress = fold(<u64>~inside + <u64>outside);
-  const ofPort = fold((<u64>~port & 0xffff) + (<u64>outsidePort & 0xffff));
+  const ofAddress = change(inside, outside);
+  const ofPort = change(port & 0xffff, outsidePort & 0xffff);
   // ICMP has no pseudo-header.
   const ofBoth = protocol == PROTOCOL_ICMP ? ofPort : fold(<u64>ofAddress + <u64>ofPort);
   return ofAddress | (ofBoth << 16);
 }
 
-/**
- * Translates a TCP or UDP packet.
- * @param way OUTWARDS changes the source, INWARDS the destination
- * @param address and port that it gets, as they lie in it; @param change the session's, on the way in its complement
- */
-@inline
-export function rewrite(
-  p: Packet,
-  ip: usize,
-  transport: usize,
-  protocol: u8,
-  way: usize,
-  address: u32,
-  port: u16,
-  change: u32,
-): void {
-  store<u32>(ip + (way >> 2), address, IPV4_SOURCE);
-  store<u16>(transport + (way >> 3), port);
-  store<u16>(ip, changed(load<u16>(ip, IPV4_CHECKSUM), change & 0xffff), IPV4_CHECKSUM);
-  if (p.has(PACKET_FLAG_CSUM_PARTIAL)) {
-    // Only the pseudo-header is summed so far, and it has no ports.
-    applyChangePartial(transport + checksumOffset(protocol), change & 0xffff);
-  } else if (protocol == PROTOCOL_UDP) {
-    // 0 means that there is none, and stays, and a computed 0 is sent as 0xffff (RFC 768).
-    const old = load<u16>(transport, UDP_CHECKSUM);
-    const sum = changed(old, change >> 16);
-    if (old != 0) store<u16>(transport, sum == 0 ? 0xffff : sum, UDP_CHECKSUM);
-  } else {
-    store<u16>(transport, changed(load<u16>(transport, TCP_CHECKSUM), change >> 16), TCP_CHECKSUM);
-  }
+/** ~from + to (RFC 1624), of one word or two: the upper one's ~0 for a word is no change. As they lie in packets. */
+export function change(from: u32, to: u32): u32 {
+  return fold(<u64>(from ^ 0xffffffff) + <u64>to);
 }
 
-/** Equation 3 of RFC 1624: one fold is enough for two words. */
-@inline
-function changed(checksum: u16, change: u32): u16 {
-  const sum = (<u32>~checksum & 0xffff) + change;
-  return <u16>~((sum & 0xffff) + (sum >> 16));
+export class Rewrite {
+  /**
+   * Translates a TCP or UDP packet.
+   * @param way OUTWARDS changes the source, INWARDS the destination
+   * @param address and port that it gets, as they lie in it; @param difference the session's, on the way in its complement
+   */
+  @inline static ports(
+    p: Packet,
+    ip: usize,
+    transport: usize,
+    protocol: u8,
+    way: usize,
+    address: u32,
+    port: u16,
+    difference: u32,
+  ): void {
+    store<u32>(ip + (way >> 2), address, IPV4_SOURCE);
+    store<u16>(transport + (way >> 3), port);
+    store<u16>(ip, Rewrite.changed(load<u16>(ip, IPV4_CHECKSUM), difference & 0xffff), IPV4_CHECKSUM);
+    if (p.has(PACKET_FLAG_CSUM_PARTIAL)) {
+      // Only the pseudo-header is summed so far, and it has no ports.
+      applyChangePartial(transport + checksumOffset(protocol), difference & 0xffff);
+    } else if (protocol == PROTOCOL_UDP) {
+      // 0 means that there is none, and stays, and a computed 0 is sent as 0xffff (RFC 768).
+      const old = load<u16>(transport, UDP_CHECKSUM);
+      const sum = Rewrite.changed(old, difference >> 16);
+      if (old != 0) store<u16>(transport, sum == 0 ? 0xffff : sum, UDP_CHECKSUM);
+    } else {
+      store<u16>(
+        transport,
+        Rewrite.changed(load<u16>(transport, TCP_CHECKSUM), difference >> 16),
+        TCP_CHECKSUM,
+      );
+    }
+  }
+
+  /** Equation 3 of RFC 1624: one fold is enough for two words. */
+  @inline static changed(checksum: u16, difference: u32): u16 {
+    const sum = (<u32>~checksum & 0xffff) + difference;
+    return <u16>~((sum & 0xffff) + (sum >> 16));
+  }
 }
 
 /** Translates any packet of a session: TCP, UDP, or an ICMP query. */
@@ -91,16 +98,20 @@ export function translate(
   const transport = p.transport;
   const address = endAddress(way, addresses);
   const port = endPort(way, ports);
-  const change = way == OUTWARDS ? changes : ~changes;
+  const difference = way == OUTWARDS ? changes : ~changes;
   if (protocol != PROTOCOL_ICMP) {
-    rewrite(p, ip, transport, protocol, way, address, port, change);
+    Rewrite.ports(p, ip, transport, protocol, way, address, port, difference);
     return;
   }
   store<u32>(ip + (way == OUTWARDS ? IPV4_SOURCE : IPV4_DESTINATION), address);
   store<u16>(transport, port, ICMP_IDENTIFIER);
-  store<u16>(ip, changed(load<u16>(ip, IPV4_CHECKSUM), change & 0xffff), IPV4_CHECKSUM);
+  store<u16>(ip, Rewrite.changed(load<u16>(ip, IPV4_CHECKSUM), difference & 0xffff), IPV4_CHECKSUM);
   if (p.has(PACKET_FLAG_CSUM_PARTIAL)) return;
-  store<u16>(transport, changed(load<u16>(transport, ICMP_CHECKSUM), change >> 16), ICMP_CHECKSUM);
+  store<u16>(
+    transport,
+    Rewrite.changed(load<u16>(transport, ICMP_CHECKSUM), difference >> 16),
+    ICMP_CHECKSUM,
+  );
 }
 
 /** The endpoint that a packet gets: of the other direction's tuple, the end on the other side. */
@@ -138,19 +149,18 @@ export function setQuoted(
   address: u32,
   port: u16,
 ): u32 {
-  const ofAddress = fold((<u64>~load<u32>(ip + addressAt)) + <u64>address);
-  const ofPort = fold((<u64>~load<u16>(transport + portAt) & 0xffff) + <u64>port);
+  const ofAddress = change(load<u32>(ip + addressAt), address);
+  const ofPort = change(load<u16>(transport + portAt), port);
   store<u32>(ip + addressAt, address);
   store<u16>(transport + portAt, port);
-  let change = ofAddress + ofPort;
-  const headerSum = be16(ip + IPV4_CHECKSUM);
+  const headerSum = load<u16>(ip + IPV4_CHECKSUM);
   applyChange(ip + IPV4_CHECKSUM, ofAddress);
-  change += change16(headerSum, be16(ip + IPV4_CHECKSUM));
+  const all = ofAddress + ofPort + change(headerSum, load<u16>(ip + IPV4_CHECKSUM));
   const field = transport + checksumOffset(protocol);
-  if (field + 2 > end) return change;
-  const before = be16(field);
+  if (field + 2 > end) return all;
+  const before = load<u16>(field);
   if (protocol == PROTOCOL_TCP) applyChange(field, ofAddress + ofPort);
   else if (protocol == PROTOCOL_UDP) applyChangeUdp(field, ofAddress + ofPort);
   else applyChange(field, ofPort);
-  return change + change16(before, be16(field));
+  return all + change(before, load<u16>(field));
 }

@@ -1,15 +1,7 @@
 // Sessions are made and ended here: for packets that the fast path (index.ts) found none for. A session has a mapping, which
 // has a port of an outside address (RFC 4787's terms; RFC 6146's BIB and session table).
 
-import {
-  counter,
-  now,
-  PROTOCOL_ICMP,
-  PROTOCOL_TCP,
-  randomBelow,
-  worker,
-  workers,
-} from "pktflow/assembly";
+import { counter, now, PROTOCOL_ICMP, PROTOCOL_TCP, randomBelow, worker, workers } from "pktflow/assembly";
 import { Mapping } from "pktflow/assembly/lib/mapping-table";
 import { PortPool } from "pktflow/assembly/lib/port-pool";
 import {
@@ -92,12 +84,10 @@ export function seenChanges(): u32 {
 }
 
 /** The tuple of a packet from inside, without what its session does not tell apart. */
-@inline
 export function outTuple(protocol: u8, all: u32): u64 {
   return (<u64>all & outPorts) | ((<u64>protocol) << 32);
 }
 /** The same of a packet from outside. */
-@inline
 export function inTuple(protocol: u8, all: u32): u64 {
   return (<u64>all & inPorts) | ((<u64>protocol) << 32) | KIND_IN;
 }
@@ -303,8 +293,7 @@ export function isMapped(outside: u32, protocol: u8, port: u32): bool {
  */
 function mappingKey(protocol: u8, all: u64, allPorts: u32): u64 {
   const inside = ((<u64>protocol) << 48) | ((<u64>(<u32>all)) << 16) | (<u64>allPorts & 0xffff);
-  const remote =
-    ((<u64>mappingAddress(<u32>(all >> 32))) << 16) | <u64>mappingPort(allPorts >> 16);
+  const remote = ((<u64>mappingAddress(<u32>(all >> 32))) << 16) | <u64>mappingPort(allPorts >> 16);
   if (remote == 0) return inside;
   const mixed = inside ^ (remote * GOLDEN_GAMMA);
   return (mixed ^ (mixed >> 29)) | KEYED;

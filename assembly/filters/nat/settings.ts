@@ -204,7 +204,6 @@ export function mappingPort(port: u32): u32 {
 }
 
 /** Has this protocol sessions? */
-@inline
 export function isTranslated(protocol: u8): bool {
   return protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP || protocol == PROTOCOL_ICMP;
 }

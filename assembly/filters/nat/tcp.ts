@@ -19,7 +19,6 @@ const NOTABLE: u8 = TCP_SYN | TCP_FIN | TCP_RST;
 const STEADY: u64 = ((<u64>ANSWERED) << 8) | <u64>CLASS_ESTABLISHED;
 
 /** Does a segment leave the state of its session as it is? Then only the time of its use is to be noted. */
-@inline
 export function isSteady(segment: u8, timer: u64): bool {
   return (segment & NOTABLE) == 0 && (timer & 0xffff) == STEADY;
 }
