@@ -8,7 +8,6 @@
 
 const TAKEN: usize = 0;
 const BITMAP: usize = 64;
-const WORDS: u32 = 1024;
 /** Bits of the even ports in a word. */
 const EVEN: u64 = 0x5555555555555555;
 
@@ -40,12 +39,11 @@ export class PortPool {
   }
 
   /**
-   * Takes a free port of first..last, the first one at or after `start`, around the end. With the parity of `wanted`
+   * Takes a free port of first..last, the first one at or after `start`, one of them, around the end. With the parity of `wanted`
    * if there is one (RFC 4787, REQ-4), else any.
-   * @returns the port, or -1: all are taken. Costs a look at 1024 words when nearly all are.
+   * @returns the port, or -1: all are taken. Costs a look at a word for every 64 of them, twice, when nearly all are.
    */
   takeAny(first: u32, last: u32, start: u32, wanted: u32): i32 {
-    if (this.taken > last - first) return -1;
     const parity = (wanted & 1) == 0 ? EVEN : ~EVEN;
     const port = this.scan(first, last, start, parity);
     return port >= 0 ? port : this.scan(first, last, start, ~parity);
@@ -60,21 +58,21 @@ export class PortPool {
 
   private scan(first: u32, last: u32, start: u32, mask: u64): i32 {
     const bitmap = changetype<usize>(this) + BITMAP;
+    const firstWord = first >> 6;
+    const lastWord = last >> 6;
     let index = start >> 6;
     // The word of `start` is looked at twice: from `start` on, and at the end as a whole.
     let within = mask & (~(<u64>0) << (<u64>start & 63));
-    for (let left = WORDS + 1; left != 0; left--) {
+    for (let left = lastWord - firstWord + 2; left != 0; left--) {
       const low = index << 6;
-      if (low <= last && low + 63 >= first) {
-        let free = ~atomic.load<u64>(bitmap + ((<usize>index) << 3)) & within & inRange(low, first, last);
-        while (free != 0) {
-          const port = low + <u32>ctz<u64>(free);
-          if (this.take(port)) return <i32>port;
-          free &= free - 1;
-        }
+      let free = ~atomic.load<u64>(bitmap + ((<usize>index) << 3)) & within & inRange(low, first, last);
+      while (free != 0) {
+        const port = low + <u32>ctz<u64>(free);
+        if (this.take(port)) return <i32>port;
+        free &= free - 1;
       }
       within = mask;
-      index = (index + 1) & (WORDS - 1);
+      index = index == lastWord ? firstWord : index + 1;
     }
     return -1;
   }

@@ -178,7 +178,12 @@ function makeLocked(bucket: usize, key: u64, protocol: u8, all: u64, allPorts: u
   }
   if (mapping.sessions++ == 0) counter(Counters.mappingsMade).add(1);
   counter(Counters.sessionsMade).add(1);
-  return look(a, b, SESSION_IN) ? MADE : AGAIN;
+  record = made;
+  timer = timerOf(made);
+  addresses = load<u64>(made, SESSION_IN);
+  ports = load<u32>(made, SESSION_IN + 8);
+  changes = load<u32>(made, SESSION_CHANGES);
+  return MADE;
 }
 
 /** A mapping of a new port, or one at address 0: then `refusal` says why. */
@@ -210,6 +215,8 @@ function takePort(free: PortPool, wanted: u32): i32 {
   const first: u32 = params.ports.first;
   const last: u32 = params.ports.last;
   if (wanted >= first && wanted <= last && free.take(wanted)) return <i32>wanted;
+  // Without a look at each, as long as nothing but these ports is taken of the pool.
+  if (free.taken > last - first) return -1;
   const isLow = wanted < WELL_KNOWN;
   const low = isLow ? first : max(first, WELL_KNOWN);
   const high = isLow ? min(last, WELL_KNOWN - 1) : last;
