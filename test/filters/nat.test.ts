@@ -316,3 +316,60 @@ test("noise and mutated packets: no trap, no length changed, nothing behind the 
     { numRuns: 4000 },
   );
 });
+
+describe("fragments of a datagram in one batch, in whatever order", () => {
+  function sendAll(bench: FilterBench, packets: Uint8Array[]) {
+    const descriptors = packets.map((bytes) => bench.place(bytes));
+    const vector = bench.take(4 * packets.length);
+    bench.m.u32.set(descriptors, vector >>> 2);
+    bench.workers[0].filter.process(vector, packets.length);
+    return descriptors.map((descriptor) => bench.result(descriptor));
+  }
+  const cut = (from: Endpoint, to: Endpoint, id: number): Uint8Array[] => {
+    const ipv4 = { from: from.address, to: to.address, id };
+    const udp = { "from-port": from.port, "to-port": to.port, length: 80, checksum: "none" };
+    const later = (offset: number, more: boolean) => ({
+      ipv4: { ...ipv4, protocol: 17, offset, flags: more ? ["mf"] : [] },
+      payload: { bytes: 24 },
+    });
+    return [
+      { ipv4: { ...ipv4, flags: ["mf"] }, udp, payload: { bytes: 16 } },
+      later(24, true),
+      later(48, true),
+      later(72, false),
+    ].map((notation) => buildPacket(notation).bytes);
+  };
+  const inside = { address: "10.77.0.5", port: 5000 };
+  const order = fc.shuffledSubarray([0, 1, 2, 3], { minLength: 4 });
+  test("from outside all arrive at the inside endpoint, and to the outside all leave from the outside address", () => {
+    fc.assert(
+      fc.property(order, order, (out, back) => {
+        const params = { inside: "10.77.0.0/24", outside: OUTSIDE[0], sessions: 10, mappings: 10 };
+        const bench = new FilterBench(nat, params, { extra: 65536 });
+        const outside = { address: OUTSIDE[0], port: 5000 };
+        for (const [sequence, sent, expected] of [
+          [out, cut(inside, REMOTE, 1), cut(outside, REMOTE, 1)],
+          [back, cut(REMOTE, outside, 2), cut(REMOTE, inside, 2)],
+        ]) {
+          const results = sendAll(
+            bench,
+            sequence.map((i) => sent[i as number] as Uint8Array),
+          );
+          results.forEach((result, at) => {
+            expect(result.output).toBe("next");
+            expect(result.bytes).toEqual(expected[sequence[at] as number]);
+          });
+        }
+        expect(bench.counters).toMatchObject({ fragments: 6, "sessions-made": 1 });
+      }),
+      { numRuns: 50 },
+    );
+  });
+  test("from outside without the first they are dropped, and counted", () => {
+    const params = { inside: "10.77.0.0/24", outside: OUTSIDE[0], sessions: 10, mappings: 10 };
+    const bench = new FilterBench(nat, params, { extra: 65536 });
+    const results = sendAll(bench, cut(REMOTE, { address: OUTSIDE[0], port: 5000 }, 2).slice(1));
+    expect(results.map(({ output }) => output)).toEqual(["drop", "drop", "drop"]);
+    expect(bench.counters).toEqual({ fragment: 3 });
+  });
+});

@@ -48,6 +48,7 @@ import {
 } from "pktflow/assembly/lib/session-table";
 import { TupleIndex } from "pktflow/assembly/lib/tuple-index";
 import { isError, isReply, isRequest, translateError } from "./error";
+import { follow, keepFirst, OUTPUT_PENDING, readdress } from "./fragments";
 import { Counters, params } from "./params";
 import { INWARDS, OUTWARDS, portsOf, Rewrite, translate } from "./rewrite";
 import {
@@ -78,6 +79,7 @@ import {
   outAddresses,
   outPorts,
   outsideIndex,
+  outsideOf,
   sessions,
   settingsSize,
 } from "./settings";
@@ -94,6 +96,7 @@ const UNTOUCHED: u32 = 1;
 
 let kept: usize = 0;
 let touched: u32 = 0;
+let pending: bool = false;
 
 export function sharedStateSize(_at: usize): usize {
   return settingsSize();
@@ -209,6 +212,19 @@ function finish(b: Batch, count: u32): void {
       output = slow(p);
     }
     p.output = output;
+    if (output == OUTPUT_PENDING) pending = true;
+  }
+  if (pending) finishFragments(b, count);
+}
+
+/** Those whose first fragment came behind them. Others that come before it would have to be held. */
+function finishFragments(b: Batch, count: u32): void {
+  pending = false;
+  for (let i: u32 = 0; i < count; i++) {
+    const p = b.at(i);
+    if (p.output != OUTPUT_PENDING) continue;
+    const output = follow(p);
+    p.output = output == OUTPUT_PENDING ? drop(Counters.fragment) : output;
   }
 }
 
@@ -272,9 +288,20 @@ function slow(p: Packet): Output {
   const protocol = p.protocol;
   if (!p.hasTransport) {
     if (p.isMalformed) return drop(Counters.malformed);
-    return drop(isTranslated(protocol) ? Counters.fragment : Counters.unsupportedProtocol);
+    return isTranslated(protocol)
+      ? followOrGuess(p, fromInside, toOutside)
+      : drop(Counters.unsupportedProtocol);
   }
   if (!isTranslated(protocol)) return drop(Counters.unsupportedProtocol);
+  if (!p.isFragment) return whole(p, protocol, fromInside, toOutside);
+  const came = addressesOf(p);
+  const output = whole(p, protocol, fromInside, toOutside);
+  keepFirst(p, came, output);
+  return output;
+}
+
+/** A packet that has ports, or an identifier; or an ICMP error. */
+function whole(p: Packet, protocol: u8, fromInside: bool, toOutside: i32): Output {
   if (protocol == PROTOCOL_ICMP && !isRequest(Icmp.of(p).type)) {
     const type = Icmp.of(p).type;
     if (isError(type)) return translateError(p, fromInside, toOutside);
@@ -288,6 +315,19 @@ function slow(p: Packet): Output {
 /** Ends sessions whose time is over; the workers share the table out between them. */
 export function tick(): void {
   reapInTurn();
+}
+
+/**
+ * A fragment without ports. One to the outside world needs no more than the outside address, which is the same for all that
+ * its sender sends (paired pooling), so it need not wait for its first.
+ */
+function followOrGuess(p: Packet, fromInside: bool, toOutside: i32): Output {
+  const output = follow(p);
+  if (output != OUTPUT_PENDING || !fromInside || toOutside >= 0) return output;
+  const ip = p.ip;
+  readdress(p, outsideOf(load<u32>(ip, IPV4_SOURCE)), load<u32>(ip, IPV4_DESTINATION));
+  counter(Counters.fragments).add(1);
+  return OUTPUT_NEXT;
 }
 
 function outbound(p: Packet, protocol: u8): Output {

@@ -2,13 +2,14 @@
 //
 //    0       4        8        12         16         20      64
 //   +-------+--------+--------+----------+----------+-------+-----------------+--------------+---------------------
-//   | inside| outside|outsides| mappings | sessions |       | inside prefixes | outside      | MappingTable,
-//   | s     |        |        |          |          |       | address, mask   | addresses    | SessionTable
+//   | inside| outside|outsides| mappings | sessions | frag- | inside prefixes | outside      | MappingTable,
+//   | s     |        |        |          |          |  ments| address, mask   | addresses    | SessionTable, ...
 //   +-------+--------+--------+----------+----------+-------+-----------------+--------------+---------------------
 //   insides: how many prefixes; outside: address of the outside addresses; outsides: how many; then addresses of tables,
 //   each at a cache line. Addresses and ports are as they lie in packets, unless a name says "host".
 
 import { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, random, sharedState } from "pktflow/assembly";
+import { FragmentTable } from "pktflow/assembly/lib/fragment-table";
 import { MappingTable } from "pktflow/assembly/lib/mapping-table";
 import { SessionTable } from "pktflow/assembly/lib/session-table";
 import { Mapping as Dependence, params } from "./params";
@@ -18,6 +19,7 @@ const OUTSIDE: usize = 4;
 const OUTSIDES: usize = 8;
 const MAPPINGS: usize = 12;
 const SESSIONS: usize = 16;
+const FRAGMENTS: usize = 20;
 const HEADER: usize = 64;
 const PREFIX: usize = 8;
 /** Places of a worker's table of outside addresses, of which there are 64 at most. */
@@ -48,6 +50,7 @@ export let hasMoreInsides: bool = false;
 export let hasMoreOutsides: bool = false;
 export let mappings: MappingTable = changetype<MappingTable>(0);
 export let sessions: SessionTable = changetype<SessionTable>(0);
+export let fragments: FragmentTable = changetype<FragmentTable>(0);
 
 // What of a packet's addresses and ports tells its session: filtering and mapping decide how much of the remote end.
 export let outAddresses: u64 = 0;
@@ -58,7 +61,7 @@ let mappingRemote: u32 = 0;
 let mappingRemotePort: u32 = 0;
 
 export function settingsSize(): usize {
-  return sessionsOffset() + SessionTable.bytes(params.sessions);
+  return fragmentsOffset() + FragmentTable.bytes(params.fragments);
 }
 
 /** Once, before the workers start. */
@@ -97,6 +100,9 @@ export function format(): void {
   made.setTimeout(CLASS_TRANSITORY, params.tcpTransitoryTimeout);
   made.setTimeout(CLASS_ESTABLISHED, params.tcpEstablishedTimeout);
   made.setTimeout(CLASS_ICMP, params.icmpTimeout);
+  const fragmentsAt = at + fragmentsOffset();
+  store<u32>(at, <u32>fragmentsAt, FRAGMENTS);
+  FragmentTable.format(fragmentsAt, params.fragments, random(), params.fragmentTimeout);
 }
 
 function isListed(address: u32): bool {
@@ -127,6 +133,7 @@ export function open(): void {
   hasMoreOutsides = outsides > 1;
   mappings = changetype<MappingTable>(<usize>load<u32>(at, MAPPINGS));
   sessions = changetype<SessionTable>(<usize>load<u32>(at, SESSIONS));
+  fragments = FragmentTable.at(<usize>load<u32>(at, FRAGMENTS));
   openModes();
 }
 
@@ -195,6 +202,11 @@ export function pairedOutside(inside: u32): u32 {
   return <u32>((hash * <u64>outsides) >> 32);
 }
 
+/** The outside address of an inside address. */
+export function outsideOf(inside: u32): u32 {
+  return poolAddress(poolOf(pairedOutside(inside), PROTOCOL_TCP));
+}
+
 /** Whom a mapping is for: of a packet's destination what the mapping mode tells apart. */
 export function mappingAddress(destination: u32): u32 {
   return destination & mappingRemote;
@@ -214,6 +226,9 @@ function mappingsOffset(): usize {
 }
 function sessionsOffset(): usize {
   return align64(mappingsOffset() + MappingTable.bytes(params.mappings, <u32>params.outside.length * KINDS));
+}
+function fragmentsOffset(): usize {
+  return align64(sessionsOffset() + SessionTable.bytes(params.sessions));
 }
 
 function align64(bytes: usize): usize {
