@@ -24,6 +24,8 @@ const STOP_LIMIT = 2000;
 
 export interface StartOptions {
   io: "auto" | "uring" | "poll";
+  /** There is a program that sends and takes the packets of memory devices. */
+  inProgram?: boolean;
 }
 
 export interface RunningPipeline {
@@ -31,6 +33,10 @@ export interface RunningPipeline {
   readonly warnings: string[];
   /** A device of the pipeline writes to standard output, so nothing else should. */
   readonly usesStdout: boolean;
+  /** For whoever sends and takes the packets of memory devices. */
+  readonly m: PacketMemory;
+  /** Ends a worker's sleep; nothing when the pipeline has ended. */
+  wake(worker: number): void;
   /** The report so far. */
   report(): Report;
   /** What each worker's thread has done so far, by worker. */
@@ -46,6 +52,7 @@ export interface RunningPipeline {
  * @throws SystemError, or what a filter or device refuses; nothing stays open then
  */
 export async function startPipeline(pipeline: Pipeline, options: StartOptions): Promise<RunningPipeline> {
+  if (options.inProgram !== true) refuseMemory(pipeline);
   const engine = chooseEngine(options.io);
   const filters = await loadFilters(pipeline);
   const devices = await openDevices(pipeline);
@@ -88,6 +95,15 @@ export async function startPipeline(pipeline: Pipeline, options: StartOptions): 
   }
 }
 
+function refuseMemory({ devices }: Pipeline): void {
+  const device = devices.find(({ kind }) => kind === "memory");
+  if (device === undefined) return;
+  const how = 'run it in one, with import { load, run } from "pktflow"';
+  throw new Error(
+    `device "${device.id}": a memory device has its packets from a program, and there is none: ${how}`,
+  );
+}
+
 function finiteSources(plan: Plan): number {
   const ports = plan.workers.flatMap((worker) => worker.ports);
   return ports.filter((port) => port.path >= 0 && plan.devices[port.device].finite).length;
@@ -100,7 +116,7 @@ class Running implements RunningPipeline {
   readonly ended: Promise<void>;
   /** Resolves when every worker's loop runs; rejects when one could not start, after all is closed. */
   readonly started: Promise<void>;
-  private readonly m: PacketMemory;
+  readonly m: PacketMemory;
   private readonly pool: Pool;
   private readonly devices: OpenedDevice[];
   private readonly wakes: number[];
@@ -131,6 +147,10 @@ class Running implements RunningPipeline {
 
   threads(): ThreadReport[] {
     return threadReports(this.m, this.plan);
+  }
+
+  wake(worker: number): void {
+    if (this.endTime === undefined) eventfdSignal(this.wakes[worker]);
   }
 
   stop(): void {
