@@ -1,6 +1,6 @@
 // The flow hash: the same for both directions, since the endpoints' hashes are added up before the last mixing.
-// Multiply and xorshift as in splitmix64 (Steele, Lea, Flood 2014). It is not keyed: whoever chooses the headers can
-// choose the hash, so a table that strangers fill must bound its probing.
+// Multiply and fold the upper half onto the lower (as in Knuth's multiplicative hashing), with splitmix64's constants. It
+// is not keyed: whoever chooses the headers can choose the hash, so a table that strangers fill must bound its probing.
 
 const M1: u64 = 0xbf58476d1ce4e5b9;
 const M2: u64 = 0x94d049bb133111eb;
@@ -8,12 +8,12 @@ const M3: u64 = 0x9e3779b97f4a7c15;
 
 /** Hash of an IPv4 address and a port; both in any order of bytes, as long as it is one. */
 export function endpoint4(address: u32, port: u16): u64 {
-  return scramble((((<u64>address) << 16) | <u64>port) + M3);
+  return scramble(((<u64>address) << 16) | <u64>port);
 }
 
 /** Hash of an IPv6 address and a port. */
 export function endpoint6(high: u64, low: u64, port: u16): u64 {
-  return scramble((scramble(high + M3) ^ low) * M3 + <u64>port);
+  return scramble((scramble(high) ^ low) * M2 + <u64>port);
 }
 
 export function flowHash(a: u64, b: u64, protocol: u32): u32 {
@@ -22,7 +22,6 @@ export function flowHash(a: u64, b: u64, protocol: u32): u32 {
 }
 
 function scramble(x: u64): u64 {
-  x = (x ^ (x >> 30)) * M1;
-  x = (x ^ (x >> 27)) * M2;
-  return x ^ (x >> 31);
+  x = x * M1;
+  return x ^ (x >> 32);
 }
