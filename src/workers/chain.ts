@@ -5,7 +5,7 @@
  * the batch by output.
  */
 import { HOST_COUNTER } from "../batches/counters.ts";
-import { BATCH, CONTEXT } from "../batches/layout.ts";
+import { CONTEXT } from "../batches/layout.ts";
 import { batchCount, batchMove, counterAdd, type PacketMemory, u64Write } from "../batches/memory.ts";
 import { outputBatch } from "../plan/plan.ts";
 import type { Plan, WorkerPlan } from "../plan/types.ts";
@@ -107,7 +107,7 @@ export class Chain {
       const step = path.steps[s];
       m.u32[(step.context + CONTEXT.OUTPUT_BATCHES) >>> 2] = step.table;
       const start = timed ? performance.now() : 0;
-      if (!step.instance.process(batch + BATCH.ENTRIES, count, now)) {
+      if (!step.instance.process(batch, now)) {
         this.discard(batch, step.instance, count);
         continue;
       }

@@ -56,7 +56,8 @@ abstract class Ring {
 }
 
 export class RingWriter extends Ring {
-  private head = 0;
+  /** Where an earlier worker stopped, if there was one. */
+  private head = Atomics.load(this.m.i32, this.words.head);
 
   /**
    * Makes room for a packet, which the reader sees after publish().
@@ -113,7 +114,7 @@ export class RingWriter extends Ring {
 }
 
 export class RingReader extends Ring {
-  private tail = 0;
+  private tail = Atomics.load(this.m.i32, this.words.tail);
   /** Of the packet that next() found, bytes. */
   length = 0;
 
