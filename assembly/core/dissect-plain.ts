@@ -18,17 +18,9 @@ import {
 } from "../abi/layout";
 import { Packet } from "../abi/packet";
 import { be16 } from "../wire/bytes";
-import {
-  IPV4_DESTINATION,
-  IPV4_HEADER,
-  IPV4_PROTOCOL,
-  IPV4_SOURCE,
-  PROTOCOL_TCP,
-  PROTOCOL_UDP,
-} from "../wire/ipv4";
+import { IPV4_DESTINATION, IPV4_HEADER, IPV4_PROTOCOL, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/ipv4";
 import { TCP_DATA_OFFSET, TCP_HEADER } from "../wire/tcp";
 import { UDP_HEADER, UDP_LENGTH } from "../wire/udp";
-import { endpoint4, flowHash } from "./hash";
 
 /** In `start`: version, IHL, the flag more fragments and the fragment's offset, and what they must be. */
 const PLAIN_MASK: u64 = 0xff3f0000000000ff;
@@ -63,12 +55,6 @@ export class PlainPacket {
       headerLength = (<u32>load<u8>(data, IPV4_HEADER + TCP_DATA_OFFSET) >> 4) << 2;
       if (!isWithin(headerLength, TCP_HEADER, available)) return false;
     }
-    const ports = load<u32>(data, IPV4_HEADER);
-    const hash = flowHash(
-      endpoint4(load<u32>(data, IPV4_SOURCE), <u16>ports),
-      endpoint4(destination, <u16>(ports >> 16)),
-      <u32>protocol,
-    );
     const flags =
       (p.flags & (PACKET_FLAG_CSUM_PARTIAL | PACKET_FLAG_CSUM_VALID)) |
       ((<u32>p.vnetFlags & VNET_CSUM) << VNET_CSUM_SHIFT) |
@@ -78,7 +64,7 @@ export class PlainPacket {
       ((<u64>IPV4_HEADER) << 16) | ((<u64>(IPV4_HEADER + headerLength)) << 32) | ((<u64>protocol) << 48);
     const at = changetype<usize>(p);
     store<u64>(at, offsets, DESCRIPTOR_L3);
-    store<u64>(at, <u64>flags | ((<u64>hash) << 32), DESCRIPTOR_FLAGS);
+    store<u32>(at, flags, DESCRIPTOR_FLAGS);
     store<u16>(at, 0, DESCRIPTOR_ERROR);
     return true;
   }

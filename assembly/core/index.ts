@@ -142,6 +142,11 @@ export function measure(batch: i32, counters: i32): void {
   add(counters + 16, datagrams);
 }
 
+/** The flow hash of the packet of one descriptor, after dissect. */
+export function flowHash(descriptor: i32): u32 {
+  return changetype<Packet>(<usize>descriptor).flowHash;
+}
+
 /**
  * Makes the packet of one descriptor that of another: its bytes, after the headroom of the other's slot, and all that
  * is known of it. The output is not copied.

@@ -29,9 +29,9 @@ export default function work(task: WorkerTask): WorkerResult {
   // Before any filter's code runs: whoever finds it hanging asks for the thread's times.
   m.i32[(worker.control + WORKER_CONTROL.THREAD) >>> 2] = threadId();
   try {
-    const opened = openPorts(task, m);
-    ports = opened.ports;
     const core = instantiateCore(task.core, task.memory);
+    const opened = openPorts(task, m, core);
+    ports = opened.ports;
     const modules = task.modules.map((bytes) => new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>));
     chain = new Chain(m, plan, worker, core, modules);
     const engine = createEngine(task.io, m, worker, opened.kernel, task.wakes[task.worker]);
