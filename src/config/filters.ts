@@ -17,7 +17,7 @@ const HOST_SPECS: Record<"on-trap" | "isolation", ParamSpec> = {
   "on-trap": {
     name: "on-trap",
     type: { kind: "enum", values: ["drop", "pass", "stop"] },
-    doc: "What becomes of a batch in which the filter traps.",
+    doc: "What becomes of a packet at which the filter traps, and of its packets while it is paused for that: dropped, let by unfiltered, or the run ends.",
     default: "drop",
   },
   isolation: {

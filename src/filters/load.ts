@@ -50,6 +50,8 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
 }
 
 const PAGE = 65536;
+/** Most state that a filter may ask for, of a worker or shared, bytes. All of a pipeline's memory is 4 GiB at most. */
+export const MOST_STATE = 2 ** 30;
 /** Where stateSizes puts the parameters on its scratch memory: past what a null address would reach. */
 export const SCRATCH_PARAMS = 4096;
 
@@ -60,7 +62,7 @@ export const SCRATCH_PARAMS = 4096;
  */
 export function stateSizes(module: WebAssembly.Module, manifest: Manifest, encoded: Uint8Array): StateSizes {
   const { worker, shared } = manifest.state;
-  if (worker !== "computed" && shared !== "computed") return { worker, shared };
+  if (worker !== "computed" && shared !== "computed") return withinLimit(manifest, { worker, shared });
   const pages = Math.ceil((SCRATCH_PARAMS + encoded.length) / PAGE);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   new Uint8Array(memory.buffer).set(encoded, SCRATCH_PARAMS);
@@ -79,8 +81,22 @@ export function stateSizes(module: WebAssembly.Module, manifest: Manifest, encod
       throw new FilterError(`${manifest.kind}: ${name}() trapped: ${(error as Error).message}`);
     }
   };
-  return {
+  return withinLimit(manifest, {
     worker: worker === "computed" ? compute("workerStateSize") : worker,
     shared: shared === "computed" ? compute("sharedStateSize") : shared,
-  };
+  });
+}
+
+function withinLimit(manifest: Manifest, sizes: StateSizes): StateSizes {
+  for (const [what, bytes] of [
+    ["state for each worker", sizes.worker],
+    ["shared state", sizes.shared],
+  ] as const) {
+    if (bytes <= MOST_STATE) continue;
+    const gib = (bytes / 2 ** 30).toFixed(2);
+    throw new FilterError(
+      `${manifest.kind}: with these parameters it asks for ${gib} GiB of ${what}, and 1 GiB is the most`,
+    );
+  }
+  return sizes;
 }

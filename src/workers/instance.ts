@@ -21,9 +21,10 @@ import type { FilterPlan, InstancePlan, WorkerPlan } from "../plan/types.ts";
 /** ns */
 const FIRST_PAUSE = 1e6;
 const LONGEST_PAUSE = 1e9;
-/** Traps that a filter has to spare before it is paused, and the packets without a trap that earn one. */
+/** Traps that a filter has to spare before it is paused, and the packets without a trap, or the ns, that earn one. */
 const MOST_CREDIT = 8;
 const CREDIT_PACKETS = 64;
+const CREDIT_TIME = 10e6;
 /** So long after a trap, ns, a module that does not say which packet is at fault gets them one by one. */
 const CAREFUL_TIME = 10e9;
 
@@ -51,6 +52,7 @@ export class Instance {
   private pause = FIRST_PAUSE;
   private credit = MOST_CREDIT;
   private packetsSinceTrap = 0;
+  private trappedAt = 0;
   private carefulUntil = 0;
 
   constructor(
@@ -244,8 +246,10 @@ export class Instance {
       );
     }
     this.wasm = undefined;
-    const earned = Math.floor(this.packetsSinceTrap / CREDIT_PACKETS);
+    const earned =
+      Math.floor(this.packetsSinceTrap / CREDIT_PACKETS) + Math.floor((now - this.trappedAt) / CREDIT_TIME);
     this.packetsSinceTrap = 0;
+    this.trappedAt = now;
     this.credit = Math.min(MOST_CREDIT, this.credit + earned);
     if (this.credit === MOST_CREDIT) this.pause = FIRST_PAUSE;
     if (this.credit > 0) {

@@ -1,4 +1,6 @@
 // A filter that traps or does not end: what is lost, what is counted, and that the others go on.
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { conservation } from "../../src/control/report.ts";
 import { pipeline } from "../../src/library/pipeline.ts";
@@ -111,6 +113,30 @@ test("a filter that traps at every packet is paused, and costs its own path alon
   expect(traps).toBeLessThan(PACKETS / 100);
   expect(report.devices["other-sink"].queues[0].tx.packets).toBe(PACKETS);
   expect(conservation(report)).toMatchObject({ drops: { "bad trapped": PACKETS }, missing: 0 });
+});
+
+test("a filter that asks for more state than there may be is refused before anything is opened", async () => {
+  const path = join(folder.path, "greedy");
+  mkdirSync(path);
+  writeFileSync(join(path, "filter.yaml"), "summary: Greedy.\nstate: { shared: computed }\n");
+  writeFileSync(
+    join(path, "index.ts"),
+    `import { OUTPUT_NEXT, Output, Packet } from "pktflow/assembly";
+export function packet(p: Packet): Output { return OUTPUT_NEXT; }
+export function sharedStateSize(params: usize): usize { return 0xc0000000; }
+`,
+  );
+  const flow = pipeline({
+    devices: {
+      load: { kind: "generator", flows: { from: "10.0.0.1", to: "192.0.2.1" } },
+      sink: { kind: "discard" },
+    },
+    filters: { greedy: { kind: path as "/" } },
+    paths: { main: { from: "load", through: "greedy", to: "sink" } },
+  });
+  await expect(run(flow)).rejects.toThrow(
+    `${path}: with these parameters it asks for 3.00 GiB of shared state, and 1 GiB is the most`,
+  );
 });
 
 describe("a filter that does not end", () => {
