@@ -14,6 +14,8 @@ import { type Text, textOf } from "./text.ts";
 export interface HostOptions {
   /** What becomes of packets when the filter traps. Default: "drop". */
   "on-trap"?: "drop" | "pass" | "stop";
+  /** "memory": it has a memory of its own, and packets are copied in and out. Default: what the filter's manifest says. */
+  isolation?: "none" | "memory";
 }
 
 /** A filter of the user's own: a path to its folder or its .wasm, relative to PipelineOptions.base. */

@@ -45,7 +45,9 @@ export class Chain {
     this.m = m;
     this.core = core;
     this.free = worker.free;
-    this.instances = modules.map((module, i) => new Instance(m, plan.filters[i], worker, i, module));
+    this.instances = modules.map(
+      (module, i) => new Instance(m, plan.filters[i], worker, i, module, core, plan.devices.length),
+    );
     this.hasTick = this.instances.some((instance) => instance.hasTick);
     this.paths = plan.paths.map((path, p) => {
       const mine = worker.paths[p];

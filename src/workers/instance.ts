@@ -11,12 +11,13 @@
  */
 import { WORKER_CONTROL } from "../batches/control.ts";
 import { HOST_COUNTER } from "../batches/counters.ts";
-import { BATCH, CONTEXT, DESCRIPTOR, OUTPUT_NEXT } from "../batches/layout.ts";
+import { BATCH, CONTEXT, DESCRIPTOR, DEVICE_INFO, ISOLATED_SCRATCH, OUTPUT_NEXT } from "../batches/layout.ts";
 import { batchAt, batchCount, batchPush, counterAdd, type PacketMemory, u64Read } from "../batches/memory.ts";
 import { writeReason } from "../batches/trap-reason.ts";
 import type { OnTrap } from "../config/types.ts";
-import { type FilterInstance, instantiate } from "../filters/load.ts";
+import { type FilterInstance, type InstanceShape, makeInstance } from "../filters/load.ts";
 import type { FilterPlan, InstancePlan, WorkerPlan } from "../plan/types.ts";
+import type { Core } from "./core.ts";
 
 /** ns */
 const FIRST_PAUSE = 1e6;
@@ -41,6 +42,10 @@ export class Instance {
   private readonly filter: FilterPlan;
   private readonly plan: InstancePlan;
   private readonly module: WebAssembly.Module;
+  private readonly core: Core;
+  private readonly shape: InstanceShape;
+  /** Of an isolated filter's batch, while it is dissected again. */
+  private readonly outputs: Uint8Array;
   private readonly free: number;
   /** Index of WORKER_CONTROL.FILTER, and what stands there while this filter runs. */
   private readonly place: number;
@@ -61,8 +66,11 @@ export class Instance {
     worker: WorkerPlan,
     index: number,
     module: WebAssembly.Module,
+    core: Core,
+    devices: number,
   ) {
     this.m = m;
+    this.core = core;
     this.filter = filter;
     this.plan = worker.instances[index];
     this.context = this.plan.context;
@@ -70,6 +78,16 @@ export class Instance {
     this.host = this.plan.host;
     this.onTrap = filter.onTrap;
     this.module = module;
+    this.outputs = new Uint8Array(this.plan.scratch === 0 ? 0 : worker.slots.count);
+    this.shape = {
+      slotBytes: worker.slots.bytes,
+      paramsBytes: filter.params.bytes,
+      references: filter.isolated ?? [],
+      workerStateBytes: this.plan.workerState.bytes,
+      counters: filter.counters.length,
+      devices,
+      scratch: this.plan.scratch + ISOLATED_SCRATCH.COPY,
+    };
     this.free = worker.free;
     this.place = (worker.control + WORKER_CONTROL.FILTER) >>> 2;
     this.number = index + 1;
@@ -97,13 +115,32 @@ export class Instance {
     if (this.wasm === undefined && !this.resume(now)) return false;
     if (this.carefulUntil > now) {
       this.oneByOne(batch, now);
-      return true;
+    } else {
+      const count = batchCount(this.m, batch);
+      const error = this.call(batch, 0, count);
+      if (error !== undefined) this.goOn(batch, 0, error, now);
+      else this.packetsSinceTrap += count;
     }
-    const count = batchCount(this.m, batch);
-    const error = this.call(batch, 0, count);
-    if (error !== undefined) this.goOn(batch, 0, error, now);
-    else this.packetsSinceTrap += count;
+    if (this.plan.scratch !== 0) this.dissectAgain(batch);
     return true;
+  }
+
+  /** Packets come back from an isolated filter with other bytes: what later filters may trust in is proved anew. */
+  private dissectAgain(batch: number): void {
+    if (batchCount(this.m, batch) === 0) return;
+    const device = this.m.u8[batchAt(this.m, batch, 0) + DESCRIPTOR.DEVICE];
+    const devices = this.m.u32[(this.context + CONTEXT.DEVICES) >>> 2];
+    const layer = this.m.u32[(devices + device * DEVICE_INFO.SIZE + DEVICE_INFO.LAYER) >>> 2];
+    const { scratch } = this.plan;
+    const count = batchCount(this.m, batch);
+    // dissect begins with a fresh packet, which has no output.
+    for (let i = 0; i < count; i++) {
+      this.outputs[i] = this.m.u8[batchAt(this.m, batch, i) + DESCRIPTOR.OUTPUT];
+    }
+    this.core.dissect(batch, layer, scratch + ISOLATED_SCRATCH.RX, scratch + ISOLATED_SCRATCH.MALFORMED);
+    for (let i = 0; i < count; i++) {
+      this.m.u8[batchAt(this.m, batch, i) + DESCRIPTOR.OUTPUT] = this.outputs[i];
+    }
   }
 
   tick(now: number): void {
@@ -207,7 +244,7 @@ export class Instance {
   private make(): FilterInstance {
     this.m.i32[this.place] = this.number;
     try {
-      const instance = instantiate(this.module, this.m.memory);
+      const instance = makeInstance(this.module, this.m, this.shape);
       instance.init(this.context);
       return instance;
     } finally {

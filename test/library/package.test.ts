@@ -62,6 +62,7 @@ describe("the tarball", () => {
       /^assembly\/(index\.ts|README\.md)$/,
       /^assembly\/filters\/[a-z-]+\/([a-z-]+\.ts|filter\.yaml|cases\.yaml|README\.md)$/,
       /^assembly\/(templates|editor)\//,
+      /^assembly\/(c\/pktflow\.h|isolated\/asconfig\.json)$/,
       /^bench\/peers\/[a-z-]+\.[ch]$/,
       /^pipelines\//,
       /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|asconfig\.json)$/,
