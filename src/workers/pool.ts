@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { Piscina } from "piscina";
 import type { WorkerResult, WorkerTask } from "./task.ts";
+import { compileEarly } from "./tier-up.ts";
 
 /** A worker at work on a thread. */
 export interface Job {
@@ -20,6 +21,7 @@ export interface Pool {
 
 /** @param threads as many as tasks run at a time */
 export function startPool(threads: number): Pool {
+  compileEarly();
   const pool = new Piscina({
     filename: workerFile(),
     minThreads: threads,
