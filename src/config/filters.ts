@@ -35,8 +35,8 @@ export interface FilterSymbol {
   keySpan: Span;
   /** undefined: something is wrong with it, and has been reported. */
   config: FilterConfig | undefined;
-  /** Where its parameters first name an output. */
-  outputSpans: Map<string, Span>;
+  /** Where its parameters first name each output: looked for when a diagnostic asks. */
+  outputSpans: () => Map<string, Span>;
   used: boolean;
 }
 
@@ -77,7 +77,13 @@ function readFilter(
   diagnostics: Diagnostics,
 ): FilterSymbol {
   const who = `filter ${JSON.stringify(key)}`;
-  const symbol: FilterSymbol = { id: key, keySpan, config: undefined, outputSpans: new Map(), used: false };
+  const symbol: FilterSymbol = {
+    id: key,
+    keySpan,
+    config: undefined,
+    outputSpans: () => new Map(),
+    used: false,
+  };
   const map = asMap(value, who, diagnostics);
   if (!map) return symbol;
   const onTrap = readHostKey(map, "on-trap", who, diagnostics) as OnTrap | undefined;
@@ -107,7 +113,7 @@ function readFilter(
   const twice = duplicate(counters);
   if (twice !== undefined)
     diagnostics.error(keySpan, "duplicate-name", `${who} has two counters called ${JSON.stringify(twice)}`);
-  symbol.outputSpans = outputSpans(manifest.params, map);
+  symbol.outputSpans = () => outputSpans(manifest.params, map);
   symbol.config = {
     id: key,
     manifest,
