@@ -55,7 +55,10 @@ function kernelRules({ pipeline, way }: Scene): { text: string; outside: string 
   const nat = pipeline.filters.find(({ manifest }) => manifest.kind === "nat")?.params;
   if (nat === undefined) return undefined;
   const outside = String(Array.isArray(nat["outside"]) ? nat["outside"][0] : nat["outside"]).split("/")[0];
-  const accept = `ct state established,related accept; udp dport ${way.target.port} accept;`;
+  const { target, probe } = way;
+  const accept =
+    "ct state established,related accept; icmp type echo-request accept; " +
+    `udp dport { ${target.port}, ${probe?.port ?? target.port} } accept; tcp dport ${target.port} accept;`;
   return {
     outside,
     text:
