@@ -38,7 +38,7 @@ async function openDatagramLoad({ from, to, target }: Stage, options: LoadOption
   const senders = await startAll(tasks.map((task) => () => LoadThread.start("sender", task)));
   return {
     sink,
-    go: () => senders.forEach((sender) => sender.go()),
+    go: () => goAll(senders),
     sent: () => total(senders),
     received: () => 0,
     senders: () => senders.map((sender) => sender.state()),
@@ -63,7 +63,7 @@ async function openStreamLoad({ from, to, target }: Stage, options: LoadOptions)
     const [receiver, ...senders] = threads;
     return {
       sink: "streams",
-      go: () => threads.forEach((thread) => thread.go()),
+      go: () => goAll(threads),
       sent: () => total(senders),
       received: () => total([receiver]),
       senders: () => senders.map((sender) => sender.state()),
@@ -87,6 +87,10 @@ async function startAll(starts: (() => Promise<LoadThread>)[]): Promise<LoadThre
     throw error;
   }
   return threads;
+}
+
+function goAll(threads: LoadThread[]): void {
+  for (const thread of threads) thread.go();
 }
 
 async function endAll(threads: LoadThread[]): Promise<void> {

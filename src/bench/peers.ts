@@ -155,7 +155,8 @@ function chainArguments(
   };
 }
 
-async function startProgram(program: string, scene: Scene, rest: string[]): Promise<Standing> {
+/** A C forwarder between the hosts of a scene. @throws Error */
+export async function startProgram(program: string, scene: Scene, rest: string[]): Promise<Standing> {
   const { topology, from, to, stage } = makeHosts(scene);
   const devices = ["3", stage.from.device, "4", stage.to.device, String(scene.queues)];
   const child = spawn(program, [...devices, ...rest], {
@@ -195,7 +196,7 @@ function ready(child: ChildProcess): Promise<void> {
 }
 
 /** All threads of a process together. */
-function processTimes(pid: number): ThreadTimes {
+export function processTimes(pid: number): ThreadTimes {
   const sum = { running: 0, waiting: 0 };
   for (const thread of readdirSync(`/proc/${pid}/task`)) {
     const { running, waiting } = threadTimes(`/proc/${pid}/task/${thread}`);
