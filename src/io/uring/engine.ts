@@ -4,7 +4,8 @@
  *
  * Each queue that is read has a burst: how many reads it asks for at once. A burst that comes back full doubles, one
  * that comes back short shrinks to what came, and after one that comes back empty the queue is left to one POLL_ADD.
- * Reads say RWF_NOWAIT: without it, since TUN supports nowait, io_uring parks a read even on a nonblocking descriptor.
+ * Reads and writes say RWF_NOWAIT: without it, since TUN supports nowait, io_uring parks a read from an empty queue and a
+ * write to a full one even on a nonblocking descriptor.
  */
 import { BATCH, BATCH_PACKETS, DESCRIPTOR, HEADROOM } from "../../batches/layout.ts";
 import {
@@ -140,7 +141,7 @@ export class UringEngine implements Engine {
       if (this.ring.room === 0) this.ring.enter(0);
       const data = this.base + m.u32[(d + DESCRIPTOR.DATA) >>> 2] - header;
       const length = m.u32[(d + DESCRIPTOR.LENGTH) >>> 2] + header;
-      this.ring.push(WRITE, index, data, length, 0, d, KIND.WRITE | index);
+      this.ring.push(WRITE, index, data, length, RWF_NOWAIT, d, KIND.WRITE | index);
     }
     this.underWay += count;
     m.u32[plan.txBatch >>> 2] = 0;
