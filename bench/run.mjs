@@ -9,6 +9,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { writePage } from "./page.mjs";
 import { manyRules } from "./rules.mjs";
 import { targetText } from "./targets.mjs";
 
@@ -85,13 +86,14 @@ const results = {};
 for (const name of names) {
   const json = join(out, `${name}.json`);
   const args = all[name][0].endsWith(".mjs") ? all[name] : bench(name, all[name]);
-  rmSync(json, { force: true });
+  for (const old of [json, join(out, `${name}.svg`)]) rmSync(old, { force: true });
   console.log(`\n# ${name}`);
   const save = PLAIN.includes(name) ? [] : ["--save", json];
   const { status } = spawnSync(process.execPath, [...args, ...save], { cwd: root, stdio: "inherit" });
   if (status !== 0) failed++;
   else if (existsSync(json)) results[name] = JSON.parse(readFileSync(json, "utf8"));
 }
-console.log(targetText(results));
-console.log(`\nJSON and charts: ${out}`);
+const targets = targetText(results);
+console.log(targets);
+console.log(`\nJSON, charts, and a page of them: ${writePage(out, names, targets)}`);
 process.exitCode = failed === 0 ? 0 : 1;

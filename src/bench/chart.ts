@@ -67,27 +67,37 @@ export function benchChart({ pipeline, from, to, machine, runs }: BenchResult): 
     title: `${pipeline}: ${from} to ${to}`,
     subtitle: subtitle(machine),
     panels: [
-      {
-        title: "Throughput, by queue",
-        unit: "M packets/s",
-        rows: runs.map((run) => ({
-          label: name(run),
-          bars: run.queues.map(({ packets }) => packets / 1e6),
-          text: `${short(run.sum.packets / 1e6)} M, ${run.sum.gigabits.toFixed(2)} Gb/s`,
-        })),
-      },
-      {
-        title: "Processor time a packet",
-        unit: "ns",
-        rows: runs.map((run) => ({
-          label: name(run),
-          bars: [run.sum.cpuPerPacket],
-          text: `${short(run.sum.cpuPerPacket)} ns`,
-        })),
-      },
+      throughputPanel(runs, name),
+      processorPanel(runs, name),
       { title: "Latency p50 / p99 / p99.9", unit: "us, logarithmic", logarithmic: true, rows: latencies },
     ],
   });
+}
+
+function throughputPanel(runs: RunResult[], name: (run: RunResult) => string): Panel {
+  const tcp = runs[0].traffic === "tcp";
+  return {
+    title: "Throughput, by queue",
+    unit: tcp ? "Gb/s on the wire" : "M datagrams/s",
+    rows: runs.map((run) => ({
+      label: name(run),
+      bars: run.queues.map(({ datagrams, gigabits }) => (tcp ? gigabits : datagrams / 1e6)),
+      text: `${short(run.sum.datagrams / 1e6)} M, ${run.sum.gigabits.toFixed(2)} Gb/s`,
+    })),
+  };
+}
+
+/** Of a super-packet as of any other; a stream is measured in gigabytes. */
+function processorPanel(runs: RunResult[], name: (run: RunResult) => string): Panel {
+  const tcp = runs[0].traffic === "tcp";
+  return {
+    title: tcp ? "Processor time a gigabyte" : "Processor time a packet",
+    unit: tcp ? "ms" : "ns",
+    rows: runs.map((run) => {
+      const cost = run.cpuPerGigabyte ?? run.sum.cpuPerPacket;
+      return { label: name(run), bars: [cost], text: `${short(cost)} ${tcp ? "ms" : "ns"}` };
+    }),
+  };
 }
 
 export function compareChart({ pipeline, machine, peers }: CompareResult): string {
@@ -100,13 +110,15 @@ export function compareChart({ pipeline, machine, peers }: CompareResult): strin
       return {
         title: `${load}, ${queues} queue${queues === 1 ? "" : "s"}, median and range of ${pairs} turn${pairs === 1 ? "" : "s"}`,
         unit,
-        rows: contenders.map(({ name, datagrams, goodput, roundTrip, ratio }, i) => {
+        rows: contenders.map(({ name, datagrams, goodput, roundTrip, ratio, above }, i) => {
+          const by = above === undefined ? `${ratio.median.toFixed(2)} x` : `+ ${above.median.toFixed(1)} us`;
+          const beside = `, pktflow ${by.replace("+ -", "- ")}`;
           const { median, min, max } = (datagrams ?? goodput ?? roundTrip)!;
           return {
             label: name,
             bars: [median / per],
             range: [min / per, max / per] as [number, number],
-            text: `${short(median / per)} ${symbol}${i === 0 ? "" : `, pktflow ${ratio.median.toFixed(2)} x`}`,
+            text: `${short(median / per)} ${symbol}${i === 0 ? "" : beside}`,
             own: i === 0,
           };
         }),

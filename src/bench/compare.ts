@@ -28,6 +28,8 @@ export interface CompareOptions extends TurnOptions {
   /** The same pipeline with other settings, and how these are called. */
   versus: readonly { name: string; pipeline: Pipeline }[];
   onTurn?: (turn: number, name: string) => void;
+  /** What came of it: what is compared. */
+  onFigure?: (name: string, figure: number) => void;
 }
 
 /** @throws as `measure` does; a peer that cannot be run is among `skipped` */
@@ -78,6 +80,7 @@ async function inTurns(
       try {
         const result = await once(peer, scene, options);
         turns.set(peer.name, [...(turns.get(peer.name) ?? []), result]);
+        options.onFigure?.(peer.name, result[figureOf(result)]!);
       } catch (error) {
         options.signal.throwIfAborted();
         if (peer === peers[0]) throw error;
@@ -156,8 +159,12 @@ async function startPipeline({ pipeline, way }: Scene, { io }: CompareOptions): 
 /** What is compared: the first of these that there is. */
 const FIGURES = ["datagrams", "goodput", "roundTrip"] as const;
 
+function figureOf(turn: Turn): (typeof FIGURES)[number] {
+  return FIGURES.find((field) => turn[field] !== undefined)!;
+}
+
 function contender({ name, what }: Peer, turns: Turn[], own: Turn[]): Contender {
-  const figure = FIGURES.find((field) => turns[0][field] !== undefined)!;
+  const figure = figureOf(turns[0]);
   const spreads = { ...spreadOf("datagrams"), ...spreadOf("goodput"), ...spreadOf("roundTrip") };
   const medians = (
     ["gigabits", "cpu", "cpuPerGigabyte", "idle", "load", "roundTripP99", "roundTripBusy"] as const

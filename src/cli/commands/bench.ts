@@ -1,41 +1,11 @@
 /** `pktflow bench FILE`: how fast a pipeline is, between private hosts, under as much load as it can take. */
-import { writeFileSync } from "node:fs";
-import { availableParallelism } from "node:os";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import type { MeasureOptions } from "../../bench/measure.ts";
 import { PEERS } from "../../bench/peer-names.ts";
-import type { ChainPeer, Comparison, MemoryRun, RunResult } from "../../bench/results.ts";
 import type { Pipeline } from "../../config/types.ts";
-import type { Report } from "../../control/report.ts";
+import type { BenchOptions } from "../bench-runs.ts";
 import { UsageError } from "../exit.ts";
-import { startLiveView } from "../live.ts";
 import { collect, parseDuration, parseIo, setOption } from "../options.ts";
 import { prepareReport } from "./run.ts";
-
-interface BenchOptions {
-  load: "udp" | "tcp" | "ping";
-  sizes: number[];
-  queues?: number[];
-  flows?: number;
-  connections: number;
-  burst: number;
-  senders?: number;
-  for: number;
-  io: "auto" | "uring" | "poll";
-  from?: string;
-  port?: number;
-  set: string[];
-  memory?: boolean;
-  peers?: boolean;
-  against?: string[];
-  peerThreads?: number;
-  versus: string[];
-  pairs: number;
-  json?: boolean;
-  save?: string;
-  chart?: string;
-  quiet?: boolean;
-}
 
 const HELP = `
 Each measurement has hosts of its own in private network namespaces, as in pktflow lab. With --load udp a host sends UDP
@@ -128,6 +98,7 @@ async function bench(file: string, options: BenchOptions): Promise<void> {
   if (options.memory !== true) await checkUsage(pipeline, options);
   // A file that cannot be written is said now, not when all has been measured.
   for (const path of [options.save, options.chart]) if (path !== undefined) prepareReport(path);
+  const { inMemory, inTurns, throughput } = await import("../bench-runs.ts");
   const interrupted = new AbortController();
   const interrupt = (signal: NodeJS.Signals) => interrupted.abort(new Error(`bench: ended by ${signal}`));
   process.on("SIGINT", interrupt).on("SIGTERM", interrupt).on("SIGHUP", interrupt);
@@ -144,12 +115,6 @@ function isComparison({ load, peers, against, versus }: BenchOptions): boolean {
   return load === "ping" || peers === true || against !== undefined || versus.length > 0;
 }
 
-/** With TCP the path's MTU says how long segments are. */
-function sizesOf(pipeline: Pipeline, { load, sizes }: BenchOptions): number[] {
-  if (load === "udp") return sizes;
-  return [Math.min(...pipeline.devices.map(({ params }) => (params["mtu"] as number | undefined) ?? 65_535))];
-}
-
 /** What can be said before anything is made. */
 async function checkUsage(pipeline: Pipeline, { from }: BenchOptions): Promise<void> {
   const { isHostDevice } = await import("../../lab/topology.ts");
@@ -162,159 +127,4 @@ async function checkUsage(pipeline: Pipeline, { from }: BenchOptions): Promise<v
   }
   if (from !== undefined && !hosts.includes(from))
     throw new UsageError(`bench: --from ${from}: the hosts are those of ${hosts.join(", ")}`);
-}
-
-async function throughput(pipeline: Pipeline, options: BenchOptions, signal: AbortSignal): Promise<void> {
-  const { machine } = await import("../../bench/machine.ts");
-  const { benchChart } = await import("../../bench/chart.ts");
-  const { benchText } = await import("../bench-text.ts");
-  const runs: RunResult[] = [];
-  let [from, to] = ["", ""];
-  for (const queues of options.queues ?? [pipeline.workers]) {
-    for (const size of sizesOf(pipeline, options)) {
-      const { way, result } = await one(pipeline, size, queues, options, signal);
-      [from, to] = [way.from.device, way.to.device];
-      runs.push(result);
-    }
-  }
-  const result = { pipeline: pipeline.name, from, to, machine: machine(), runs };
-  give(options, result, benchText, benchChart);
-}
-
-async function loadOptions(
-  size: number,
-  queues: number,
-  options: BenchOptions,
-  signal: AbortSignal,
-): Promise<Omit<MeasureOptions, "onLoad">> {
-  const { PORTS } = await import("../../bench/traffic.ts");
-  return {
-    traffic: options.load === "tcp" ? "tcp" : "udp",
-    size,
-    queues,
-    flows: options.load === "tcp" ? options.connections : (options.flows ?? 256),
-    burst: options.burst,
-    senders: options.senders ?? Math.max(1, Math.min(queues, availableParallelism() >> 1)),
-    duration: options.for / 1e6,
-    io: options.io,
-    ports: options.port === undefined ? PORTS : [options.port],
-    source: options.from,
-    signal,
-  };
-}
-
-async function inTurns(pipeline: Pipeline, options: BenchOptions, signal: AbortSignal): Promise<void> {
-  const { compare } = await import("../../bench/compare.ts");
-  const { machine } = await import("../../bench/machine.ts");
-  const { compareChart } = await import("../../bench/chart.ts");
-  const { compareText } = await import("../compare-text.ts");
-  const { progressLine } = await import("../check-text.ts");
-  const { loadPipeline } = await import("../../config/pipeline.ts");
-  const progress = options.quiet === true ? undefined : progressLine(process.stderr);
-  const versus = options.versus.map((set) => ({
-    name: set,
-    pipeline: loadPipeline(pipeline.file, { set: [...options.set, set] }),
-  }));
-  const peers: Comparison[] = [];
-  try {
-    for (const queues of options.queues ?? [pipeline.workers]) {
-      for (const size of sizesOf(pipeline, options)) {
-        const turns = {
-          ...(await loadOptions(size, queues, options, signal)),
-          traffic: options.load,
-          pairs: options.pairs,
-          against: options.against ?? (options.peers === true ? undefined : []),
-          // What TCP sends back is half the work, and a worker does both halves.
-          peerThreads: (options.peerThreads ?? (options.load === "tcp" ? 1 : 2)) as 1 | 2,
-          versus,
-          onTurn: (turn: number, name: string) =>
-            progress?.note(`${options.load}, ${size} bytes, turn ${turn + 1} of ${options.pairs}: ${name}`),
-        };
-        peers.push(await orExplain(() => compare(pipeline, turns)));
-      }
-    }
-  } finally {
-    progress?.erase();
-  }
-  const result = { pipeline: pipeline.name, machine: machine(), peers };
-  give(options, result, compareText, compareChart);
-}
-
-async function inMemory(pipeline: Pipeline, options: BenchOptions, signal: AbortSignal): Promise<void> {
-  const { machine } = await import("../../bench/machine.ts");
-  const { measureChain } = await import("../../bench/memory.ts");
-  const { PORTS } = await import("../../bench/traffic.ts");
-  const { memoryChart } = await import("../../bench/chart.ts");
-  const { memoryText } = await import("../bench-text.ts");
-  const memory: MemoryRun[] = [];
-  const chains: ChainPeer[] = [];
-  for (const size of options.sizes) {
-    const traffic = {
-      size,
-      flows: options.flows ?? 10_000,
-      source: options.from,
-      ports: options.port === undefined ? PORTS : [options.port],
-      workers: options.queues ?? [1, 2],
-      duration: options.for / 1e6,
-      peer: options.peers === true,
-      signal,
-    };
-    const { runs, peer } = await orExplain(() => measureChain(pipeline, traffic));
-    memory.push(...runs);
-    if (peer !== undefined) chains.push(peer);
-  }
-  const result = {
-    pipeline: pipeline.name,
-    machine: machine(),
-    memory,
-    ...(options.peers === true ? { peers: chains } : {}),
-  };
-  give(options, result, memoryText, memoryChart);
-}
-
-/**
- * What makes a measurement impossible is a matter of what was asked for; where only privileges are missing, this
- * program starts anew as root of a user namespace.
- */
-async function orExplain<T>(measuring: () => Promise<T>): Promise<T> {
-  const { NoTraffic } = await import("../../bench/traffic.ts");
-  const { enterUserNamespace, needsUserNamespace } = await import("../../lab/user-namespace.ts");
-  try {
-    return await measuring();
-  } catch (error) {
-    if (error instanceof NoTraffic) throw new UsageError(`bench: ${error.message}`);
-    if (needsUserNamespace(error)) return enterUserNamespace();
-    throw error;
-  }
-}
-
-function give<T>(
-  { json, save, chart }: BenchOptions,
-  result: T,
-  text: (result: T) => string,
-  draw: (result: T) => string,
-): void {
-  process.stdout.write(`${json === true ? JSON.stringify(result, null, 2) : text(result)}\n`);
-  if (save !== undefined) writeFileSync(save, `${JSON.stringify(result, null, 2)}\n`);
-  if (chart !== undefined) writeFileSync(chart, draw(result));
-}
-
-async function one(
-  pipeline: Pipeline,
-  size: number,
-  queues: number,
-  options: BenchOptions,
-  signal: AbortSignal,
-) {
-  const { measure } = await import("../../bench/measure.ts");
-  let view: ReturnType<typeof startLiveView> | undefined;
-  try {
-    const load = await loadOptions(size, queues, options, signal);
-    const onLoad = (report: () => Report) => {
-      if (options.quiet !== true && options.json !== true) view = startLiveView(process.stderr, report);
-    };
-    return await orExplain(() => measure(pipeline, { ...load, onLoad }));
-  } finally {
-    view?.stop();
-  }
 }
