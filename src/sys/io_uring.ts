@@ -26,6 +26,7 @@ export const IORING_ASYNC_CANCEL_ANY = 1 << 2;
 export const IORING_FEAT_EXT_ARG = 1 << 8;
 
 export const IORING_OP_POLL_ADD = 6;
+export const IORING_OP_ASYNC_CANCEL = 14;
 export const IORING_OP_READ = 22;
 export const IORING_OP_WRITE = 23;
 export const IOSQE_FIXED_FILE = 1 << 0;

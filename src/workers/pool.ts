@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { Piscina } from "piscina";
 import type { WorkerResult, WorkerTask } from "./task.ts";
+import { compileEarly } from "./tier-up.ts";
 
 export interface Pool {
   /** One promise a worker, in order; each settles when that worker's loop has ended. */
@@ -12,6 +13,7 @@ export interface Pool {
 }
 
 export function startPool(tasks: WorkerTask[]): Pool {
+  compileEarly();
   const pool = new Piscina({
     filename: workerFile(),
     minThreads: tasks.length,

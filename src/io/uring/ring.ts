@@ -10,7 +10,8 @@ import {
   IORING_ENTER_EXT_ARG,
   IORING_ENTER_GETEVENTS,
   IORING_FEAT_EXT_ARG,
-  IORING_OP_POLL_ADD,
+  IORING_OP_READ,
+  IORING_OP_WRITE,
   IORING_REGISTER_FILES,
   IORING_REGISTER_SYNC_CANCEL,
   IORING_SETUP_DEFER_TASKRUN,
@@ -96,8 +97,9 @@ export class Ring {
   ): void {
     const { sqes, sqMask } = this.mapped;
     const s = (this.tail & sqMask) * SQE_WORDS;
-    // Offset -1: the file has no position. POLL_ADD wants 0 there.
-    const offset = (opcode & 0xff) === IORING_OP_POLL_ADD ? 0 : -1;
+    // Offset -1: the file has no position. Others want 0 there.
+    const operation = opcode & 0xff;
+    const offset = operation === IORING_OP_READ || operation === IORING_OP_WRITE ? -1 : 0;
     sqes[s] = opcode;
     sqes[s + 1] = file;
     sqes[s + 2] = offset;
