@@ -1,7 +1,7 @@
 /**
  * What the data path leaves to the garbage collector, and whether its code stays compiled: `pktflow run` under full load
  * with V8 telling of every collection and deoptimisation (--trace-gc, --trace-deopt) of its workers. After
- * `npm run build`, as root: node bench/garbage.mjs [FILE] [--seconds 10] [--io auto] [--queues 1] [--save FILE]
+ * `npm run build`, as root: node bench/garbage.mjs [FILE] [--seconds 10] [--io auto] [--queues 1] [--offload off] [--save FILE]
  */
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -23,6 +23,7 @@ const { values: options, positionals } = parseArgs({
     seconds: { type: "string", default: "10" },
     queues: { type: "string", default: "1" },
     io: { type: "string", default: "auto" },
+    offload: { type: "string", default: "off" },
     save: { type: "string" },
   },
 });
@@ -31,9 +32,12 @@ const queues = Number(options.queues);
 const duration = 1000 * Number(options.seconds);
 
 const report = join(tmpdir(), `pktflow-garbage-${process.pid}.json`);
-const running = await startProcess(await sceneOf(file, queues), {
+const scene = await sceneOf(file, queues);
+const { from, to } = scene.way;
+const offload = [from, to].flatMap(({ device }) => ["--set", `devices.${device}.offload=${options.offload}`]);
+const running = await startProcess(scene, {
   nodeOptions: V8,
-  args: ["--io", options.io, "--report", report],
+  args: ["--io", options.io, "--report", report, ...offload],
 });
 const load = { traffic: "udp", size: 64, flows: 256, burst: 32, senders: 1, queues };
 const signal = new AbortController().signal;
@@ -64,7 +68,7 @@ try {
 } finally {
   await running.end();
 }
-const { io, workers } = JSON.parse(readFileSync(report, "utf8"));
+const { io, workers, batches } = JSON.parse(readFileSync(report, "utf8"));
 rmSync(report);
 const garbage = readGarbage(running.output(), warm);
 const result = {
@@ -74,7 +78,9 @@ const result = {
   seconds: duration / 1000,
   packets,
   ...garbage,
+  packetsPerBatch: batches.packetsPerBatch,
   bytesPerPacket: garbage.bytes / packets,
+  bytesPerBatch: (garbage.bytes / packets) * batches.packetsPerBatch,
   deoptimisations: readDeoptimisations(warm),
   deoptimisationsBefore: readDeoptimisations(running.output()).length - readDeoptimisations(warm).length,
 };
@@ -84,8 +90,10 @@ console.log(
 console.log(
   `  ${Math.round(packets).toLocaleString("en-US")} packets, ${garbage.scavenges} scavenges and ${garbage.majors} major collections`,
 );
+const { bytesPerPacket, bytesPerBatch, packetsPerBatch } = result;
 console.log(
-  `  of ${garbage.paused.toFixed(1)} ms together, ${(garbage.bytes / 2 ** 20).toFixed(1)} MiB: ${result.bytesPerPacket.toFixed(2)} bytes a packet`,
+  `  of ${garbage.paused.toFixed(1)} ms together, ${(garbage.bytes / 2 ** 20).toFixed(1)} MiB: ` +
+    `${bytesPerPacket.toFixed(2)} bytes a packet, ${bytesPerBatch.toFixed(0)} a batch of ${packetsPerBatch.toFixed(1)}`,
 );
 console.log(
   `  ${result.deoptimisations.length} deoptimisations, ${result.deoptimisationsBefore} in start and warm-up`,

@@ -34,12 +34,6 @@ export const TARGETS = [
   measured("idle", "idle, four queues, % of a core", 0.5),
   measured("start", "`pktflow run` to the first packet, ms", 400),
   measured("memory", "resident, two queues with offloads, MiB", 250, 1),
-  {
-    part: "garbage",
-    what: "bytes of garbage a packet",
-    most: 1,
-    of: ({ bytesPerPacket }) => bytesPerPacket,
-  },
 ];
 
 function contender(peers, name) {
