@@ -14,8 +14,8 @@ import type { Scene, Standing } from "./scene.ts";
 import { findPair, findWay, NoTraffic, type Way, withQueues } from "./traffic.ts";
 import { type Turn, type TurnOptions, takeTurn } from "./turn.ts";
 
-/** Bytes of a ping as an IPv4 packet. */
-const PING_SIZE = 84;
+/** Bytes of a ping, without the IP header. */
+const PING_BYTES = 64;
 const ETHERNET_HEADER = 14;
 
 export interface CompareOptions extends TurnOptions {
@@ -53,7 +53,7 @@ export async function compare(pipeline: Pipeline, options: CompareOptions): Prom
     const ran = all.filter(({ name }) => turns.get(name)?.length === options.pairs);
     return {
       traffic,
-      size: traffic === "ping" ? PING_SIZE : options.size,
+      size: traffic === "ping" ? PING_BYTES + (scene.way.target.octets.length === 4 ? 20 : 40) : options.size,
       flows: options.flows,
       queues,
       pairs: options.pairs,

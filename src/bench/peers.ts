@@ -81,9 +81,15 @@ export function preparePeers(
   const missing = ["ip", "nft"].find((tool) => spawnSync(tool, ["-V"]).error !== undefined);
   if (wanted("kernel") && missing !== undefined)
     skipped.push({ name: "kernel", why: `${missing} is not installed` });
-  else if (wanted("kernel"))
-    peers.push({ name: "kernel", what: "veth, routing, nft masquerade and filter", start: startKernel });
+  else if (wanted("kernel")) peers.push({ name: "kernel", what: kernelDoes(pipeline), start: startKernel });
   return { peers, skipped, close: () => rmSync(folder, { recursive: true, force: true }) };
+}
+
+/** A bridge where the pipeline is a wire. */
+function kernelDoes({ devices, filters }: Pipeline): string {
+  if (devices.some(({ kind }) => kind === "tap")) return "veth, bridge";
+  const nat = filters.some(({ manifest }) => manifest.kind === "nat");
+  return nat ? "veth, routing, nft masquerade and filter" : "veth, routing";
 }
 
 type Built = { program: string } | { why: string };

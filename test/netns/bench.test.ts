@@ -1,6 +1,6 @@
 // `pktflow bench` against the real kernel, for a moment each: figures are sane and add up. Nothing timed is asserted.
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -129,6 +129,32 @@ describeKernel("pktflow bench --load", () => {
         expect(roundTripBusy).toBeGreaterThan(0);
         if (name === "pktflow") expect(above).toEqual({ median: 0, min: 0, max: 0 });
       }
+    }
+  });
+
+  const V6 = `pktflow: 1
+devices:
+  a: { kind: tun, address: "fd01::2/64" }
+  b: { kind: tun, address: "fd02::2/64" }
+paths: { there: { from: a, to: b }, back: { from: b, to: a } }
+`;
+  test.skipIf(!nft)("the kernel routes IPv6, and is a bridge where the pipeline is a wire", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "pktflow-test-"));
+    try {
+      const v6 = join(folder, "v6.yaml");
+      writeFileSync(v6, V6);
+      for (const [file, size, what] of [
+        [v6, 104, "veth, routing"],
+        ["pipelines/tap-wire.yaml", 84, "veth, bridge"],
+      ] as const) {
+        const found = await turns(file, "--load", "ping", "--pairs", "1", "--against", "kernel");
+        expect(found.size).toBe(size);
+        expect(found.skipped).toEqual([]);
+        expect(found.contenders[1].what).toBe(what);
+        expectSpread(found.contenders[1].roundTrip, what);
+      }
+    } finally {
+      rmSync(folder, { recursive: true });
     }
   });
 
