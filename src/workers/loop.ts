@@ -217,6 +217,7 @@ export class Loop {
   private sourceEnded(port: WorkerPort): void {
     port.ended = true;
     if (!this.plan.devices[port.plan.device].finite) return;
+    this.m.i32[(this.worker.control + WORKER_CONTROL.ENDED_SOURCES) >>> 2]++;
     const left = (this.plan.control + PIPELINE_CONTROL.FINITE_SOURCES) >>> 2;
     if (Atomics.sub(this.m.i32, left, 1) !== 1) return;
     const command = (this.plan.control + PIPELINE_CONTROL.COMMAND) >>> 2;

@@ -31,6 +31,7 @@ import {
 import { addressOf } from "../../sys/memory.ts";
 import { dropTooLong, GONE, RefusedWrites } from "../drops.ts";
 import type { Engine, KernelPort } from "../types.ts";
+import { forgetRing, rememberRing } from "./orphan.ts";
 import { Ring } from "./ring.ts";
 
 const FIXED = IOSQE_FIXED_FILE << 8;
@@ -76,6 +77,8 @@ export class UringEngine implements Engine {
   readonly name = "uring";
   private readonly m: PacketMemory;
   private readonly base: number;
+  /** Of the worker. */
+  private readonly control: number;
   private readonly free: number;
   private readonly room: number;
   private readonly wake: number;
@@ -94,6 +97,7 @@ export class UringEngine implements Engine {
   constructor(m: PacketMemory, worker: WorkerPlan, ports: KernelPort[], wake: number) {
     this.m = m;
     this.base = addressOf(m.memory.buffer);
+    this.control = worker.control;
     this.free = worker.free;
     this.room = worker.slots.bytes - HEADROOM;
     this.wake = wake;
@@ -115,6 +119,7 @@ export class UringEngine implements Engine {
     try {
       this.ring.registerFiles([...ports.map((port) => port.fd), wake]);
       this.pollWake();
+      rememberRing(m, worker.control, this.ring.mapping);
     } catch (error) {
       this.ring.close();
       throw error;
@@ -191,6 +196,7 @@ export class UringEngine implements Engine {
         this.complete();
       }
     } finally {
+      forgetRing(this.m, this.control);
       this.ring.close();
     }
   }

@@ -2,7 +2,6 @@
  * One io_uring driven from TypeScript: SQEs are written into mapped memory, CQEs read from it, and one system call a
  * round submits and collects. Thread: the worker's, alone (IORING_SETUP_SINGLE_ISSUER).
  */
-import { close } from "../../sys/calls.ts";
 import { EINTR, ETIME, SystemError } from "../../sys/errno.ts";
 import {
   IORING_ASYNC_CANCEL_ALL,
@@ -21,6 +20,8 @@ import {
   ioUringRegister,
   ioUringSetup,
   type MappedRing,
+  type RingMapping,
+  releaseRing,
 } from "../../sys/io_uring.ts";
 import { addressOf } from "../../sys/memory.ts";
 
@@ -72,6 +73,10 @@ export class Ring {
     list.set(fds);
     const result = ioUringRegister(this.mapped.fd, IORING_REGISTER_FILES, addressOf(list), fds.length);
     if (result < 0) throw new SystemError("io_uring_register", "IORING_REGISTER_FILES", result);
+  }
+
+  get mapping(): RingMapping {
+    return this.mapped.mapping;
   }
 
   /** SQEs that can still be written before the next enter. */
@@ -185,8 +190,7 @@ export class Ring {
     ioUringRegister(fd, IORING_REGISTER_SYNC_CANCEL, addressOf(cancel), 1);
     ioUringEnter(fd, 0, 0, IORING_ENTER_GETEVENTS);
     ioUringRegister(fd, IORING_UNREGISTER_FILES, 0, 0);
-    this.mapped.unmap();
-    close(fd);
+    releaseRing(this.mapped.mapping);
   }
 
   private cqe(i: number): number {
