@@ -17,15 +17,14 @@ const HOST_SPECS: Record<"on-trap" | "isolation", ParamSpec> = {
   "on-trap": {
     name: "on-trap",
     type: { kind: "enum", values: ["drop", "pass", "stop"] },
-    doc: "What becomes of a batch in which the filter traps.",
+    doc: "What becomes of a packet at which the filter traps, and of its packets while it is paused for that: dropped, let by unfiltered, or the run ends.",
     default: "drop",
   },
   isolation: {
     name: "isolation",
-    // A memory of its own is not there yet. Asking for it is refused, not ignored: whoever asks relies on it.
-    type: { kind: "enum", values: ["none"] },
-    doc: "none: the filter shares the pipeline's memory with the others, the only choice so far.",
-    default: "none",
+    type: { kind: "enum", values: ["none", "memory"] },
+    doc: "none: the filter shares the pipeline's memory with the others; memory: it has one of its own, and packets are copied in and out. The filter's manifest says which unless this does.",
+    default: null,
   },
 };
 export const hostSpecs: ParamSpec[] = Object.values(HOST_SPECS);
@@ -103,7 +102,11 @@ function readFilter(
       throw error instanceof ConfigError ? new Error(error.diagnostics[0].message) : error;
     }
   });
-  if (!params || !onTrap || !isolation) return symbol;
+  if (!params || !onTrap) return symbol;
+  if (isolation === "none" && manifest.isolation === "memory") {
+    const message = `${who}: isolation: none is not for this filter, which needs a memory of its own`;
+    diagnostics.error(entry(map, "isolation")!.value.span, "contradiction", message);
+  }
   const outputs = ["next", "drop", ...manifest.outputs.map((output) => output.name)];
   for (const name of namedOutputs(manifest.params, params)) if (!outputs.includes(name)) outputs.push(name);
   if (outputs.length > MOST_OUTPUTS) {
@@ -118,7 +121,15 @@ function readFilter(
   if (twice !== undefined)
     diagnostics.error(keySpan, "duplicate-name", `${who} has two counters called ${JSON.stringify(twice)}`);
   symbol.outputSpans = () => outputSpans(manifest.params, map);
-  symbol.config = { id: key, manifest, params, onTrap, isolation, outputs, counters };
+  symbol.config = {
+    id: key,
+    manifest,
+    params,
+    onTrap,
+    isolation: isolation ?? manifest.isolation ?? "none",
+    outputs,
+    counters,
+  };
   return symbol;
 }
 

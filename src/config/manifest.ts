@@ -12,7 +12,7 @@ import { Source } from "./source.ts";
 import { describe, type Entry, entry, type MapNode, plain } from "./tree.ts";
 import type { Manifest } from "./types.ts";
 
-const KEYS = ["summary", "params", "outputs", "counters", "state", "converts"];
+const KEYS = ["summary", "params", "outputs", "counters", "state", "converts", "isolation"];
 /** Keys of a filter in a pipeline that belong to the host. */
 export const HOST_KEYS = ["kind", "on-trap", "isolation"];
 /** Outputs that every filter has, and the word that stands for one of them. */
@@ -94,6 +94,7 @@ function readManifest(
     }
   }
   const converts = readConverts(map, diagnostics);
+  const isolation = readIsolation(map, diagnostics);
   return {
     kind,
     location,
@@ -103,7 +104,17 @@ function readManifest(
     counters: readCounters(map, params, diagnostics),
     state: readState(map, diagnostics),
     ...(converts ? { converts } : {}),
+    ...(isolation ? { isolation } : {}),
   };
+}
+
+function readIsolation(map: MapNode, diagnostics: Diagnostics): "memory" | undefined {
+  const found = entry(map, "isolation");
+  if (!found || (found.value.kind === "scalar" && found.value.value === "none")) return undefined;
+  if (found.value.kind === "scalar" && found.value.value === "memory") return "memory";
+  const message = `isolation wants none or memory, has ${describe(found.value)}`;
+  diagnostics.error(found.value.span, "bad-value", message);
+  return undefined;
 }
 
 interface Documented {

@@ -13,6 +13,7 @@ import {
   DESCRIPTOR,
   DEVICE_INFO,
   HEADROOM,
+  ISOLATED_SCRATCH,
   OUTPUT_DROP,
 } from "../batches/layout.ts";
 import type { Pipeline } from "../config/types.ts";
@@ -60,6 +61,7 @@ export function makePlan(pipeline: Pipeline, devices: DeviceFacts[], filters: Fi
     onTrap: filter.onTrap,
     outputs: filter.outputs,
     counters: filter.counters,
+    ...(filters[i].isolated ? { isolated: filters[i].isolated } : {}),
     params: memory.range(filters[i].paramsBytes),
     sharedState: memory.range(filters[i].sharedStateBytes),
   }));
@@ -150,6 +152,7 @@ function planWorker(
       counters: memory.take(8 * filter.counters.length),
       outputCounters: memory.take(8 * filter.outputs.length),
       host: memory.take(HOST_COUNTER.BYTES),
+      scratch: filter.isolated === undefined ? 0 : memory.take(ISOLATED_SCRATCH.BYTES),
     }),
   );
   const pathPlans = paths.map((path) => ({

@@ -29,6 +29,8 @@ export interface FilterFacts {
   paramsBytes: number;
   workerStateBytes: number;
   sharedStateBytes: number;
+  /** With a memory of its own: offsets in the parameters at which addresses stand; undefined: it has none. */
+  isolated?: readonly number[];
 }
 
 export interface Range {
@@ -47,6 +49,8 @@ export interface FilterPlan {
   id: string;
   kind: string;
   onTrap: OnTrap;
+  /** As in FilterFacts. */
+  isolated?: readonly number[];
   outputs: string[];
   counters: string[];
   params: Range;
@@ -90,6 +94,8 @@ export interface InstancePlan {
   outputCounters: number;
   /** What the host counts itself: HOST_COUNTER in batches/counters.ts. */
   host: number;
+  /** ISOLATED_SCRATCH of an isolated filter; 0 otherwise. */
+  scratch: number;
 }
 
 export interface WorkerPlan {

@@ -21,11 +21,13 @@ export const ENOSPC = 28;
 export const EPIPE = 32;
 export const ENOSYS = 38;
 export const ETIME = 62;
+export const ECANCELED = 125;
 export const EBADFD = 77;
 export const EMSGSIZE = 90;
 export const EOPNOTSUPP = 95;
 export const ENETDOWN = 100;
 export const ENOBUFS = 105;
+export const EINPROGRESS = 115;
 
 /** By number: [name, text of strerror(3)]. */
 const ERRNO: Record<number, readonly [string, string]> = {

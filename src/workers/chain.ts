@@ -5,7 +5,7 @@
  * the batch by output.
  */
 import { HOST_COUNTER } from "../batches/counters.ts";
-import { BATCH, CONTEXT } from "../batches/layout.ts";
+import { CONTEXT } from "../batches/layout.ts";
 import { batchCount, batchMove, counterAdd, type PacketMemory } from "../batches/memory.ts";
 import { outputBatch } from "../plan/plan.ts";
 import type { Plan, WorkerPlan } from "../plan/types.ts";
@@ -45,7 +45,9 @@ export class Chain {
     this.m = m;
     this.core = core;
     this.free = worker.free;
-    this.instances = modules.map((module, i) => new Instance(m, plan.filters[i], worker, i, module));
+    this.instances = modules.map(
+      (module, i) => new Instance(m, plan.filters[i], worker, i, module, core, plan.devices.length),
+    );
     this.hasTick = this.instances.some((instance) => instance.hasTick);
     this.paths = plan.paths.map((path, p) => {
       const mine = worker.paths[p];
@@ -114,7 +116,7 @@ export class Chain {
       const step = path.steps[s];
       m.u32[(step.context + CONTEXT.OUTPUT_BATCHES) >>> 2] = step.table;
       const start = timed ? performance.now() : 0;
-      if (!step.instance.process(batch + BATCH.ENTRIES, count, now)) {
+      if (!step.instance.process(batch, now)) {
         this.discard(batch, step.instance, count);
         continue;
       }

@@ -72,13 +72,13 @@ export class Loop {
     while (Atomics.load(i32, command) === COMMAND.RUN) {
       i32[heartbeat] = (i32[heartbeat] + 1) | 0;
       const now = this.clock.monotonic();
-      this.engine.turn();
+      // Before the engine's turn: who has just been woken may have a packet in hand.
       due = this.inhale(now);
       if (due !== 0) this.rest(due, now);
       else if (this.chain.hasTick && now >= this.nextTick) this.tick(now, TICK_BUSY);
+      this.engine.turn();
     }
-    this.engine.settle();
-    this.exhale();
+    this.drain();
   }
 
   /**
@@ -103,6 +103,23 @@ export class Loop {
       this.through(port, received, now);
     }
     return due;
+  }
+
+  /** What had been read when the command came still goes through. */
+  private drain(): void {
+    this.engine.settle();
+    const now = this.clock.monotonic();
+    for (let i = 0; i < this.ports.length; i++) {
+      const port = this.ports[i];
+      const received = batchCount(this.m, port.plan.rxBatch);
+      if (received === 0) continue;
+      this.stamp(port.plan.rxBatch, now);
+      this.chain.setTime(now, now + this.clock.epochOffset);
+      this.through(port, received, now);
+    }
+    this.engine.settle();
+    this.exhale();
+    this.engine.settle();
   }
 
   private receive(port: WorkerPort, now: number): number {
@@ -200,6 +217,7 @@ export class Loop {
   private sourceEnded(port: WorkerPort): void {
     port.ended = true;
     if (!this.plan.devices[port.plan.device].finite) return;
+    this.m.i32[(this.worker.control + WORKER_CONTROL.ENDED_SOURCES) >>> 2]++;
     const left = (this.plan.control + PIPELINE_CONTROL.FINITE_SOURCES) >>> 2;
     if (Atomics.sub(this.m.i32, left, 1) !== 1) return;
     const command = (this.plan.control + PIPELINE_CONTROL.COMMAND) >>> 2;
