@@ -34,7 +34,8 @@ export interface Generated {
 export function generateParams(manifest: Generated): string {
   const { kind, params, outputs, counters } = manifest;
   const classes = new Classes();
-  const getters = recordLayout(params).fields.map(({ spec, offset }) =>
+  const read = recordLayout(params).fields.filter(({ spec }) => spec.type.kind !== "sets");
+  const getters = read.map(({ spec, offset }) =>
     getter(spec, "static ", `paramsAddress()`, offset, classes.nameFor(spec.type, spec.name)),
   );
   const numbered = [
@@ -98,6 +99,8 @@ class Classes {
       case "ipv6":
       case "mac":
         return "usize";
+      case "sets":
+        throw new RangeError("sets are not encoded");
       case "string":
         return this.#define("string", "Text", (own) =>
           unmanaged(own, "UTF-8 bytes.", [

@@ -29,6 +29,8 @@ export interface StartOptions {
   io: "auto" | "uring" | "poll";
   /** There is a program that sends and takes the packets of memory devices. */
   inProgram?: boolean;
+  /** Threads that were started earlier, to save time; they end with the pipeline, or if it does not start. */
+  pool?: Pool;
 }
 
 export interface RunningPipeline {
@@ -55,13 +57,16 @@ export interface RunningPipeline {
  * @throws SystemError, or what a filter or device refuses; nothing stays open then
  */
 export async function startPipeline(pipeline: Pipeline, options: StartOptions): Promise<RunningPipeline> {
-  if (options.inProgram !== true) refuseMemory(pipeline);
-  const engine = chooseEngine(options.io);
-  const filters = await loadFilters(pipeline);
-  const devices = await openDevices(pipeline);
+  const pool = options.pool ?? startPool(pipeline.workers);
+  let devices: OpenedDevice[] = [];
   const wakes: number[] = [];
-  let pool: Pool | undefined;
+  let handedOver = false;
   try {
+    pool.grow(pipeline.workers);
+    if (options.inProgram !== true) refuseMemory(pipeline);
+    const engine = chooseEngine(options.io);
+    const filters = await loadFilters(pipeline);
+    devices = await openDevices(pipeline);
     const plan = makePlan(
       pipeline,
       devices.map((device) => device.facts),
@@ -71,7 +76,7 @@ export async function startPipeline(pipeline: Pipeline, options: StartOptions): 
     for (let i = 0; i < plan.workers.length; i++) wakes.push(check(eventfd(0), "eventfd", "for a worker"));
     m.i32[(plan.control + PIPELINE_CONTROL.FINITE_SOURCES) >>> 2] = finiteSources(plan);
     const core = coreBytes();
-    pool = startPool(plan.workers.length);
+    handedOver = true;
     const task = (worker: number): WorkerTask => ({
       worker,
       plan,
@@ -89,9 +94,10 @@ export async function startPipeline(pipeline: Pipeline, options: StartOptions): 
     return running;
   } catch (error) {
     // Once workers run, Running closes what they use when they have ended.
-    if (pool === undefined) {
+    if (!handedOver) {
       closeAll(devices);
       for (const wake of wakes) close(wake);
+      await pool.close();
     }
     throw error;
   }

@@ -21,6 +21,8 @@ import {
   NO_RULE,
   RULE,
   RULE_INDEX,
+  RULE_SAYS,
+  SAYS_OF_PACKETS,
   STATE_NOT_IP,
   STATE_NOT_IP_COUNT,
   STATE_ROOTS4,
@@ -132,9 +134,9 @@ function findFlow4(p: Packet, pair: u64, kind: u32, port0: u32, port1: u32): usi
   const set = cacheSet4(cache, pair, ports, kind);
   const known = cached4(set, pair, ports, kind);
   if (known != UNKNOWN) return <usize>known;
-  isDecidedByBoxes = true;
+  isOfFlow = true;
   const box = classify4(p, pair, kind, port0, port1, 0);
-  if (isDecidedByBoxes) remember4(set, pair, ports, kind, box);
+  if (isOfFlow) remember4(set, pair, ports, kind, box);
   return box;
 }
 
@@ -147,18 +149,19 @@ export function find6(p: Packet, addresses: usize, kind: u32, port0: u32, port1:
   const set = cacheSet6(cache, addresses, ports, kind);
   const known = cached6(set, addresses, ports, kind);
   if (known != UNKNOWN) return <usize>known;
-  isDecidedByBoxes = true;
+  isOfFlow = true;
   const box = classify6(p, addresses, kind, port0, port1, 0);
-  if (isDecidedByBoxes) remember6(set, addresses, ports, kind, box);
+  if (isOfFlow) remember6(set, addresses, ports, kind, box);
   return box;
 }
 
-/** Was no rule asked whether it matches what no box says? */
-let isDecidedByBoxes: bool = false;
+/** Was no rule asked for what may differ between packets of a flow? */
+let isOfFlow: bool = false;
 
 function asks(p: Packet, index: u32): bool {
-  isDecidedByBoxes = false;
-  return matches(p, rules + <usize>index * RULE);
+  const rule = rules + <usize>index * RULE;
+  if ((load<u32>(rule, RULE_SAYS) & SAYS_OF_PACKETS) != 0) isOfFlow = false;
+  return matches(p, rule);
 }
 
 /**
