@@ -17,7 +17,7 @@ const hasClang = hasTool("clang", "wasm-ld");
 const examples = readdirSync(join(ROOT, "pipelines")).filter((file) => file.endsWith(".yaml"));
 
 describe("every example is valid, and its plan can be shown", () => {
-  test.each(examples)("%s (in part in C: skipped without clang and lld)", async (example, context) => {
+  test.for(examples)("%s (in part in C: skipped without clang and lld)", async (example, context) => {
     context.skip(needsClang.includes(example) && !hasClang, "needs clang and lld");
     const { status, stdout, stderr } = await pktflow(["check", join("pipelines", example)]);
     expect(stderr).toBe("");
