@@ -6,7 +6,7 @@ export * from "./abi/layout";
 export * from "./abi/packet";
 export * from "./lib/checksum";
 export * from "./lib/edit";
-export * from "./lib/flow-key";
+export * from "./lib/flow";
 export * from "./lib/log";
 export * from "./lib/prefix-tree";
 export * from "./lib/token-bucket";
