@@ -79,7 +79,8 @@ export const CONTEXT_OUTPUT_BATCHES: usize = 64;
 export const CONTEXT_FREE: usize = 68;
 export const CONTEXT_DEVICES: usize = 72;
 export const CONTEXT_BAD_OUTPUTS: usize = 80;
-export const CONTEXT_SIZE: usize = 128;
+export const CONTEXT_LOG: usize = 140;
+export const CONTEXT_SIZE: usize = 192;
 
 export const DEVICE_INFO_MTU: usize = 0;
 export const DEVICE_INFO_LAYER: usize = 4;

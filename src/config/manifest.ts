@@ -12,7 +12,7 @@ import { Source } from "./source.ts";
 import { describe, type Entry, entry, type MapNode, plain } from "./tree.ts";
 import type { Manifest } from "./types.ts";
 
-const KEYS = ["summary", "params", "outputs", "counters", "state", "converts", "isolation"];
+const KEYS = ["summary", "params", "outputs", "counters", "state", "converts", "isolation", "logs"];
 /** Keys of a filter in a pipeline that belong to the host. */
 export const HOST_KEYS = ["kind", "on-trap", "isolation"];
 /** Outputs that every filter has, and the word that stands for one of them. */
@@ -95,6 +95,7 @@ function readManifest(
   }
   const converts = readConverts(map, diagnostics);
   const isolation = readIsolation(map, diagnostics);
+  const logs = documented(map, "logs", [], diagnostics).map(({ name, doc }) => ({ name, text: doc }));
   return {
     kind,
     location,
@@ -105,6 +106,7 @@ function readManifest(
     state: readState(map, diagnostics),
     ...(converts ? { converts } : {}),
     ...(isolation ? { isolation } : {}),
+    ...(logs.length > 0 ? { logs } : {}),
   };
 }
 

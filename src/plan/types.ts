@@ -53,6 +53,8 @@ export interface FilterPlan {
   isolated?: readonly number[];
   outputs: string[];
   counters: string[];
+  /** Messages that it may say. */
+  logs: { name: string; text: string }[];
   params: Range;
   sharedState: Range;
 }
@@ -94,6 +96,8 @@ export interface InstancePlan {
   outputCounters: number;
   /** What the host counts itself: HOST_COUNTER in batches/counters.ts. */
   host: number;
+  /** LOG of what it says; 0: nothing. */
+  log: number;
   /** ISOLATED_SCRATCH of an isolated filter; 0 otherwise. */
   scratch: number;
 }

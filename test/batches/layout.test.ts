@@ -50,7 +50,7 @@ test("both say the same", () => {
 describe("fields do not overlap and fit their structure", () => {
   test.each([
     ["DESCRIPTOR", layout.DESCRIPTOR, 64],
-    ["CONTEXT", layout.CONTEXT, 128],
+    ["CONTEXT", layout.CONTEXT, 192],
     ["DEVICE_INFO", layout.DEVICE_INFO, 16],
   ])("%s", (_, fields, size) => {
     const offsets = Object.values(fields).slice(0, -1);
