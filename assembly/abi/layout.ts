@@ -78,6 +78,7 @@ export const CONTEXT_OUTPUT_COUNTERS: usize = 60;
 export const CONTEXT_OUTPUT_BATCHES: usize = 64;
 export const CONTEXT_FREE: usize = 68;
 export const CONTEXT_DEVICES: usize = 72;
+export const CONTEXT_DEVICE_COUNT: usize = 76;
 export const CONTEXT_BAD_OUTPUTS: usize = 80;
 export const CONTEXT_SIZE: usize = 128;
 

@@ -139,6 +139,8 @@ export const CONTEXT = {
   FREE: 68,
   /** DeviceInfo table (DEVICE_INFO.SIZE bytes each), indexed by DESCRIPTOR.DEVICE. */
   DEVICES: 72,
+  /** How many devices there are in that table. */
+  DEVICE_COUNT: 76,
   /** Packets whose output the filter does not have (u64); core's partition counts and drops them. */
   BAD_OUTPUTS: 80,
   SIZE: 128,

@@ -138,6 +138,7 @@ export class Bench {
       this.word(context + CONTEXT.OUTPUT_COUNTERS, worker.outputs);
       this.word(context + CONTEXT.FREE, free);
       this.word(context + CONTEXT.DEVICES, devices);
+      this.word(context + CONTEXT.DEVICE_COUNT, test.devices.length);
       u64Write(this.m, context + CONTEXT.NOW, FIRST_NOW);
       u64Write(this.m, context + CONTEXT.WALL_CLOCK, FIRST_WALL_CLOCK);
     });

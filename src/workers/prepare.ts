@@ -2,7 +2,7 @@
  * From a pipeline to what its workers need, on the main thread: filters loaded and sized, the plan made, the shared
  * memory filled with parameters, contexts, descriptors and free lists.
  */
-import { BATCH, DESCRIPTOR, DEVICE_INFO } from "../batches/layout.ts";
+import { BATCH, CONTEXT, DESCRIPTOR, DEVICE_INFO } from "../batches/layout.ts";
 import { batchPush, PacketMemory } from "../batches/memory.ts";
 import type { Pipeline } from "../config/types.ts";
 import { factsBeforeOpening } from "../devices/facts.ts";
@@ -58,6 +58,7 @@ export function fillMemory(pipeline: Pipeline, plan: Plan, filters: Filters): Pa
     m.u8.set(filters.params[i].at(params.address), params.address);
     plan.workers.forEach((worker, w) => {
       writeContext(m, worker, w, plan.workers.length, plan.deviceInfo, plan.filters[i], i);
+      m.u32[(worker.instances[i].context + CONTEXT.DEVICE_COUNT) >>> 2] = plan.devices.length;
     });
     initShared(m, plan, filters.loaded[i], i);
   });

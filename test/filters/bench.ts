@@ -106,6 +106,7 @@ export class FilterBench {
       this.word(context + CONTEXT.COUNTERS, counters);
       this.word(context + CONTEXT.OUTPUTS, this.outputs.length);
       this.word(context + CONTEXT.DEVICES, devices);
+      this.word(context + CONTEXT.DEVICE_COUNT, 1);
       u64Write(this.m, context + CONTEXT.NOW, this.now);
     });
     instantiate(module, memory).initShared?.(plans[0].context);
