@@ -5,6 +5,7 @@ import { mayNameOutput, NAME, namedOutputs, parseParam } from "../params/parse.t
 import { closest } from "../params/suggest.ts";
 import type { ParamSpec, ParamType, ParamValue, ParamValues } from "../params/types.ts";
 import { ConfigError, type Diagnostics } from "./diagnostics.ts";
+import { expandFiles } from "./list-files.ts";
 import { HOST_KEYS, loadManifest } from "./manifest.ts";
 import { asMap, checkParams, namedEntries, readKind } from "./shape.ts";
 import type { Span } from "./source.ts";
@@ -89,7 +90,8 @@ function readFilter(
   if (!manifests.has(kind)) manifests.set(kind, findManifest(kind, who, span, places, diagnostics));
   const manifest = manifests.get(kind);
   if (!manifest) return symbol;
-  const params = checkParams(map, HOST_KEYS, manifest.params, who, keySpan, diagnostics);
+  const whole = expandFiles(map, manifest.params, places.pipelineFile, diagnostics);
+  const params = checkParams(whole, HOST_KEYS, manifest.params, who, keySpan, diagnostics);
   if (!params || !onTrap || !isolation) return symbol;
   const outputs = ["next", "drop", ...manifest.outputs.map((output) => output.name)];
   for (const name of namedOutputs(manifest.params, params)) if (!outputs.includes(name)) outputs.push(name);
@@ -104,7 +106,7 @@ function readFilter(
   const twice = duplicate(counters);
   if (twice !== undefined)
     diagnostics.error(keySpan, "duplicate-name", `${who} has two counters called ${JSON.stringify(twice)}`);
-  symbol.outputSpans = outputSpans(manifest.params, map);
+  symbol.outputSpans = outputSpans(manifest.params, whole);
   symbol.config = { id: key, manifest, params, onTrap, isolation, outputs, counters };
   return symbol;
 }

@@ -49,7 +49,7 @@ test("the option is lowered, the checksum is right, and nothing else changes", (
       options,
       fc.integer({ min: 1, max: 0xffff }),
       fc.boolean(),
-      fc.constantFrom(["syn"], ["syn", "ack"], ["ack"], ["syn", "fin", "rst"]),
+      fc.constantFrom<string[]>(["syn"], ["syn", "ack"], ["ack"], ["syn", "fin", "rst"]),
       fc.integer({ min: 0, max: 9 }),
       (optionBytes, size, isIpv4, flags, payload) => {
         const hex = Buffer.from(optionBytes).toString("hex");

@@ -18,7 +18,6 @@ import {
   Packet,
   random,
   sharedState,
-
 } from "pktflow/assembly";
 import { flowKey, prefixKey } from "pktflow/assembly/lib/flow-key";
 import { lock, unlock } from "pktflow/assembly/lib/spin-lock";
@@ -80,7 +79,10 @@ export function batch(b: Batch): void {
 }
 
 function police(p: Packet, time: u64): void {
-  const key = per == Per.flow ? flowKey(p, seed) : prefixKey(p, per == Per.to ? 1 : 0, params.prefix4, params.prefix6, seed);
+  const key =
+    per == Per.flow
+      ? flowKey(p, seed)
+      : prefixKey(p, per == Per.to ? 1 : 0, params.prefix4, params.prefix6, seed);
   const set = sharedState() + SETS + <usize>(<u32>(key >> 32) & mask) * SET;
   if (lock(set)) {
     const record = find(set + SET_RECORDS, key, time);
@@ -148,7 +150,7 @@ function leave(p: Packet, colour: u32): Output {
   return act(p, colour == YELLOW ? params.yellow : params.red);
 }
 
-@inline function act(p: Packet, action: Action): Output {
+function act(p: Packet, action: Action): Output {
   if (!action.isMark) return action.output;
   p.mark = action.mark;
   return OUTPUT_NEXT;
