@@ -60,9 +60,12 @@ const SCALARS: Record<Exclude<ParamType["kind"], "enum" | "code" | "list" | "rec
   ),
 };
 
-/** One parameter: its type, its range, its doc and its default, for an editor to show. */
-export function paramSchema(spec: ParamSpec): JsonSchema {
-  const schema = typeSchema(spec.type, spec);
+/**
+ * One parameter: its type, its range, its doc and its default, for an editor to show.
+ * @param mayBeFile a list may name files that hold its elements: config/list-files.ts
+ */
+export function paramSchema(spec: ParamSpec, mayBeFile = false): JsonSchema {
+  const schema = typeSchema(spec.type, spec, mayBeFile);
   const notes = [spec.doc, rangeNote(spec)].filter((note) => note !== "").join(" ");
   return {
     ...(notes === "" ? {} : { description: notes }),
@@ -72,20 +75,32 @@ export function paramSchema(spec: ParamSpec): JsonSchema {
 }
 
 /** The properties of a map of parameters. `required` has what has no default. */
-export function paramsSchema(specs: ParamSpec[]): {
+export function paramsSchema(
+  specs: ParamSpec[],
+  mayBeFile = false,
+): {
   properties: Record<string, JsonSchema>;
   required: string[];
 } {
   return {
-    properties: Object.fromEntries(specs.map((spec) => [spec.name, paramSchema(spec)])),
+    properties: Object.fromEntries(specs.map((spec) => [spec.name, paramSchema(spec, mayBeFile)])),
     required: specs.filter(isRequired).map((spec) => spec.name),
   };
 }
 
-function typeSchema(type: ParamType, bounds: { min?: number; max?: number }): JsonSchema {
+/** A file with the elements of a list. */
+const FILE: JsonSchema = {
+  type: "object",
+  properties: { file: { type: "string", description: "An element a line; relative to this file." } },
+  required: ["file"],
+  additionalProperties: false,
+};
+
+function typeSchema(type: ParamType, bounds: { min?: number; max?: number }, mayBeFile = false): JsonSchema {
   switch (type.kind) {
     case "list": {
-      const items = typeSchema(type.of, {});
+      const element = typeSchema(type.of, {});
+      const items = mayBeFile ? { anyOf: [element, FILE] } : element;
       const list = {
         type: "array",
         items,

@@ -1,9 +1,11 @@
 // route against going through all prefixes one by one, and its file of prefixes.
 import { mkdirSync, writeFileSync } from "node:fs";
+import { Ajv2020 } from "ajv/dist/2020.js";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ConfigError } from "../../src/config/diagnostics.ts";
 import { parsePipeline } from "../../src/config/pipeline.ts";
+import { fullPipelineSchema } from "../../src/config/schema.ts";
 import { buildPacket } from "../../src/filters/notation.ts";
 import { TemporaryFolder } from "../support/pktflow.ts";
 import { FilterBench, type FilterModule, filterModule } from "./bench.ts";
@@ -187,6 +189,18 @@ describe("a file of prefixes", () => {
     expect(said).toContain("bad.txt:2:1 error");
     expect(said).toContain("bad.txt:3:17 error unknown-key");
     expect(said).toContain("bad.txt:4:1 error missing");
+  });
+
+  test("an editor's schema knows it", () => {
+    const validate = new Ajv2020({ strict: false }).compile(fullPipelineSchema());
+    const document = (routes: unknown) => ({
+      ...{ pktflow: 1, devices: { a: { kind: "discard" } }, paths: { p: { to: "a" } } },
+      filters: { table: { kind: "route", routes } },
+    });
+    expect(validate(document({ file: "table.txt" }))).toBe(true);
+    expect(validate(document([{ to: "10.0.0.0/8", via: "drop" }, { file: "table.txt" }]))).toBe(true);
+    expect(validate(document({ file: 7 }))).toBe(false);
+    expect(validate(document({ folder: "tables" }))).toBe(false);
   });
 
   test("one that is not there is said where it is named", () => {
