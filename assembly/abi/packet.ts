@@ -2,13 +2,13 @@
 // The host's worker owns the descriptor; a filter may read every field, change the packet's bytes, and change the
 // fields whose comment says so. Field order and widths are the layout; the checks at the end hold them to it.
 
+import { flowHash } from "../lib/flow-hash";
 import {
   DESCRIPTOR_CAPACITY,
   DESCRIPTOR_DATAGRAMS,
   DESCRIPTOR_DEVICE,
   DESCRIPTOR_ERROR,
   DESCRIPTOR_FLAGS,
-  DESCRIPTOR_FLOW_HASH,
   DESCRIPTOR_L3,
   DESCRIPTOR_L4,
   DESCRIPTOR_LENGTH,
@@ -17,6 +17,7 @@ import {
   DESCRIPTOR_PAYLOAD,
   DESCRIPTOR_PROTOCOL,
   DESCRIPTOR_QUEUE,
+  DESCRIPTOR_RESERVED,
   DESCRIPTOR_SIZE,
   DESCRIPTOR_SLOT,
   DESCRIPTOR_TIMESTAMP,
@@ -50,8 +51,8 @@ export class Packet {
   output: Output;
   /** PACKET_FLAG bits. */
   flags: u32;
-  /** The same for both directions of a flow. */
-  flowHash: u32;
+  /** Not in use. */
+  reserved: u32;
   device: u8;
   queue: u8;
   /** Index in MALFORMED. */
@@ -72,6 +73,10 @@ export class Packet {
   slot: u32;
   capacity: u32;
 
+  /** The same for both directions of a flow, and for all fragments of a datagram: lib/flow-hash.ts. Computed at each call. */
+  @inline get flowHash(): u32 {
+    return flowHash(this);
+  }
   /** Address of the IP header. Safe to read when isIpv4 or isIpv6. */
   @inline get ip(): usize {
     return <usize>this.data + <usize>this.l3;
@@ -133,8 +138,8 @@ export function checkPacketLayout(): void {
     ERROR("Packet.protocol does not match the layout");
   if (offsetof<Packet>("output") !== DESCRIPTOR_OUTPUT) ERROR("Packet.output does not match the layout");
   if (offsetof<Packet>("flags") !== DESCRIPTOR_FLAGS) ERROR("Packet.flags does not match the layout");
-  if (offsetof<Packet>("flowHash") !== DESCRIPTOR_FLOW_HASH)
-    ERROR("Packet.flowHash does not match the layout");
+  if (offsetof<Packet>("reserved") !== DESCRIPTOR_RESERVED)
+    ERROR("Packet.reserved does not match the layout");
   if (offsetof<Packet>("device") !== DESCRIPTOR_DEVICE) ERROR("Packet.device does not match the layout");
   if (offsetof<Packet>("queue") !== DESCRIPTOR_QUEUE) ERROR("Packet.queue does not match the layout");
   if (offsetof<Packet>("error") !== DESCRIPTOR_ERROR) ERROR("Packet.error does not match the layout");

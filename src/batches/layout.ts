@@ -6,7 +6,7 @@
  *
  *    0        4        8    10   12      14       15      16      20        24     25    26     28
  *   +--------+--------+----+----+-------+--------+-------+-------+---------+------+-----+------+------+
- *   | data   | length | l3 | l4 |payload|protocol|output | flags | flowHash|device|queue|error | mark |
+ *   | data   | length | l3 | l4 |payload|protocol|output | flags |    -    |device|queue|error | mark |
  *   +--------+--------+----+----+-------+--------+-------+-------+---------+------+-----+------+------+
  *    32                                                    44          48          56     60
  *   +-----------------------------------------------------+-----------+-----------+------+----------+
@@ -34,8 +34,8 @@ export const DESCRIPTOR = {
   OUTPUT: 15,
   /** PACKET_FLAG bits (u32). */
   FLAGS: 16,
-  /** Hash of the flow's addresses, protocol and ports; the same in both directions (u32). */
-  FLOW_HASH: 20,
+  /** Not in use (u32). */
+  RESERVED: 20,
   /** Index of the device it came from (u8). */
   DEVICE: 24,
   /** Queue of that device (u8). */

@@ -105,7 +105,6 @@ export function descriptorReset(
   u32[at + 2] = 0; // l3, l4
   u32[at + 3] = 0; // payload, protocol, output
   u32[at + 4] = 0; // flags
-  u32[at + 5] = 0; // flowHash
   u32[at + 6] = deviceQueue; // device | queue << 8, error 0
   u32[at + 7] = 0; // mark
   u32[at + 8] = 0; // vnet_hdr

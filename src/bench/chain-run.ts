@@ -23,8 +23,8 @@ export class ChainRun {
 
   constructor(task: WorkerTask) {
     this.m = new PacketMemory(task.memory);
-    this.ports = openPorts(task, this.m).ports;
     this.core = instantiateCore(task.core, task.memory);
+    this.ports = openPorts(task, this.m, this.core).ports;
     const modules = task.modules.map((bytes) => new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>));
     const worker = task.plan.workers[task.worker];
     this.chain = new Chain(this.m, task.plan, worker, this.core, modules);

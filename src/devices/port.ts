@@ -19,3 +19,6 @@ export interface SoftPort {
   /** Address of the pipeline's COMMAND. */
   command: number;
 }
+
+/** Adds a batch's packets, bytes and datagrams to three u64 counters that lie in a row, in one call: core's measure. */
+export type Measure = (batch: number, counters: number) => void;

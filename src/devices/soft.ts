@@ -4,7 +4,7 @@ import { openDiscardSink } from "./discard/sink.ts";
 import { type GeneratorSourceOptions, openGeneratorSource } from "./generator/source.ts";
 import { breakPcapLock, openPcapSink, type PcapSinkOptions } from "./pcap/sink.ts";
 import { openPcapSource, type PcapSourceOptions } from "./pcap/source.ts";
-import type { SoftPort } from "./port.ts";
+import type { Measure, SoftPort } from "./port.ts";
 
 /** Plain data for a device's source and sink, of the kind's own making; undefined: it has none. */
 export interface SoftOptions {
@@ -18,9 +18,9 @@ export function openSoftSource(kind: string, port: SoftPort, options: SoftOption
   throw new Error(`device kind "${kind}" has no source`);
 }
 
-export function openSoftSink(kind: string, port: SoftPort, options: SoftOptions): SoftSink {
+export function openSoftSink(kind: string, port: SoftPort, options: SoftOptions, measure: Measure): SoftSink {
   if (kind === "pcap") return openPcapSink(port, options.sink as PcapSinkOptions);
-  if (kind === "discard") return openDiscardSink(port);
+  if (kind === "discard") return openDiscardSink(port, measure);
   throw new Error(`device kind "${kind}" has no sink`);
 }
 

@@ -6,7 +6,7 @@
  */
 import { HOST_COUNTER } from "../batches/counters.ts";
 import { BATCH, CONTEXT } from "../batches/layout.ts";
-import { batchCount, batchMove, counterAdd, type PacketMemory, u64Write } from "../batches/memory.ts";
+import { batchCount, batchMove, counterAdd, type PacketMemory } from "../batches/memory.ts";
 import { outputBatch } from "../plan/plan.ts";
 import type { Plan, WorkerPlan } from "../plan/types.ts";
 import type { Core } from "./core.ts";
@@ -71,10 +71,17 @@ export class Chain {
 
   /** Tells every filter the time. Once a round, before run(). @param now CLOCK_MONOTONIC ns @param wallClock ns */
   setTime(now: number, wallClock: number): void {
+    const { u32 } = this.m;
+    const nowHigh = Math.floor(now / 4294967296);
+    const nowLow = now - nowHigh * 4294967296;
+    const wallHigh = Math.floor(wallClock / 4294967296);
+    const wallLow = wallClock - wallHigh * 4294967296;
     for (let i = 0; i < this.instances.length; i++) {
-      const context = this.instances[i].context;
-      u64Write(this.m, context + CONTEXT.NOW, now);
-      u64Write(this.m, context + CONTEXT.WALL_CLOCK, wallClock);
+      const at = this.instances[i].context >>> 2;
+      u32[at + (CONTEXT.NOW >>> 2)] = nowLow;
+      u32[at + (CONTEXT.NOW >>> 2) + 1] = nowHigh;
+      u32[at + (CONTEXT.WALL_CLOCK >>> 2)] = wallLow;
+      u32[at + (CONTEXT.WALL_CLOCK >>> 2) + 1] = wallHigh;
     }
   }
 

@@ -6,6 +6,7 @@ import type { SoftPort } from "../devices/port.ts";
 import { openSoftSink, openSoftSource } from "../devices/soft.ts";
 import type { KernelPort, SoftSink, SoftSource } from "../io/types.ts";
 import type { PortPlan } from "../plan/types.ts";
+import type { Core } from "./core.ts";
 import type { WorkerTask } from "./task.ts";
 
 export interface WorkerPort {
@@ -25,7 +26,11 @@ export interface WorkerPort {
 }
 
 /** Opens worker `task.worker`'s ports. What was opened is closed again if one of them fails. */
-export function openPorts(task: WorkerTask, m: PacketMemory): { ports: WorkerPort[]; kernel: KernelPort[] } {
+export function openPorts(
+  task: WorkerTask,
+  m: PacketMemory,
+  core: Core,
+): { ports: WorkerPort[]; kernel: KernelPort[] } {
   const { plan } = task;
   const worker = plan.workers[task.worker];
   const ports: WorkerPort[] = [];
@@ -64,7 +69,7 @@ export function openPorts(task: WorkerTask, m: PacketMemory): { ports: WorkerPor
       };
       const options = task.soft[port.device];
       if (port.path >= 0) opened.source = openSoftSource(device.kind, soft, options);
-      if (port.transmits) opened.sink = openSoftSink(device.kind, soft, options);
+      if (port.transmits) opened.sink = openSoftSink(device.kind, soft, options, core.measure);
     }
   } catch (error) {
     closePorts(ports);

@@ -27,9 +27,9 @@ export default function work(task: WorkerTask): WorkerResult {
   let started = false;
   const failures: unknown[] = [];
   try {
-    const opened = openPorts(task, m);
-    ports = opened.ports;
     const core = instantiateCore(task.core, task.memory);
+    const opened = openPorts(task, m, core);
+    ports = opened.ports;
     const modules = task.modules.map((bytes) => new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>));
     chain = new Chain(m, plan, worker, core, modules);
     const engine = createEngine(task.io, m, worker, opened.kernel, task.wakes[task.worker]);

@@ -9,6 +9,7 @@ export interface CoreExports {
   partition(batch: number, context: number): void;
   measure(batch: number, counters: number): void;
   copy(to: number, from: number): number;
+  flowHash(descriptor: number): number;
 }
 
 const PAGES = 4;
@@ -36,15 +37,15 @@ export interface Descriptor {
   error: number;
 }
 
-/** The fields that dissect sets. */
-export function descriptorAt(m: PacketMemory, d: number): Descriptor {
+/** The fields that dissect sets, and the hash of what it found. */
+function descriptorAt({ core, m }: { core: CoreExports; m: PacketMemory }, d: number): Descriptor {
   return {
     l3: m.u16[(d + DESCRIPTOR.L3) >>> 1],
     l4: m.u16[(d + DESCRIPTOR.L4) >>> 1],
     payload: m.u16[(d + DESCRIPTOR.PAYLOAD) >>> 1],
     protocol: m.u8[d + DESCRIPTOR.PROTOCOL],
     flags: m.u32[(d + DESCRIPTOR.FLAGS) >>> 2],
-    flowHash: m.u32[(d + DESCRIPTOR.FLOW_HASH) >>> 2],
+    flowHash: core.flowHash(d) >>> 0,
     error: m.u16[(d + DESCRIPTOR.ERROR) >>> 1],
   };
 }
@@ -61,7 +62,7 @@ export function dissectAt(
   m.u32[BATCH_ADDRESS >>> 2] = 1;
   m.u32[(BATCH_ADDRESS + BATCH.ENTRIES) >>> 2] = DESCRIPTORS;
   core.dissect(BATCH_ADDRESS, layer, RX, MALFORMED_COUNTERS);
-  return descriptorAt(m, DESCRIPTORS);
+  return descriptorAt({ core, m }, DESCRIPTORS);
 }
 
 export function counters(m: PacketMemory, address: number, count: number): number[] {

@@ -381,7 +381,7 @@ describe("preparing to write", () => {
 test("discard counts what it swallows and gives the descriptors back", () => {
   const memory = new TestMemory({ slots: 10 });
   const port = memory.port(0);
-  const sink = openDiscardSink(port);
+  const sink = openDiscardSink(port, memory.measure);
   const batch = memory.batch();
   for (const length of [1, 2, 3]) memory.put(batch, new Uint8Array(length));
   sink.transmit(batch);

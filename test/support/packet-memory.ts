@@ -7,6 +7,7 @@ import {
   batchMove,
   batchPop,
   batchPush,
+  counterAdd,
   counterRead,
   descriptorReset,
   PacketMemory,
@@ -81,6 +82,17 @@ export class TestMemory {
       ...more,
     };
   }
+
+  /** What core's measure does, packet by packet. */
+  readonly measure = (batch: number, counters: number): void => {
+    const { m } = this;
+    for (let i = 0; i < batchCount(m, batch); i++) {
+      const at = batchAt(m, batch, i) >>> 2;
+      counterAdd(m, counters, 1);
+      counterAdd(m, counters + 8, m.u32[at + (DESCRIPTOR.LENGTH >>> 2)]);
+      counterAdd(m, counters + 16, m.u32[at + (DESCRIPTOR.DATAGRAMS >>> 2)]);
+    }
+  };
 
   /** Appends a packet to a batch. @param timestamp ns */
   put(batch: number, bytes: Uint8Array, timestamp = 0n, deviceQueue = 0): void {
