@@ -14,6 +14,8 @@ import type { FilterConfig, Isolation, Manifest, OnTrap } from "./types.ts";
 
 /** Descriptors number outputs in a byte. */
 const MOST_OUTPUTS = 256;
+/** The last two mean something else in a filter that holds packets: OUTPUT_HOLD and OUTPUT_FINISH. */
+const MOST_OUTPUTS_HOLDING = 254;
 const HOST_SPECS: Record<"on-trap" | "isolation", ParamSpec> = {
   "on-trap": {
     name: "on-trap",
@@ -95,12 +97,9 @@ function readFilter(
   if (!params || !onTrap || !isolation) return symbol;
   const outputs = ["next", "drop", ...manifest.outputs.map((output) => output.name)];
   for (const name of namedOutputs(manifest.params, params)) if (!outputs.includes(name)) outputs.push(name);
-  if (outputs.length > MOST_OUTPUTS) {
-    diagnostics.error(
-      keySpan,
-      "out-of-range",
-      `${who} has ${outputs.length} outputs, ${MOST_OUTPUTS} is the most`,
-    );
+  const most = manifest.holds === 0 ? MOST_OUTPUTS : MOST_OUTPUTS_HOLDING;
+  if (outputs.length > most) {
+    diagnostics.error(keySpan, "out-of-range", `${who} has ${outputs.length} outputs, ${most} is the most`);
   }
   const counters = expandCounters(manifest, params);
   const twice = duplicate(counters);

@@ -15,6 +15,8 @@ export interface Manifest {
   counters: { name: string; doc: string; each?: string }[];
   /** Bytes of private state a worker, and of state shared by all workers. */
   state: { worker: number | "computed"; shared: number | "computed" };
+  /** Most packets that it holds at a time on a worker: a number, or the name of the parameter that says it. 0: none. */
+  holds: number | string;
   /** Takes packets of one layer and gives packets of the other; absent: they leave as they came. */
   converts?: { from: 2 | 3; to: 2 | 3 };
 }

@@ -15,6 +15,7 @@ const CALLED = [
   "init",
   "initShared",
   "tick",
+  "wake",
   "workerStateSize",
   "sharedStateSize",
 ] as const;
@@ -47,6 +48,7 @@ export function generateEntry(index: Source): string {
     );
   }
   if (has("tick")) parts.push("export function tick(context: i32): void { filter.tick(); }");
+  if (has("wake")) parts.push("export function wake(context: i32): void { filter.wake(); }");
   for (const name of ["workerStateSize", "sharedStateSize"] as const) {
     if (!has(name)) continue;
     parts.push(

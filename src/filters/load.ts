@@ -13,6 +13,8 @@ export interface FilterInstance {
   /** Sets the output of `count` packets whose descriptors' addresses lie at `vector`. */
   process(vector: number, count: number): void;
   tick?(context: number): void;
+  /** When the time that it wrote at CONTEXT.DUE has come. */
+  wake?(context: number): void;
   /** Once a filter, before the workers start: fills the shared state. */
   initShared?(context: number): void;
   workerStateSize?(params: number): number;

@@ -49,6 +49,8 @@ export interface FilterPlan {
   onTrap: OnTrap;
   outputs: string[];
   counters: string[];
+  /** Most packets that it asks to hold at a time on a worker; 0: none. */
+  holds: number;
   params: Range;
   sharedState: Range;
 }
@@ -82,6 +84,16 @@ export interface PortPlan {
   buffer: Range;
 }
 
+/** What an instance needs to hold packets. */
+export interface HoldPlan {
+  /** Most at a time: what it asks for, or less where slots are long. */
+  limit: number;
+  /** Batch of what it emits. */
+  emitted: number;
+  /** Addresses of its steps' tables, u32 each, in the order of paths and steps. */
+  stepTables: number;
+}
+
 /** One filter instance on one worker. */
 export interface InstancePlan {
   context: number;
@@ -90,6 +102,8 @@ export interface InstancePlan {
   outputCounters: number;
   /** What the host counts itself: HOST_COUNTER in batches/counters.ts. */
   host: number;
+  /** Of a filter that holds packets; undefined: it does not. */
+  hold: HoldPlan | undefined;
 }
 
 export interface WorkerPlan {
@@ -100,10 +114,15 @@ export interface WorkerPlan {
   free: number;
   /** COALESCE_FLOWS u32 for core's finish; 0: it is never called. */
   flows: number;
+  /** Who holds each descriptor, u32 each: CONTEXT.HOLDERS; 0: no filter may. */
+  holders: number;
   ports: PortPlan[];
   instances: InstancePlan[];
-  /** By path: the batch in which its packets stand, its counters (packets, bytes, datagrams; u64), per step its table. */
-  paths: { batch: number; counters: number; dropCounters: number; tables: number[] }[];
+  /**
+   * By path: the batch in which its packets stand, its counters (packets, bytes, datagrams; u64), per step its table, and
+   * the batch behind it in which packets go on that a filter has emitted; 0: the filter holds none.
+   */
+  paths: { batch: number; counters: number; dropCounters: number; tables: number[]; resume: number[] }[];
   /** u64 each: batches that were not empty, packets in them. */
   batches: number;
 }

@@ -54,6 +54,15 @@ export class Instance {
     }
   }
 
+  get hasWake(): boolean {
+    return this.wasm.wake !== undefined;
+  }
+
+  /** It has trapped, and is to be made anew: it knows nothing of what it did before. */
+  get isPaused(): boolean {
+    return this.pausedUntil !== 0;
+  }
+
   get hasTick(): boolean {
     return this.wasm.tick !== undefined;
   }
@@ -81,6 +90,15 @@ export class Instance {
     if (this.wasm.tick === undefined || this.pausedUntil !== 0) return;
     try {
       this.wasm.tick(this.context);
+    } catch (error) {
+      this.trapped(error, now);
+    }
+  }
+
+  wake(now: number): void {
+    if (this.wasm.wake === undefined || this.pausedUntil !== 0) return;
+    try {
+      this.wasm.wake(this.context);
     } catch (error) {
       this.trapped(error, now);
     }

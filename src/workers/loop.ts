@@ -17,6 +17,9 @@ import type { WorkerPort } from "./ports.ts";
 const TICK_BUSY = 100e6;
 const TICK_IDLE = 1e9;
 
+/** A worker that drains looks at its command this often, ms: nobody wakes it. */
+const LONGEST_DRAIN_SLEEP = 50;
+
 const NO_SLOT = 8 * DROP_REASONS.indexOf("no-slot");
 
 export interface LoopClock {
@@ -74,9 +77,11 @@ export class Loop {
       const now = this.clock.monotonic();
       this.engine.turn();
       due = this.inhale(now);
+      if (this.chain.hasTimers && this.wake()) due = 0;
       if (due !== 0) this.rest(due, now);
       else if (this.chain.hasTick && now >= this.nextTick) this.tick(now, TICK_BUSY);
     }
+    if (this.chain.holds) this.drain(command);
     this.engine.settle();
     this.exhale();
   }
@@ -184,6 +189,8 @@ export class Loop {
       if (now >= this.nextTick) this.tick(now, TICK_IDLE);
       timeout = Math.min(timeout, this.nextTick - now);
     }
+    if (this.chain.hasTimers)
+      timeout = Math.max(0, Math.min(timeout, this.chain.due - this.clock.monotonic()));
     const asleep = (this.worker.control + WORKER_CONTROL.ASLEEP) >>> 2;
     Atomics.store(this.m.i32, asleep, 1);
     this.engine.wait(timeout);
@@ -194,6 +201,37 @@ export class Loop {
     this.chain.setTime(now, now + this.clock.epochOffset);
     this.chain.tick(now);
     this.nextTick = now + period;
+    if (!this.chain.holds) return;
+    this.chain.run(now);
+    this.exhale();
+  }
+
+  /** Wakes the filters whose time has come. @returns whether it was any's */
+  private wake(): boolean {
+    const now = this.clock.monotonic();
+    if (this.chain.due > now) return false;
+    this.chain.setTime(now, now + this.clock.epochOffset);
+    this.chain.wake(now);
+    this.chain.run(now);
+    this.exhale();
+    return true;
+  }
+
+  /**
+   * All sources have ended: what filters hold for a time leaves when it has come, unless the pipeline is told to stop. What
+   * they keep then, the report counts as held.
+   */
+  private drain(command: number): void {
+    const { i32 } = this.m;
+    const asleep = (this.worker.control + WORKER_CONTROL.ASLEEP) >>> 2;
+    while (Atomics.load(i32, command) === COMMAND.DRAIN && this.chain.held > 0) {
+      const left = (this.chain.due - this.clock.monotonic()) / 1e6;
+      if (left === Number.POSITIVE_INFINITY) return;
+      Atomics.store(i32, asleep, 1);
+      if (left > 0) Atomics.wait(i32, command, COMMAND.DRAIN, Math.min(left, LONGEST_DRAIN_SLEEP));
+      Atomics.store(i32, asleep, 0);
+      if (this.wake()) this.engine.settle();
+    }
   }
 
   /** The run ends when every finite source of every worker has ended: the last one to end tells all. */

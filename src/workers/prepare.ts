@@ -13,6 +13,7 @@ import { PAGE } from "../plan/memory.ts";
 import { makePlan } from "../plan/plan.ts";
 import type { DeviceFacts, FilterFacts, Plan } from "../plan/types.ts";
 import { ENOMEM, SystemError } from "../sys/errno.ts";
+import { writeHold } from "./hold.ts";
 import { writeContext } from "./instance.ts";
 
 export interface Filters {
@@ -62,6 +63,7 @@ export function fillMemory(pipeline: Pipeline, plan: Plan, filters: Filters): Pa
     });
     initShared(m, plan, filters.loaded[i], i);
   });
+  for (const worker of plan.workers) writeHold(m, plan, worker);
   return m;
 }
 
@@ -101,7 +103,8 @@ function writeSlots(m: PacketMemory, worker: Plan["workers"][number]): void {
     worker.free,
     ...worker.ports.flatMap((port) => [port.rxBatch, port.exitBatch, port.txBatch]),
   ];
-  for (const batch of [...batches, ...worker.paths.map((path) => path.batch)]) {
+  const onPaths = worker.paths.flatMap(({ batch, resume }) => [batch, ...resume.filter((one) => one !== 0)]);
+  for (const batch of [...batches, ...onPaths]) {
     m.u32[(batch + BATCH.CAPACITY) >>> 2] = slots.count;
   }
   // The free list is a stack: the last one pushed is the first one used.

@@ -21,6 +21,7 @@ const manifest: Manifest = {
   outputs: [],
   counters: [],
   state: { worker: 100, shared: 1000 },
+  holds: 0,
 };
 const tun = (queues: number): DeviceFacts => ({
   layer: 3,
