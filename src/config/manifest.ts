@@ -12,7 +12,7 @@ import { Source } from "./source.ts";
 import { describe, type Entry, entry, type MapNode, plain } from "./tree.ts";
 import type { Manifest } from "./types.ts";
 
-const KEYS = ["summary", "params", "outputs", "counters", "state", "holds", "converts"];
+const KEYS = ["summary", "params", "outputs", "counters", "state", "holds", "super-packets", "converts"];
 /** Most packets that a manifest may ask for; an io_uring has no more entries. */
 export const MOST_HELD = 16_384;
 /** Keys of a filter in a pipeline that belong to the host. */
@@ -105,6 +105,7 @@ function readManifest(
     counters: readCounters(map, params, diagnostics),
     state: readState(map, diagnostics),
     holds: readHolds(map, params, diagnostics),
+    superPackets: readSuperPackets(map, diagnostics),
     ...(converts ? { converts } : {}),
   };
 }
@@ -186,6 +187,20 @@ function readState(map: MapNode, diagnostics: Diagnostics): Manifest["state"] {
       );
   }
   return state;
+}
+
+function readSuperPackets(map: MapNode, diagnostics: Diagnostics): boolean {
+  const found = entry(map, "super-packets");
+  if (!found) return true;
+  const value = plain(found.value);
+  const words: unknown[] = ["yes", true, "no", false];
+  if (words.includes(value)) return words.indexOf(value) < 2;
+  diagnostics.error(
+    found.value.span,
+    "bad-value",
+    `super-packets wants yes or no, has ${describe(found.value)}`,
+  );
+  return true;
 }
 
 /** A number of packets, or the parameter that has it. */

@@ -42,8 +42,9 @@ const CASE_KEYS = [
 ];
 const PACKET_KEYS = [
   ...["in", "at", "device", "queue", "worker", "mark", "repeat", "gso"],
-  ...["out", "bytes", "changed", "mark-out"],
+  ...["out", "bytes", "changed", "mark-out", "emits"],
 ];
+const EMISSION_KEYS = ["packet", "out", "at", "bytes", "changed"];
 /**
  * Reads a filter's cases.yaml.
  * @param folder absolute path of the filter's folder
@@ -103,7 +104,7 @@ function readCase(
       devices: devices.map((device) => ({ mtu: 1500, layer, ...device })),
       packets:
         input?.capture.packets.map(({ bytes, at }) => ({ in: { raw: bytes }, at: `${Math.round(at)}ns` })) ??
-        packets.map((packet) => fieldsOf(packet, "a packet of a case", PACKET_KEYS)),
+        packets.map((packet) => packetOf(packet)),
       captured: output && {
         file: output.file,
         packets: output.capture.packets.map(({ bytes }) => bytes),
@@ -115,6 +116,12 @@ function readCase(
     diagnostics.error(node.span, "bad-case", error.message);
     return undefined;
   }
+}
+
+function packetOf(packet: unknown): Fields {
+  const fields = fieldsOf(packet, "a packet of a case", PACKET_KEYS);
+  for (const one of (fields["emits"] ?? []) as unknown[]) fieldsOf(one, "an emission", EMISSION_KEYS);
+  return fields;
 }
 
 function readCaptureOf(

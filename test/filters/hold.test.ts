@@ -6,6 +6,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ConfigError } from "../../src/config/diagnostics.ts";
 import { parseManifest } from "../../src/config/manifest.ts";
+import { parsePipeline } from "../../src/config/pipeline.ts";
 import { buildPacket } from "../../src/filters/notation.ts";
 import { TemporaryFolder } from "../support/pktflow.ts";
 import { VirtualWorker } from "../support/virtual-worker.ts";
@@ -317,6 +318,33 @@ test("whatever comes in whatever order, every packet is accounted for", async ()
     }),
     { numRuns: 60 },
   );
+});
+
+describe("super-packets: no in a manifest", () => {
+  const read = (offload: string) => {
+    mkdirSync(folder.file("single"), { recursive: true });
+    writeFileSync(folder.file("single/filter.yaml"), "summary: x\nsuper-packets: no\n");
+    const devices = ["a", "b", "c"].map((id) => `  ${id}: { kind: tun, offload: ${offload} }\n`).join("");
+    return parsePipeline(
+      `pktflow: 1
+devices:
+${devices}filters: { hop: { kind: ttl }, single: { kind: ./single } }
+paths:
+  one: { from: a, through: [{ hop: { expired: other } }], to: b }
+  two: { from: [b, c], to: a }
+  other: { through: [single], to: b }
+`,
+      folder.file("pipeline.yaml"),
+    ).devices.map(({ params }) => params["offload"]);
+  };
+
+  test("takes offloads from the devices whose packets may come to it, and from no other", () => {
+    expect(read("auto")).toEqual(["off", "auto", "auto"]);
+    expect(read("off")).toEqual(["off", "off", "off"]);
+    expect(() => read("on")).toThrow(
+      'pipeline.yaml:3:3 error contradiction: device "a" has "offload: on", and filter "single" takes no super-packets',
+    );
+  });
 });
 
 describe("holds in a manifest", () => {

@@ -63,6 +63,7 @@ export const sample: Manifest = {
   ],
   state: { worker: 0, shared: 0 },
   holds: 0,
+  superPackets: true,
 };
 
 /** Its parameters as they would stand in a pipeline file. */

@@ -22,6 +22,7 @@ const manifest: Manifest = {
   counters: [],
   state: { worker: 100, shared: 1000 },
   holds: 0,
+  superPackets: true,
 };
 const tun = (queues: number): DeviceFacts => ({
   layer: 3,
