@@ -9,9 +9,9 @@
 
 import { contextAddress } from "./context";
 import {
-  BATCH_CAPACITY,
   BATCH_COUNT,
   BATCH_ENTRIES,
+  CONTEXT_BAD_OUTPUTS,
   CONTEXT_DESCRIPTORS,
   CONTEXT_DUE,
   CONTEXT_EMITTED,
@@ -31,6 +31,7 @@ import { Output, Packet } from "./packet";
 
 const STEP_MASK: u32 = 0xff;
 const HOLDER_MASK: u32 = 0xffff0000;
+const HOLDER_EMITTED: u32 = 0x80000000;
 const HOLDER_OUTPUT: usize = 1;
 
 /** Where it stands who holds a packet. */
@@ -65,14 +66,21 @@ export function hold(p: Packet): bool {
   return true;
 }
 
-/** Lets go of a packet that is held. */
+/** Lets go of a packet that is held, and so may another be. One that is not held is counted as a bad output. */
 export function emit(p: Packet, output: Output): void {
+  const at = holderOf(p);
+  const id = load<u32>(contextAddress, CONTEXT_HOLDER);
+  if ((load<u32>(at) & HOLDER_MASK) != id) {
+    store<u64>(contextAddress, load<u64>(contextAddress, CONTEXT_BAD_OUTPUTS) + 1, CONTEXT_BAD_OUTPUTS);
+    return;
+  }
+  // It has as much room as there are packets, and each is in it once.
   const batch = <usize>load<u32>(contextAddress, CONTEXT_EMITTED);
   const count = load<u32>(batch, BATCH_COUNT);
-  // It has as much room as there are packets: only who emits one twice gets here.
-  if (count >= load<u32>(batch, BATCH_CAPACITY)) return;
   // Not in the descriptor: what packet() returns, for a packet of the batch at hand, is written there yet.
-  store<u8>(holderOf(p), output, HOLDER_OUTPUT);
+  store<u8>(at, output, HOLDER_OUTPUT);
+  store<u32>(at, load<u32>(at) | HOLDER_EMITTED);
+  store<u32>(contextAddress, held() - 1, CONTEXT_HELD);
   store<u32>(batch + BATCH_ENTRIES + ((<usize>count) << 2), <u32>changetype<usize>(p));
   store<u32>(batch, count + 1, BATCH_COUNT);
 }

@@ -7,7 +7,6 @@ import {
   CONTEXT_BAD_OUTPUTS,
   CONTEXT_DESCRIPTORS,
   CONTEXT_EMITTED,
-  CONTEXT_HELD,
   CONTEXT_HOLDER,
   CONTEXT_HOLDERS,
   CONTEXT_OUTPUT_COUNTERS,
@@ -18,7 +17,8 @@ import {
 import { add, append } from "./batch";
 
 const STEP_MASK: u32 = 0xff;
-const HOLDER_MASK: u32 = 0xffff0000;
+const HOLDER_MASK: u32 = 0x7fff0000;
+const EMITTED: u32 = 0x80000000;
 const OUTPUT_SHIFT: u32 = 8;
 
 /** Where it stands who holds a descriptor. */
@@ -36,8 +36,7 @@ export function isHeld(descriptor: u32, context: usize): bool {
 }
 
 /**
- * Sends every emitted packet where its output leads from the step at which it was held, and counts it by output. One that
- * the filter does not hold, or has emitted already, is a bad output and goes nowhere.
+ * Sends every emitted packet where its output leads from the step at which it was held, and counts it by output.
  */
 export function emit(context: i32): void {
   const batch = <usize>load<u32>(context, CONTEXT_EMITTED);
@@ -46,18 +45,17 @@ export function emit(context: i32): void {
   const outputs = load<u32>(context, CONTEXT_OUTPUTS);
   const counters = <usize>load<u32>(context, CONTEXT_OUTPUT_COUNTERS);
   const tables = <usize>load<u32>(context, CONTEXT_STEP_TABLES);
-  let held = load<u32>(context, CONTEXT_HELD);
   for (let i: u32 = 0; i < count; i++) {
     const descriptor = load<u32>(batch + BATCH_ENTRIES + ((<usize>i) << 2));
-    if (!isHeld(descriptor, context)) {
+    const holder = holderOf(descriptor, context);
+    const entry = load<u32>(holder);
+    // A filter may have written to the batch past its SDK.
+    if ((entry & ~0xffff) != (load<u32>(context, CONTEXT_HOLDER) | EMITTED)) {
       add(context + CONTEXT_BAD_OUTPUTS, 1);
       continue;
     }
-    const holder = holderOf(descriptor, context);
-    const entry = load<u32>(holder);
     const table = load<u32>(tables + ((<usize>(entry & STEP_MASK)) << 2));
     store<u32>(holder, 0);
-    held--;
     let output = (entry >> OUTPUT_SHIFT) & 0xff;
     if (output >= outputs) {
       output = OUTPUT_DROP;
@@ -66,6 +64,5 @@ export function emit(context: i32): void {
     add(counters + ((<usize>output) << 3), 1);
     append(load<u32>(table + (output << 2)), descriptor);
   }
-  store<u32>(context, held, CONTEXT_HELD);
   store<u32>(batch, 0, BATCH_COUNT);
 }

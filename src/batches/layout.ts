@@ -149,7 +149,8 @@ export const CONTEXT = {
   EMITTED: 96,
   /**
    * Who holds the worker's descriptors, u32 each in their order: HOLDER of the filter's context in the upper half, the output
-   * by which it is emitted (u8), the number of the step at which it goes on (u8); 0: no filter does.
+   * by which it is emitted (u8), the number of the step at which it goes on (u8); 0: no filter does. Bit 31: it has been
+   * emitted, and is in EMITTED.
    */
   HOLDERS: 100,
   /** Address of the worker's first descriptor. */

@@ -8,6 +8,7 @@ import { batchAt, batchCount, batchPush, type PacketMemory } from "../batches/me
 /** Packets that a filter has in hand at most while its cases run. */
 export const HELD_SLOTS = 64;
 const HOLDER = 1 << 16;
+const HOLDER_MASK = 0x7fff0000;
 
 export interface Emission {
   output: number;
@@ -51,20 +52,19 @@ export class Holding {
   /** Does a filter hold this packet? */
   isHeld(descriptor: number): boolean {
     const isSaid = this.m.u8[descriptor + DESCRIPTOR.OUTPUT] === OUTPUT_HOLD;
-    return isSaid && this.m.u32[this.holderOf(descriptor)] >= HOLDER;
+    return isSaid && (this.m.u32[this.holderOf(descriptor)] & HOLDER_MASK) === HOLDER;
   }
 
   /** The packets that an instance has emitted: their slots are free again. */
-  take(context: number, at: number): Emission[] {
+  take(at: number): Emission[] {
     const { m } = this;
     const { emitted, free } = this.plan;
     const emissions: Emission[] = [];
     for (let i = 0; i < batchCount(m, emitted); i++) {
       const d = batchAt(m, emitted, i);
       const holder = m.u32[this.holderOf(d)];
-      if (holder < HOLDER) continue;
+      if ((holder & HOLDER_MASK) !== HOLDER) continue;
       m.u32[this.holderOf(d)] = 0;
-      m.u32[(context + CONTEXT.HELD) >>> 2]--;
       const data = m.u32[(d + DESCRIPTOR.DATA) >>> 2];
       const bytes = m.u8.slice(data, data + m.u32[(d + DESCRIPTOR.LENGTH) >>> 2]);
       emissions.push({ output: (holder >>> 8) & 0xff, bytes, at });

@@ -220,7 +220,7 @@ export class Bench {
     const failures = raw ? this.collect() : this.compare(packet, built.bytes);
     if (!this.holding) return failures;
     if (!this.holding.isHeld(descriptor)) batchPush(m, this.free, descriptor);
-    this.emitted(worker.context);
+    this.emitted();
     return [...failures, ...this.compareEmissions(packet)];
   }
 
@@ -363,7 +363,7 @@ export class Bench {
     for (const { filter, context } of this.instances) {
       this.setTime(context);
       filter.tick?.(context);
-      this.emitted(context);
+      this.emitted();
     }
   }
 
@@ -385,12 +385,12 @@ export class Bench {
       this.setTime(first.context);
       u64Write(this.m, first.context + CONTEXT.DUE, 0);
       first.filter.wake?.(first.context);
-      this.emitted(first.context);
+      this.emitted();
     }
   }
 
-  private emitted(context: number): void {
-    if (this.holding) this.emissions.push(...this.holding.take(context, this.now));
+  private emitted(): void {
+    if (this.holding) this.emissions.push(...this.holding.take(this.now));
   }
 
   /** What the filter has emitted since the packet before, against what this one says under `emits`. */

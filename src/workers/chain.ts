@@ -10,7 +10,7 @@ import { batchCount, batchMove, counterAdd, type PacketMemory } from "../batches
 import { outputBatch } from "../plan/plan.ts";
 import type { Plan, WorkerPlan } from "../plan/types.ts";
 import type { Core } from "./core.ts";
-import { dueOf, heldBy, letGo, reclaim, stepNumber } from "./hold.ts";
+import { dueOf, heldBy, isBusy, letGo, reclaim, stepNumber } from "./hold.ts";
 import { Instance } from "./instance.ts";
 
 interface Step {
@@ -137,8 +137,7 @@ export class Chain {
   /** After a call without a batch: what a filter has emitted goes on, what it has forgotten is taken back. */
   private collect(instance: Instance): void {
     if (!instance.isPaused) this.core.emit(instance.context);
-    else if (heldBy(this.m, instance.context) > 0)
-      reclaim(this.m, this.worker, instance.context, instance.host);
+    else if (isBusy(this.m, instance.context)) reclaim(this.m, this.worker, instance.context, instance.host);
   }
 
   /** Tells every filter the time. Once a round, before run(). @param now CLOCK_MONOTONIC ns @param wallClock ns */
@@ -193,7 +192,7 @@ export class Chain {
       if (step.holds) m.u32[(step.context + CONTEXT.STEP) >>> 2] = step.number;
       const start = timed ? performance.now() : 0;
       if (!step.instance.process(batch + BATCH.ENTRIES, count, now)) {
-        if (step.holds && heldBy(m, step.context) > 0) {
+        if (step.holds && isBusy(m, step.context)) {
           letGo(m, this.worker, step.context, batch);
           reclaim(m, this.worker, step.context, step.instance.host);
         }

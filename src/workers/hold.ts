@@ -7,8 +7,8 @@ import { BATCH, CONTEXT } from "../batches/layout.ts";
 import { batchAt, batchCount, batchPush, counterAdd, type PacketMemory } from "../batches/memory.ts";
 import type { Plan, WorkerPlan } from "../plan/types.ts";
 
-/** Of HOLDERS: what is not the holder. */
-const STEP_MASK = 0xffff;
+/** Of HOLDERS: who holds it. The highest bit says that it has been emitted. */
+const HOLDER_MASK = 0x7fff0000;
 /** A step's number is a byte there. */
 const MOST_STEPS = 256;
 
@@ -53,6 +53,12 @@ export function heldBy(m: PacketMemory, context: number): number {
   return m.u32[(context + CONTEXT.HELD) >>> 2];
 }
 
+/** Does a filter that has trapped leave packets behind: held, or emitted in the call that failed? */
+export function isBusy(m: PacketMemory, context: number): boolean {
+  const emitted = m.u32[(context + CONTEXT.EMITTED) >>> 2];
+  return heldBy(m, context) > 0 || batchCount(m, emitted) > 0;
+}
+
 /** When a filter wants to be woken, CLOCK_MONOTONIC ns; Infinity: it does not. */
 export function dueOf(m: PacketMemory, context: number): number {
   const at = (context + CONTEXT.DUE) >>> 2;
@@ -65,9 +71,8 @@ export function letGo(m: PacketMemory, worker: WorkerPlan, context: number, batc
   const count = batchCount(m, batch);
   for (let i = 0; i < count; i++) {
     const at = (worker.holders >>> 2) + ((batchAt(m, batch, i) - worker.descriptors) >>> 6);
-    if ((m.u32[at] & ~STEP_MASK) !== m.u32[(context + CONTEXT.HOLDER) >>> 2]) continue;
+    if ((m.u32[at] & HOLDER_MASK) !== m.u32[(context + CONTEXT.HOLDER) >>> 2]) continue;
     m.u32[at] = 0;
-    m.u32[(context + CONTEXT.HELD) >>> 2]--;
   }
 }
 
@@ -77,7 +82,7 @@ export function reclaim(m: PacketMemory, worker: WorkerPlan, context: number, ho
   let lost = 0;
   for (let i = 0; i < worker.slots.count; i++) {
     const at = (worker.holders >>> 2) + i;
-    if ((m.u32[at] & ~STEP_MASK) !== id) continue;
+    if ((m.u32[at] & HOLDER_MASK) !== id) continue;
     m.u32[at] = 0;
     batchPush(m, worker.free, worker.descriptors + (i << 6));
     lost++;

@@ -9,6 +9,7 @@ import { BATCH_PACKETS, DESCRIPTOR, DEVICE_INFO } from "../batches/layout.ts";
 import { batchAt, batchCount, batchMove, counterAdd, type PacketMemory } from "../batches/memory.ts";
 import type { Engine } from "../io/types.ts";
 import type { Plan, WorkerPlan } from "../plan/types.ts";
+import { Alarm } from "./alarm.ts";
 import type { Chain } from "./chain.ts";
 import type { Core } from "./core.ts";
 import type { WorkerPort } from "./ports.ts";
@@ -41,6 +42,7 @@ export class Loop {
   /** Signals every worker: the last finite source of the pipeline has ended. */
   private readonly wakeAll: () => void;
   private nextTick = 0;
+  private readonly alarm = new Alarm();
 
   constructor(
     m: PacketMemory,
@@ -189,12 +191,18 @@ export class Loop {
       if (now >= this.nextTick) this.tick(now, TICK_IDLE);
       timeout = Math.min(timeout, this.nextTick - now);
     }
-    if (this.chain.hasTimers)
-      timeout = Math.max(0, Math.min(timeout, this.chain.due - this.clock.monotonic()));
+    let wakeAt = Number.POSITIVE_INFINITY;
+    if (this.chain.hasTimers) {
+      const time = this.clock.monotonic();
+      wakeAt = this.chain.due - this.alarm.early;
+      if (wakeAt <= time) return;
+      timeout = Math.min(timeout, wakeAt - time);
+    }
     const asleep = (this.worker.control + WORKER_CONTROL.ASLEEP) >>> 2;
     Atomics.store(this.m.i32, asleep, 1);
     this.engine.wait(timeout);
     Atomics.store(this.m.i32, asleep, 0);
+    if (wakeAt !== Number.POSITIVE_INFINITY) this.alarm.woke(wakeAt, this.clock.monotonic());
   }
 
   private tick(now: number, period: number): void {
