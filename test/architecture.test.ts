@@ -19,6 +19,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   control: ["batches", "plan", "sys"],
   workers: ["control", "io", "devices", "filters", "plan", "config", "params", "batches", "sys"],
   lab: ["workers", "control", "devices", "config", "plan", "params", "sys"],
+  library: ["workers", "devices", "control", "filters", "config", "plan", "params", "batches", "sys"],
   bench: ["lab", "workers", "control", "devices", "filters", "config", "plan", "params", "batches", "sys"],
   cli: [
     "bench",

@@ -32,6 +32,16 @@ export const WORKER_CONTROL = {
   ENGINE: 12,
   /** Its thread's number in /proc/self/task, where the kernel keeps its times. */
   THREAD: 16,
+  /** The filter that it is in, by its index in the plan plus 1; 0: in none. */
+  FILTER: 20,
+  /** Finite sources of it that have ended, and been taken off FINITE_SOURCES. */
+  ENDED_SOURCES: 24,
+  /** Its io_uring, for who must release it when the worker cannot: descriptor plus 1 (0: none), the two mappings. */
+  RING: 28,
+  RING_ADDRESS: 32,
+  RING_BYTES: 40,
+  RING_SQE_BYTES: 44,
+  RING_SQE_ADDRESS: 48,
 } as const;
 
 export const WORKER_STATE = {

@@ -76,7 +76,14 @@ export function portCounters(base: number): PortCounters {
   };
 }
 
-/** What the host counts of a filter instance, u64 each, from InstancePlan.host. */
+/**
+ * What the host counts of a filter instance, u64 each, from InstancePlan.host; then why it trapped last.
+ *
+ *    0            8                 16      24        32            40      48                52
+ *   +------------+-----------------+-------+---------+-------------+-------+-----------------+---------------+
+ *   | sampled ns | sampled packets | traps | trapped | pausedUntil | pause | reason's length | reason, ASCII |
+ *   +------------+-----------------+-------+---------+-------------+-------+-----------------+---------------+
+ */
 export const HOST_COUNTER = {
   /** ns spent in the batches that were timed, and the packets in them. */
   SAMPLED_NS: 0,
@@ -84,5 +91,12 @@ export const HOST_COUNTER = {
   TRAPS: 16,
   /** Packets dropped because the filter trapped, or was waiting to be made anew. */
   TRAPPED: 24,
-  BYTES: 32,
+  /** CLOCK_MONOTONIC ns until which a new worker leaves the filter alone, for it has hung there; 0: it does not. */
+  PAUSED_UNTIL: 32,
+  /** How long that pause was, ns. */
+  PAUSE: 40,
+  REASON_LENGTH: 48,
+  REASON: 52,
+  REASON_BYTES: 76,
+  BYTES: 128,
 } as const;

@@ -170,6 +170,14 @@ export const CONTEXT = {
   SIZE: 192,
 } as const;
 
+/** What the host needs beside an isolated filter's memory: room to copy with, and counters of dissect that nobody reads. */
+export const ISOLATED_SCRATCH = {
+  COPY: 0,
+  RX: 64,
+  MALFORMED: 128,
+  BYTES: 128 + 8 * MALFORMED.length,
+} as const;
+
 /** What filters may know of a device. */
 export const DEVICE_INFO = {
   MTU: 0,

@@ -75,7 +75,16 @@ function counterLines(report: Report): string {
     }
     lines.push(...countersOf(`${id} malformed`, malformed));
   }
-  for (const [id, filter] of Object.entries(report.filters)) lines.push(...countersOf(id, filter.counters));
+  for (const [id, filter] of Object.entries(report.filters)) {
+    lines.push(...countersOf(id, filter.counters));
+    if (filter.traps > 0) {
+      const lost = filter.trapped === 0 ? "no packet" : `${whole(filter.trapped)} packets`;
+      lines.push(
+        colors.red(`${id}: trapped ${whole(filter.traps)} times, ${lost} lost; last: ${filter.lastTrap}`),
+      );
+    }
+  }
+  if (report.replacedWorkers > 0) lines.push(colors.red(`workers replaced: ${report.replacedWorkers}`));
   return lines.join("\n");
 }
 

@@ -20,15 +20,14 @@ const HOST_SPECS: Record<"on-trap" | "isolation", ParamSpec> = {
   "on-trap": {
     name: "on-trap",
     type: { kind: "enum", values: ["drop", "pass", "stop"] },
-    doc: "What becomes of a batch in which the filter traps.",
+    doc: "What becomes of a packet at which the filter traps, and of its packets while it is paused for that: dropped, let by unfiltered, or the run ends.",
     default: "drop",
   },
   isolation: {
     name: "isolation",
-    // A memory of its own is not there yet. Asking for it is refused, not ignored: whoever asks relies on it.
-    type: { kind: "enum", values: ["none"] },
-    doc: "none: the filter shares the pipeline's memory with the others, the only choice so far.",
-    default: "none",
+    type: { kind: "enum", values: ["none", "memory"] },
+    doc: "none: the filter shares the pipeline's memory with the others; memory: it has one of its own, and packets are copied in and out. The filter's manifest says which unless this does.",
+    default: null,
   },
 };
 export const hostSpecs: ParamSpec[] = Object.values(HOST_SPECS);
@@ -39,8 +38,8 @@ export interface FilterSymbol {
   keySpan: Span;
   /** undefined: something is wrong with it, and has been reported. */
   config: FilterConfig | undefined;
-  /** Where its parameters first name an output. */
-  outputSpans: Map<string, Span>;
+  /** Where its parameters first name each output: looked for when a diagnostic asks. */
+  outputSpans: () => Map<string, Span>;
   used: boolean;
 }
 
@@ -81,7 +80,13 @@ function readFilter(
   diagnostics: Diagnostics,
 ): FilterSymbol {
   const who = `filter ${JSON.stringify(key)}`;
-  const symbol: FilterSymbol = { id: key, keySpan, config: undefined, outputSpans: new Map(), used: false };
+  const symbol: FilterSymbol = {
+    id: key,
+    keySpan,
+    config: undefined,
+    outputSpans: () => new Map(),
+    used: false,
+  };
   const map = asMap(value, who, diagnostics);
   if (!map) return symbol;
   const onTrap = readHostKey(map, "on-trap", who, diagnostics) as OnTrap | undefined;
@@ -94,7 +99,15 @@ function readFilter(
   if (!manifest) return symbol;
   const whole = expandFiles(map, manifest.params, places.pipelineFile, diagnostics);
   const params = checkParams(whole, HOST_KEYS, manifest.params, who, keySpan, diagnostics);
-  if (!params || !onTrap || !isolation) return symbol;
+  if (!params || !onTrap) return symbol;
+  if (isolation === "none" && manifest.isolation === "memory") {
+    const message = `${who}: isolation: none is not for this filter, which needs a memory of its own`;
+    diagnostics.error(entry(map, "isolation")!.value.span, "contradiction", message);
+  }
+  if ((isolation ?? manifest.isolation) === "memory" && manifest.holds !== 0) {
+    const message = `${who}: isolation: memory is not for a filter that holds packets`;
+    diagnostics.error(entry(map, "isolation")?.value.span ?? keySpan, "contradiction", message);
+  }
   const outputs = ["next", "drop", ...manifest.outputs.map((output) => output.name)];
   for (const name of namedOutputs(manifest.params, params)) if (!outputs.includes(name)) outputs.push(name);
   const most = manifest.holds === 0 ? MOST_OUTPUTS : MOST_OUTPUTS_HOLDING;
@@ -105,8 +118,16 @@ function readFilter(
   const twice = duplicate(counters);
   if (twice !== undefined)
     diagnostics.error(keySpan, "duplicate-name", `${who} has two counters called ${JSON.stringify(twice)}`);
-  symbol.outputSpans = outputSpans(manifest.params, whole);
-  symbol.config = { id: key, manifest, params, onTrap, isolation, outputs, counters };
+  symbol.outputSpans = () => outputSpans(manifest.params, whole);
+  symbol.config = {
+    id: key,
+    manifest,
+    params,
+    onTrap,
+    isolation: isolation ?? manifest.isolation ?? "none",
+    outputs,
+    counters,
+  };
   return symbol;
 }
 

@@ -110,8 +110,10 @@ function checkLayers(
   }
 }
 
-function sourceFlow({ id, manifest }: DeviceSymbol): Flow | undefined {
-  return manifest?.layer === 2 || manifest?.layer === 3 ? { layer: manifest.layer, device: id } : undefined;
+function sourceFlow({ id, manifest, config }: DeviceSymbol): Flow | undefined {
+  // Of a kind that takes any layer, a source says which it has.
+  const layer = manifest?.layer === "any" ? config?.params["layer"] : manifest?.layer;
+  return layer === 2 || layer === 3 ? { layer, device: id } : undefined;
 }
 
 function came({ layer, device }: Flow): string {

@@ -120,6 +120,36 @@ class LineMap implements MapNode {
     }
   }
 
+  /** Without places, which only a diagnostic asks for. */
+  plain(): Record<string, unknown> {
+    const { text } = this.#source;
+    // No key of a line is __proto__, so it needs no object without prototype, which would be several times as large.
+    const values: Record<string, unknown> = {};
+    for (let at = this.#start + 1; ; ) {
+      while (text.charCodeAt(at) === SPACE || text.charCodeAt(at) === COMMA) at++;
+      if (at >= this.#end - 1) return values;
+      const colon = text.indexOf(":", at);
+      const key = text.slice(at, colon);
+      at = colon + 2;
+      if (text.charCodeAt(at) !== LIST) {
+        const end = scalarEnd(text, at);
+        values[key] = scalarAt(text, at, end);
+        at = end;
+        continue;
+      }
+      const items: Scalar[] = [];
+      values[key] = items;
+      for (at++; ; ) {
+        while (text.charCodeAt(at) === SPACE || text.charCodeAt(at) === COMMA) at++;
+        if (text.charCodeAt(at) === LIST_END) break;
+        const end = scalarEnd(text, at);
+        items.push(scalarAt(text, at, end));
+        at = end;
+      }
+      at++;
+    }
+  }
+
   #value(start: number): Node {
     const { text } = this.#source;
     if (text.charCodeAt(start) !== LIST) return this.#scalar(start);
@@ -138,14 +168,8 @@ class LineMap implements MapNode {
 
   #scalar(start: number): Node {
     const { text } = this.#source;
-    if (text.charCodeAt(start) === QUOTE) {
-      const end = text.indexOf('"', start + 1) + 1;
-      return { kind: "scalar", value: text.slice(start + 1, end - 1), span: this.#span(start, end) };
-    }
-    let end = start;
-    while (!isEnd(text.charCodeAt(end))) end++;
-    while (text.charCodeAt(end - 1) === SPACE) end--;
-    return { kind: "scalar", value: typed(text.slice(start, end)), span: this.#span(start, end) };
+    const end = scalarEnd(text, start);
+    return { kind: "scalar", value: scalarAt(text, start, end), span: this.#span(start, end) };
   }
 
   #span(start: number, end: number): Span {
@@ -154,6 +178,19 @@ class LineMap implements MapNode {
 }
 
 const [SPACE, QUOTE, COMMA, LIST, LIST_END, MAP_END] = [0x20, 0x22, 0x2c, 0x5b, 0x5d, 0x7d];
+
+/** Behind the last character of a scalar, quotes included. */
+function scalarEnd(text: string, start: number): number {
+  if (text.charCodeAt(start) === QUOTE) return text.indexOf('"', start + 1) + 1;
+  let end = start;
+  while (!isEnd(text.charCodeAt(end))) end++;
+  while (text.charCodeAt(end - 1) === SPACE) end--;
+  return end;
+}
+
+function scalarAt(text: string, start: number, end: number): Scalar {
+  return text.charCodeAt(start) === QUOTE ? text.slice(start + 1, end - 1) : typed(text.slice(start, end));
+}
 
 function isEnd(code: number): boolean {
   return code === COMMA || code === LIST_END || code === MAP_END || Number.isNaN(code);

@@ -12,7 +12,10 @@ import { Source } from "./source.ts";
 import { describe, type Entry, entry, type MapNode, plain } from "./tree.ts";
 import type { Manifest } from "./types.ts";
 
-const KEYS = ["summary", "params", "outputs", "counters", "state", "holds", "super-packets", "converts"];
+const KEYS = [
+  ...["summary", "params", "outputs", "counters", "state", "holds", "super-packets", "converts"],
+  "isolation",
+];
 /** Most packets that a manifest may ask for; an io_uring has no more entries. */
 export const MOST_HELD = 16_384;
 /** Keys of a filter in a pipeline that belong to the host. */
@@ -96,6 +99,7 @@ function readManifest(
     }
   }
   const converts = readConverts(map, diagnostics);
+  const isolation = readIsolation(map, diagnostics);
   return {
     kind,
     location,
@@ -107,7 +111,17 @@ function readManifest(
     holds: readHolds(map, params, diagnostics),
     superPackets: readSuperPackets(map, diagnostics),
     ...(converts ? { converts } : {}),
+    ...(isolation ? { isolation } : {}),
   };
+}
+
+function readIsolation(map: MapNode, diagnostics: Diagnostics): "memory" | undefined {
+  const found = entry(map, "isolation");
+  if (!found || (found.value.kind === "scalar" && found.value.value === "none")) return undefined;
+  if (found.value.kind === "scalar" && found.value.value === "memory") return "memory";
+  const message = `isolation wants none or memory, has ${describe(found.value)}`;
+  diagnostics.error(found.value.span, "bad-value", message);
+  return undefined;
 }
 
 interface Documented {

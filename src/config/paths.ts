@@ -241,7 +241,7 @@ function checkWired(
     const what = `output ${JSON.stringify(name)} of ${JSON.stringify(filter.id)}`;
     const named = manifest.outputs.some((output) => output.name === name)
       ? undefined
-      : filter.outputSpans.get(name);
+      : filter.outputSpans().get(name);
     const meant = closest(name, ["accept", "drop", "next", ...has.filter((other) => !open.includes(other))]);
     // A word that looks like a slip is more likely wrong where it stands than missing where it would be wired.
     if (named && meant) diagnostics.error(named, "unwired-output", `${what} is wired by no path`, meant);

@@ -17,6 +17,8 @@ export interface MapNode {
   kind: "map";
   entries: Entry[];
   span: Span;
+  /** What plain() makes of it, where that takes less than the entries do. */
+  plain?(): Record<string, unknown>;
 }
 export interface Entry {
   key: string;
@@ -33,6 +35,7 @@ export function entry(map: MapNode, key: string): Entry | undefined {
 export function plain(node: Node): unknown {
   if (node.kind === "scalar") return node.value;
   if (node.kind === "list") return node.items.map(plain);
+  if (node.plain) return node.plain();
   const object = Object.create(null) as Record<string, unknown>;
   for (const { key, value } of node.entries) object[key] = plain(value);
   return object;

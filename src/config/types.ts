@@ -21,6 +21,8 @@ export interface Manifest {
   superPackets: boolean;
   /** Takes packets of one layer and gives packets of the other; absent: they leave as they came. */
   converts?: { from: 2 | 3; to: 2 | 3 };
+  /** It needs a memory of its own; absent: it does not. */
+  isolation?: "memory";
 }
 
 export interface DeviceManifest {
@@ -43,7 +45,7 @@ export interface DeviceConfig {
 }
 
 export type OnTrap = "drop" | "pass" | "stop";
-export type Isolation = "none";
+export type Isolation = "none" | "memory";
 
 export interface FilterConfig {
   id: string;

@@ -6,6 +6,7 @@ import { ENGINES, WORKER_CONTROL } from "../batches/control.ts";
 import { DROP_REASONS, HOST_COUNTER, OFFLOAD_COUNTERS, type OffloadCounter } from "../batches/counters.ts";
 import { CONTEXT, MALFORMED, OUTPUT_DROP } from "../batches/layout.ts";
 import { counterRead, type PacketMemory } from "../batches/memory.ts";
+import { readReason } from "../batches/trap-reason.ts";
 import type { Plan, PortPlan } from "../plan/types.ts";
 
 export interface Traffic {
@@ -36,12 +37,14 @@ export interface FilterReport {
   counters: Record<string, number>;
   /** Mean over the batches that were timed; 0: none yet. */
   nsPerPacket: number;
-  /** How often it trapped, and the packets that were dropped for it. */
+  /** How often it trapped, or had to be ended, and the packets that were dropped for it. */
   traps: number;
   trapped: number;
   /** Packets that it has in hand, fresh ones among them, and how many it has made out of nothing so far. */
   held: number;
   fresh: number;
+  /** Why it trapped last; "": it never did. */
+  lastTrap: string;
   /** Packets among the dropped ones for which it chose an output that it does not have. */
   badOutputs: number;
 }
@@ -62,6 +65,8 @@ export interface Report {
   filters: Record<string, FilterReport>;
   paths: Record<string, PathReport>;
   batches: { count: number; packetsPerBatch: number };
+  /** Workers that were ended in a filter that did not end, and replaced. */
+  replacedWorkers: number;
 }
 
 /** @param seconds since the pipeline started */
@@ -75,6 +80,7 @@ export function makeReport(m: PacketMemory, plan: Plan, seconds: number): Report
     filters: Object.fromEntries(plan.filters.map((filter, i) => [filter.id, filterReport(m, plan, i)])),
     paths: Object.fromEntries(plan.paths.map((path, i) => [path.id, pathReport(m, plan, i)])),
     batches: batchReport(m, plan),
+    replacedWorkers: 0,
   };
 }
 
@@ -142,6 +148,7 @@ function filterReport(m: PacketMemory, plan: Plan, index: number): FilterReport 
     trapped,
     held,
     fresh,
+    lastTrap: instances.map((instance) => readReason(m, instance.host)).find((text) => text !== "") ?? "",
     badOutputs: sum((instance) => instance.context + CONTEXT.BAD_OUTPUTS),
   };
 }

@@ -3,6 +3,7 @@ import { ALL_OFFLOADS, VNET_HEADER } from "../batches/layout.ts";
 import type { DeviceConfig } from "../config/types.ts";
 import type { DeviceFacts } from "../plan/types.ts";
 import { generatorFacts } from "./generator/prepare.ts";
+import { memoryFacts } from "./memory/facts.ts";
 import { pcapFacts } from "./pcap/prepare.ts";
 
 const DISCARD: DeviceFacts = {
@@ -46,6 +47,8 @@ function factsOf({ kind, params }: DeviceConfig): DeviceFacts {
       return pcapFacts(params);
     case "generator":
       return generatorFacts(params);
+    case "memory":
+      return memoryFacts(params);
     case "discard":
       return { ...DISCARD };
     default:

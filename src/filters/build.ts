@@ -14,7 +14,9 @@ import { basename, dirname, join, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Diagnostics } from "../config/diagnostics.ts";
 import { Source } from "../config/source.ts";
+import type { Isolation } from "../config/types.ts";
 import { customSection, withCustomSection } from "./binary.ts";
+import { C_SOURCE } from "./build-c.ts";
 import { checkModule } from "./check.ts";
 import { FilterError } from "./error.ts";
 
@@ -23,6 +25,9 @@ export const PACKAGE = fileURLToPath(new URL("../../", import.meta.url));
 const SDK = join(PACKAGE, "assembly");
 /** Folder of the built-in filters. */
 export const BUILTIN = join(SDK, "filters");
+/** The compiler's options: of filters in the pipeline's memory, and of those with one of their own. */
+const OPTIONS = join(PACKAGE, "asconfig.json");
+const ISOLATED_OPTIONS = join(SDK, "isolated", "asconfig.json");
 const WASM = join(PACKAGE, "build", "wasm");
 /** Custom section: the hash of what the module was made of. */
 const STAMP = "pktflow-made-of";
@@ -43,7 +48,8 @@ export function builtinFilters(): string[] {
 }
 
 /** Where a filter's module belongs. */
-export function wasmPath(folder: string): string {
+export function wasmPath(folder: string, isolation: Isolation = "none"): string {
+  if (isolation === "memory") return wasmPath(folder).replace(/\.wasm$/, ".isolated.wasm");
   if (dirname(folder) === BUILTIN) return join(WASM, "filters", `${basename(folder)}.wasm`);
   const cache = process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
   const place = createHash("sha256").update(folder).digest("hex").slice(0, 16);
@@ -52,33 +58,52 @@ export function wasmPath(folder: string): string {
 
 /**
  * Compiles a filter, unless its module is up to date.
- * @param folder absolute path, with index.ts
- * @param params text of the generated params.ts
+ * @param folder absolute path, with index.ts, or with filter.c
+ * @param params text of the generated params.ts, or params.h
  * @throws FilterError with the places in its sources that the compiler or the check of the module objects to
  */
-export async function buildFilter(folder: string, params: string): Promise<BuildResult> {
-  const wasm = wasmPath(folder);
-  const stamp = hash([params, ...sourceTexts(folder), ...sdkTexts()]);
+export async function buildFilter(
+  folder: string,
+  params: string,
+  isolation: Isolation = "none",
+): Promise<BuildResult> {
+  const wasm = wasmPath(folder, isolation);
+  const isC = isFilterInC(folder);
+  const sources = sourceTexts(folder, isC ? /\.[ch]$/ : /\.ts$/);
+  const stamp = hash([isolation, params, ...sources, ...(isC ? cSdkTexts() : sdkTexts())]);
   if (stampOf(wasm) === stamp) return { wasm, cached: true };
-  const bytes = await compileFilter(folder, params);
-  writeWhole(wasm.replace(/\.wasm$/, ".params.ts"), params);
+  const bytes = isC ? await compileFilterInC(folder, params) : await compileFilter(folder, params, isolation);
+  writeWhole(wasm.replace(/\.wasm$/, isC ? ".params.h" : ".params.ts"), params);
   writeWhole(wasm, withCustomSection(bytes, STAMP, stamp));
   return { wasm, cached: false };
 }
 
-async function compileFilter(folder: string, params: string): Promise<Uint8Array> {
+/** Its source is filter.c rather than index.ts. */
+export function isFilterInC(folder: string): boolean {
+  return existsSync(join(folder, C_SOURCE)) && !existsSync(join(folder, "index.ts"));
+}
+
+async function compileFilterInC(folder: string, params: string): Promise<Uint8Array> {
+  const { compileC } = await import("./build-c.ts");
+  const bytes = compileC(folder, params, join(SDK, "c"));
+  checkModule(bytes, join(folder, C_SOURCE), "memory");
+  return bytes;
+}
+
+async function compileFilter(folder: string, params: string, isolation: Isolation): Promise<Uint8Array> {
   const { ENTRY_FILE, generateEntry } = await import("./entry.ts");
   const { checkImports, explain, explainModule } = await import("./explain.ts");
   const index = join(folder, "index.ts");
-  const entry = generateEntry(new Source(index, readSource(index)));
+  const entry = generateEntry(new Source(index, readSource(index)), isolation);
   const sources = new Map<string, Source>();
   const given = new Map([
     [join(folder, "params.ts"), params],
     [join(folder, ENTRY_FILE), entry],
   ]);
   try {
+    if (isolation === "memory") given.set(OPTIONS, readSource(ISOLATED_OPTIONS));
     const bytes = await compile(folder, ENTRY_FILE, given, sources);
-    checkModule(bytes, index);
+    checkModule(bytes, index, isolation);
     return bytes;
   } catch (error) {
     if (!(error instanceof FilterError)) throw error;
@@ -86,6 +111,7 @@ async function compileFilter(folder: string, params: string): Promise<Uint8Array
     const own = [...sources.values()].filter(({ file }) => file.startsWith(folder + sep));
     const imports = checkImports(own, folder);
     if (imports.length > 0) throw new FilterError(error.message, imports);
+    if (isolation === "memory") throw error;
     if (error.diagnostics.length === 0) throw new FilterError(error.message, explainModule(own));
     throw new FilterError(error.message, explain(error.diagnostics, { index, entry, params, own }));
   }
@@ -164,7 +190,7 @@ interface CompilerMessage {
 function locate(path: string, folder: string): string | undefined {
   const sdk = path.lastIndexOf(join(sep, "node_modules", "pktflow", "assembly"));
   if (sdk >= 0) return join(PACKAGE, path.slice(sdk + join(sep, "node_modules", "pktflow").length));
-  if (path === join(folder, "asconfig.json")) return join(PACKAGE, "asconfig.json");
+  if (path === join(folder, "asconfig.json")) return OPTIONS;
   if (path.startsWith(folder + sep) || folder.startsWith(join(SDK, "core"))) return path;
   return undefined;
 }
@@ -183,18 +209,23 @@ function readSource(path: string): string {
   }
 }
 
-/** Names and texts of every .ts file under a folder, sorted. */
-function sourceTexts(folder: string): string[] {
+/** Names and texts of every source file under a folder, sorted. */
+function sourceTexts(folder: string, ending = /\.ts$/): string[] {
   return readdirSync(folder, { recursive: true, encoding: "utf8" })
-    .filter((name) => name.endsWith(".ts") && !/(^|[/])(node_modules|[.][^/]*)[/]/.test(name))
+    .filter((name) => ending.test(name) && !/(^|[/])(node_modules|[.][^/]*)[/]/.test(name))
     .sort()
     .flatMap((name) => [name, readFileSync(join(folder, name), "utf8")]);
+}
+
+function cSdkTexts(): string[] {
+  return sourceTexts(join(SDK, "c"), /\.h$/);
 }
 
 let sdk: string[] | undefined;
 function sdkTexts(): string[] {
   sdk ??= [
-    readFileSync(join(PACKAGE, "asconfig.json"), "utf8"),
+    readFileSync(OPTIONS, "utf8"),
+    readFileSync(ISOLATED_OPTIONS, "utf8"),
     readFileSync(createRequire(import.meta.url).resolve("assemblyscript/package.json"), "utf8"),
     ...["abi", "lib", "wire"].flatMap((name) => sourceTexts(join(SDK, name))),
     readFileSync(join(SDK, "index.ts"), "utf8"),

@@ -1,5 +1,6 @@
 /** What a filter's module may be (assembly/README.md says why); the load check. In: bytes that nobody vouches for. */
 import { ABI_VERSION } from "../batches/layout.ts";
+import type { Isolation } from "../config/types.ts";
 import { Reader, SECTION, sections } from "./binary.ts";
 import { FilterError } from "./error.ts";
 import { growsMemory } from "./instructions.ts";
@@ -9,6 +10,8 @@ const MEMORY = 2;
 const SHARED = 2;
 /** 4 GiB, all that 32 bits address. */
 const MOST_PAGES = 65_536;
+/** 1 GiB: most memory that a filter may have for itself. */
+const MOST_OWN_PAGES = 16_384;
 const REQUIRED = ["init", "process"];
 
 /**
@@ -16,10 +19,10 @@ const REQUIRED = ["init", "process"];
  * @param name what the module is called in the error
  * @throws FilterError with every reason, and what to do instead
  */
-export function checkModule(bytes: Uint8Array, name: string): void {
+export function checkModule(bytes: Uint8Array, name: string, isolation: Isolation = "none"): void {
   let reasons: string[];
   try {
-    reasons = refusals(bytes);
+    reasons = isolation === "memory" ? isolatedRefusals(bytes) : refusals(bytes);
   } catch (error) {
     if (!(error instanceof FilterError)) throw error;
     reasons = [error.message];
@@ -57,6 +60,46 @@ function refusals(bytes: Uint8Array): string[] {
     reasons.push("it does not import env.memory: compile with asc --importMemory --sharedMemory");
   }
   if (reasons.length === 0) checkExports(bytes, reasons);
+  return reasons;
+}
+
+/** A module with a memory of its own may have what it wants, but for imports and memory without end. */
+function isolatedRefusals(bytes: Uint8Array): string[] {
+  const reasons: string[] = [];
+  let most: number | undefined;
+  for (const { id, body } of sections(bytes)) {
+    const reader = new Reader(body);
+    if (id === SECTION.IMPORT && reader.u32() > 0) {
+      reasons.push(
+        `it imports ${reader.name()}.${reader.name()}: a filter with a memory of its own gets nothing else; build it ` +
+          "for isolation: memory, without libc and WASI",
+      );
+    }
+    if (id === SECTION.MEMORY && reader.u32() > 0) {
+      const flags = reader.u8();
+      reader.u32();
+      most = (flags & SHARED) === 0 && (flags & 1) !== 0 ? reader.u32() : MOST_PAGES;
+    }
+  }
+  if (most !== undefined && most > MOST_OWN_PAGES) {
+    reasons.push(
+      "its memory is shared, or has no maximum of 1 GiB at most: asc --maximumMemory 4096, wasm-ld --max-memory=268435456",
+    );
+  }
+  if (reasons.length > 0) return reasons;
+  let exported: Map<string, string>;
+  try {
+    const module = new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>);
+    exported = new Map(WebAssembly.Module.exports(module).map(({ name, kind }) => [name, kind]));
+  } catch (error) {
+    return [`the engine does not take it: ${(error as Error).message}`];
+  }
+  if (exported.get("memory") !== "memory") reasons.push("it does not export a memory of its own as memory");
+  for (const name of REQUIRED) {
+    if (exported.get(name) !== "function") reasons.push(`it does not export the function ${name}()`);
+  }
+  // What it says is asked when it runs: before, its start function would.
+  if (!exported.has("abi")) reasons.push("it does not export abi: see The Wasm ABI in assembly/README.md");
   return reasons;
 }
 

@@ -4,6 +4,7 @@
  */
 import { Diagnostics } from "../config/diagnostics.ts";
 import type { Source, Span } from "../config/source.ts";
+import type { Isolation } from "../config/types.ts";
 import { FilterError } from "./error.ts";
 import { isExported, nameOf, parse, type Syntax, spanOf } from "./syntax.ts";
 
@@ -24,7 +25,7 @@ const CALLED = [
  * @param index the filter's index.ts
  * @throws FilterError when it exports neither packet nor batch, or both
  */
-export function generateEntry(index: Source): string {
+export function generateEntry(index: Source, isolation: Isolation = "none"): string {
   const exported = exportedNames(index);
   const has = (name: (typeof CALLED)[number]) => exported.has(name);
   if (has("packet") === has("batch")) {
@@ -42,6 +43,10 @@ export function generateEntry(index: Source): string {
     `export function init(context: i32): void { setContext(context); ${has("init") ? "filter.init();" : ""} }`,
     has("packet") ? PACKETS : BATCHES,
   ];
+  // The allocator takes all memory there is for its own, so the host asks it for a part.
+  if (isolation === "memory") {
+    parts.push("export function allocate(bytes: i32): i32 { return <i32>heap.alloc(<usize>bytes); }");
+  }
   if (has("initShared")) {
     parts.push(
       "export function initShared(context: i32): void { setContext(context); filter.initShared(); }",
@@ -58,10 +63,13 @@ export function generateEntry(index: Source): string {
   return parts.join("\n") + "\n";
 }
 
-const PACKETS = `export function process(vector: i32, count: i32): void {
+/** `progress` costs a store a packet: on a trap the host knows by it which packets are done, and which one is at fault. */
+const PACKETS = `export let progress: i32 = 0;
+export function process(vector: i32, count: i32): void {
   let at = <usize>vector;
   const end = at + (<usize>count << 2);
   while (at < end) {
+    progress = <i32>at;
     const p = changetype<Packet>(<usize>load<u32>(at));
     p.output = filter.packet(p);
     at += 4;

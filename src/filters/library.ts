@@ -1,9 +1,10 @@
 /** From a manifest to a module ready for use: built if it is stale, read, checked, compiled. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Manifest } from "../config/types.ts";
+import type { Isolation, Manifest } from "../config/types.ts";
 import { generateParams } from "../params/generate.ts";
-import { buildFilter, PACKAGE } from "./build.ts";
+import { generateHeader } from "../params/generate-c.ts";
+import { buildFilter, isFilterInC, PACKAGE } from "./build.ts";
 import { FilterError } from "./error.ts";
 import { loadModule } from "./load.ts";
 
@@ -13,10 +14,29 @@ export interface LoadedFilter {
 }
 
 /** @throws FilterError: it does not compile, or its module breaks a rule of the ABI */
-export async function loadFilter(manifest: Manifest): Promise<LoadedFilter> {
-  if (manifest.location.endsWith(".wasm")) return loadModule(manifest.location);
-  const { wasm } = await buildFilter(manifest.location, generateParams(manifest));
-  return loadModule(wasm);
+export async function loadFilter(
+  manifest: Manifest,
+  isolation: Isolation = isolationOf(manifest),
+): Promise<LoadedFilter> {
+  if (manifest.location.endsWith(".wasm")) return loadModule(manifest.location, isolation);
+  if (isolation === "none" && isFilterInC(manifest.location)) {
+    throw new FilterError(
+      `${manifest.kind}: a filter in C has a memory of its own: isolation: memory in its filter.yaml`,
+    );
+  }
+  const { wasm } = await buildFilter(manifest.location, paramsText(manifest), isolation);
+  return loadModule(wasm, isolation);
+}
+
+/** What a filter is unless a pipeline says otherwise. */
+export function isolationOf(manifest: Manifest): Isolation {
+  return manifest.isolation ?? "none";
+}
+
+/** The generated text through which a filter's source reads its parameters. */
+export function paramsText(manifest: Manifest): string {
+  const isC = isFilterInC(manifest.location);
+  return isC ? generateHeader(manifest) : generateParams(manifest);
 }
 
 /** The module of assembly/core, as `npm run build` left it. */

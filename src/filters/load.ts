@@ -3,9 +3,11 @@
  * may be cloned to workers, and their instances.
  */
 import { readFileSync } from "node:fs";
-import type { Manifest } from "../config/types.ts";
+import type { PacketMemory } from "../batches/memory.ts";
+import type { Isolation, Manifest } from "../config/types.ts";
 import { checkModule } from "./check.ts";
 import { FilterError } from "./error.ts";
+import { IsolatedInstance } from "./isolated.ts";
 
 /** A filter's Wasm on one memory; addresses and sizes are plain numbers. Any of these may trap (RuntimeError). */
 export interface FilterInstance {
@@ -15,10 +17,26 @@ export interface FilterInstance {
   tick?(context: number): void;
   /** When the time that it wrote at CONTEXT.DUE has come. */
   wake?(context: number): void;
+  /** Address in the vector of the packet that process() is at. On a trap, those before it are done. */
+  progress?: WebAssembly.Global;
   /** Once a filter, before the workers start: fills the shared state. */
   initShared?(context: number): void;
   workerStateSize?(params: number): number;
   sharedStateSize?(params: number): number;
+}
+
+/** What an instance with a memory of its own must know beside its context. */
+export interface InstanceShape {
+  slotBytes: number;
+  paramsBytes: number;
+  /** Offsets in the parameters at which addresses stand. */
+  references: readonly number[];
+  workerStateBytes: number;
+  /** How many. */
+  counters: number;
+  devices: number;
+  /** 64 bytes of the pipeline's memory to work with. */
+  scratch: number;
 }
 
 /** Bytes of state, the manifest's "computed" worked out. */
@@ -28,20 +46,41 @@ export interface StateSizes {
 }
 
 /** Reads, checks and compiles a module. @throws FilterError */
-export function loadModule(wasm: string): { bytes: Uint8Array; module: WebAssembly.Module } {
+export function loadModule(
+  wasm: string,
+  isolation: Isolation = "none",
+): { bytes: Uint8Array; module: WebAssembly.Module } {
   let bytes: Uint8Array;
   try {
     bytes = readFileSync(wasm);
   } catch (error) {
     throw new FilterError(`reading ${wasm}: ${(error as NodeJS.ErrnoException).code ?? error}`);
   }
-  return { bytes, module: compileModule(bytes, wasm) };
+  return { bytes, module: compileModule(bytes, wasm, isolation) };
 }
 
 /** Checks and compiles a module. @param name what it is called in errors @throws FilterError */
-export function compileModule(bytes: Uint8Array, name: string): WebAssembly.Module {
-  checkModule(bytes, name);
+export function compileModule(
+  bytes: Uint8Array,
+  name: string,
+  isolation: Isolation = "none",
+): WebAssembly.Module {
+  checkModule(bytes, name, isolation);
   return new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>);
+}
+
+/** Whether a module that was checked has a memory of its own: then it imports none. */
+export function isIsolated(module: WebAssembly.Module): boolean {
+  return WebAssembly.Module.imports(module).length === 0;
+}
+
+/** Makes an instance of either kind; init is still to be called. @throws what the module's start function traps with */
+export function makeInstance(
+  module: WebAssembly.Module,
+  m: PacketMemory,
+  shape: InstanceShape,
+): FilterInstance {
+  return isIsolated(module) ? new IsolatedInstance(module, m, shape) : instantiate(module, m.memory);
 }
 
 /** Makes an instance on the pipeline's memory; init is still to be called. */
@@ -50,6 +89,8 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
 }
 
 const PAGE = 65536;
+/** Most state that a filter may ask for, of a worker or shared, bytes. All of a pipeline's memory is 4 GiB at most. */
+export const MOST_STATE = 2 ** 30;
 /** Where stateSizes puts the parameters on its scratch memory: past what a null address would reach. */
 export const SCRATCH_PARAMS = 4096;
 
@@ -60,7 +101,13 @@ export const SCRATCH_PARAMS = 4096;
  */
 export function stateSizes(module: WebAssembly.Module, manifest: Manifest, encoded: Uint8Array): StateSizes {
   const { worker, shared } = manifest.state;
-  if (worker !== "computed" && shared !== "computed") return { worker, shared };
+  if (isIsolated(module) && (shared !== 0 || worker === "computed")) {
+    throw new FilterError(
+      `${manifest.kind}: with a memory of its own it can share no state, and need not compute its size: ` +
+        "state: { worker: 64KiB }, or what its own memory holds",
+    );
+  }
+  if (worker !== "computed" && shared !== "computed") return withinLimit(manifest, { worker, shared });
   const pages = Math.ceil((SCRATCH_PARAMS + encoded.length) / PAGE);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   new Uint8Array(memory.buffer).set(encoded, SCRATCH_PARAMS);
@@ -79,8 +126,22 @@ export function stateSizes(module: WebAssembly.Module, manifest: Manifest, encod
       throw new FilterError(`${manifest.kind}: ${name}() trapped: ${(error as Error).message}`);
     }
   };
-  return {
+  return withinLimit(manifest, {
     worker: worker === "computed" ? compute("workerStateSize") : worker,
     shared: shared === "computed" ? compute("sharedStateSize") : shared,
-  };
+  });
+}
+
+function withinLimit(manifest: Manifest, sizes: StateSizes): StateSizes {
+  for (const [what, bytes] of [
+    ["state for each worker", sizes.worker],
+    ["shared state", sizes.shared],
+  ] as const) {
+    if (bytes <= MOST_STATE) continue;
+    const gib = (bytes / 2 ** 30).toFixed(2);
+    throw new FilterError(
+      `${manifest.kind}: with these parameters it asks for ${gib} GiB of ${what}, and 1 GiB is the most`,
+    );
+  }
+  return sizes;
 }

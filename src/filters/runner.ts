@@ -13,12 +13,19 @@ import {
   u64Read,
   u64Write,
 } from "../batches/memory.ts";
-import { encodeParams } from "../params/encode.ts";
+import { EncodedParams } from "../params/encode.ts";
 import { formatDuration, readDuration } from "../params/quantities.ts";
 import type { Case, Fields } from "./cases.ts";
 import { FilterError } from "./error.ts";
 import { type Emission, HELD_SLOTS, Holding } from "./holding.ts";
-import { type FilterInstance, instantiate, SCRATCH_PARAMS, stateSizes } from "./load.ts";
+import {
+  type FilterInstance,
+  instantiate,
+  isIsolated,
+  makeInstance,
+  SCRATCH_PARAMS,
+  stateSizes,
+} from "./load.ts";
 import { type BuiltPacket, buildPacket } from "./notation.ts";
 
 /** Time does not start at zero, so that a filter cannot mistake "never" for "just now". */
@@ -109,16 +116,16 @@ export class Bench {
   constructor(test: Case, core: WebAssembly.Module, module: WebAssembly.Module, slots = 1) {
     this.test = test;
     this.slots = slots;
-    const { manifest, params, outputs, counters } = test.filter;
-    const encode = (address: number) => encodeParams(manifest.params, params, outputs, address);
-    const state = stateSizes(module, manifest, encode(SCRATCH_PARAMS));
+    const { manifest, outputs, counters } = test.filter;
+    const params = new EncodedParams(manifest.params, test.filter.params, outputs, SCRATCH_PARAMS);
+    const state = stateSizes(module, manifest, params.bytes);
     let next = FIRST_ADDRESS;
     const take = (bytes: number) => {
       const address = next;
       next += Math.ceil(bytes / 64) * 64;
       return address;
     };
-    const paramsAt = take(encode(0).length);
+    const paramsAt = take(params.bytes.length);
     const shared = take(state.shared);
     const devices = take(test.devices.length * DEVICE_INFO.SIZE);
     const workers = Array.from({ length: test.workers }, () => ({
@@ -141,7 +148,7 @@ export class Bench {
     const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
     this.m = new PacketMemory(memory);
     this.core = new WebAssembly.Instance(core, { env: { memory } }).exports as unknown as Core;
-    this.m.u8.set(encode(paramsAt), paramsAt);
+    this.m.u8.set(params.at(paramsAt), paramsAt);
     test.devices.forEach((device, i) => {
       this.word(devices + i * DEVICE_INFO.SIZE + DEVICE_INFO.MTU, device.mtu);
       this.word(devices + i * DEVICE_INFO.SIZE + DEVICE_INFO.LAYER, device.layer);
@@ -179,9 +186,18 @@ export class Bench {
       });
       for (const { context } of workers) this.holding.allow(context, held);
     }
-    instantiate(module, memory).initShared?.(workers[0].context);
+    if (!isIsolated(module)) instantiate(module, memory).initShared?.(workers[0].context);
+    const shape = {
+      slotBytes: SLOT_BYTES,
+      paramsBytes: params.bytes.length,
+      references: params.references,
+      workerStateBytes: state.worker,
+      counters: counters.length,
+      devices: test.devices.length,
+      scratch: this.scratch + 512,
+    };
     this.instances = workers.map(({ context, counters }) => {
-      const filter = instantiate(module, memory);
+      const filter = makeInstance(module, this.m, shape);
       filter.init(context);
       return { filter, context, counters };
     });

@@ -60,6 +60,11 @@ export class EncodedParams {
     this.#references = writer.references;
   }
 
+  /** Offsets at which absolute addresses stand. */
+  get references(): readonly number[] {
+    return this.#references;
+  }
+
   /** The same bytes, changed in place for address `base`. */
   at(base: number): Uint8Array {
     checkBase(base);

@@ -161,7 +161,8 @@ class Reader {
       const message = `unknown key ${JSON.stringify(key)}${within(name)}`;
       this.#add({ up: path, step: key }, true, "unknown-key", message, closest(key, unset));
     }
-    const values: ParamValues = { ...standard };
+    const isElement = name !== undefined;
+    const values: ParamValues = isElement ? {} : { ...standard };
     for (const spec of specs) {
       const present = Object.hasOwn(given, spec.name);
       if (!present && Object.hasOwn(standard, spec.name)) continue;

@@ -65,7 +65,8 @@ export interface PortRange {
  * rate: Rate; port-range: PortRange; ipv4 ipv6 ip: canonical address; prefix: "address/length", host bits zero;
  * interface-address: "address/length" with host bits; mac: "xx:xx:xx:xx:xx:xx"; string, enum: the word;
  * code: number; output: the output's name ("next", "drop", ...);
- * action: an output's name, or "mark N"; list: array; record: object by field name.
+ * action: an output's name, or "mark N"; list: array; record: object by field name. A list that is left out is empty, but
+ * absent in a record, of which there may be a hundred thousand.
  */
 export type ParamValue =
   | boolean

@@ -13,6 +13,7 @@ import {
   DESCRIPTOR,
   DEVICE_INFO,
   HEADROOM,
+  ISOLATED_SCRATCH,
   OUTPUT_DROP,
 } from "../batches/layout.ts";
 import type { FilterConfig, Pipeline } from "../config/types.ts";
@@ -65,6 +66,7 @@ export function makePlan(pipeline: Pipeline, devices: DeviceFacts[], filters: Fi
     outputs: filter.outputs,
     counters: filter.counters,
     holds: heldBy(filter),
+    ...(filters[i].isolated ? { isolated: filters[i].isolated } : {}),
     params: memory.range(filters[i].paramsBytes),
     sharedState: memory.range(filters[i].sharedStateBytes),
   }));
@@ -167,6 +169,7 @@ function planWorker(
         limits[i] === 0
           ? undefined
           : { limit: limits[i], emitted: batch(), stepTables: memory.take(4 * usesOf(paths, i)) },
+      scratch: filter.isolated === undefined ? 0 : memory.take(ISOLATED_SCRATCH.BYTES),
     }),
   );
   const pathPlans = paths.map((path) => ({

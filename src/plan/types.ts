@@ -29,6 +29,8 @@ export interface FilterFacts {
   paramsBytes: number;
   workerStateBytes: number;
   sharedStateBytes: number;
+  /** With a memory of its own: offsets in the parameters at which addresses stand; undefined: it has none. */
+  isolated?: readonly number[];
 }
 
 export interface Range {
@@ -47,6 +49,8 @@ export interface FilterPlan {
   id: string;
   kind: string;
   onTrap: OnTrap;
+  /** As in FilterFacts. */
+  isolated?: readonly number[];
   outputs: string[];
   counters: string[];
   /** Most packets that it asks to hold at a time on a worker; 0: none. */
@@ -104,6 +108,8 @@ export interface InstancePlan {
   host: number;
   /** Of a filter that holds packets; undefined: it does not. */
   hold: HoldPlan | undefined;
+  /** ISOLATED_SCRATCH of an isolated filter; 0 otherwise. */
+  scratch: number;
 }
 
 export interface WorkerPlan {

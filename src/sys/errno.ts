@@ -21,6 +21,7 @@ export const ENOSPC = 28;
 export const EPIPE = 32;
 export const ENOSYS = 38;
 export const ETIME = 62;
+export const ECANCELED = 125;
 export const EBADFD = 77;
 export const EMSGSIZE = 90;
 export const EOPNOTSUPP = 95;

@@ -26,6 +26,7 @@ export const IORING_ASYNC_CANCEL_ANY = 1 << 2;
 export const IORING_FEAT_EXT_ARG = 1 << 8;
 
 export const IORING_OP_POLL_ADD = 6;
+export const IORING_OP_ASYNC_CANCEL = 14;
 export const IORING_OP_READ = 22;
 export const IORING_OP_WRITE = 23;
 export const IOSQE_FIXED_FILE = 1 << 0;
@@ -78,6 +79,22 @@ const mmap = libc<
 >("mmap", "intptr_t", ["uintptr_t", "size_t", "int", "int", "int", "intptr_t"]);
 const munmap = libc<(address: number, length: number) => number>("munmap", "int", ["uintptr_t", "size_t"]);
 
+/** What holds an io_uring: it is gone when all of these are released. Addresses are the process's. */
+export interface RingMapping {
+  fd: number;
+  ringAddress: number;
+  ringBytes: number;
+  sqeAddress: number;
+  sqeBytes: number;
+}
+
+/** Releases a ring, of another thread's too when that has ended: what is under way is cancelled. */
+export function releaseRing({ fd, ringAddress, ringBytes, sqeAddress, sqeBytes }: RingMapping): void {
+  munmap(ringAddress, ringBytes);
+  munmap(sqeAddress, sqeBytes);
+  close(fd);
+}
+
 /** Rings of one io_uring, mapped. Indices are in i32 words of `ring` and `sqes`. */
 export interface MappedRing {
   fd: number;
@@ -94,7 +111,7 @@ export interface MappedRing {
   cqOverflow: number;
   /** Word of the first CQE: user_data (2 words), res, flags. */
   cqes: number;
-  unmap(): void;
+  mapping: RingMapping;
 }
 
 /**
@@ -146,10 +163,7 @@ export function ioUringSetup(entries: number, cqEntries: number, flags: number):
     cqMask: ring[cq[CQ.MASK] >>> 2],
     cqOverflow: cq[CQ.OVERFLOW] >>> 2,
     cqes: cq[CQ.CQES] >>> 2,
-    unmap() {
-      munmap(ringAddress, ringBytes);
-      munmap(sqeAddress, sqeBytes);
-    },
+    mapping: { fd, ringAddress, ringBytes, sqeAddress, sqeBytes },
   };
 }
 

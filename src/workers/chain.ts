@@ -5,12 +5,12 @@
  * the batch by output.
  */
 import { HOST_COUNTER } from "../batches/counters.ts";
-import { BATCH, CONTEXT } from "../batches/layout.ts";
+import { CONTEXT } from "../batches/layout.ts";
 import { batchCount, batchMove, counterAdd, type PacketMemory } from "../batches/memory.ts";
 import { outputBatch } from "../plan/plan.ts";
 import type { Plan, WorkerPlan } from "../plan/types.ts";
 import type { Core } from "./core.ts";
-import { dueOf, heldBy, isBusy, letGo, reclaim, stepNumber } from "./hold.ts";
+import { dueOf, heldBy, reclaim, stepNumber } from "./hold.ts";
 import { Instance } from "./instance.ts";
 
 interface Step {
@@ -54,16 +54,24 @@ export class Chain {
   private readonly holding: boolean[];
   private readonly free: number;
   private round = 0;
+  /** The batch that a filter is at; 0: none is at any. */
+  private current = 0;
 
   constructor(m: PacketMemory, plan: Plan, worker: WorkerPlan, core: Core, modules: WebAssembly.Module[]) {
     this.m = m;
     this.core = core;
     this.free = worker.free;
-    this.instances = modules.map((module, i) => new Instance(m, plan.filters[i], worker, i, module));
+    this.instances = modules.map(
+      (module, i) => new Instance(m, plan.filters[i], worker, i, module, core, plan.devices.length),
+    );
     this.hasTick = this.instances.some((instance) => instance.hasTick);
     this.worker = worker;
     this.holding = worker.instances.map(({ hold }) => hold !== undefined);
     this.holds = this.holding.includes(true);
+    this.instances.forEach((instance, i) => {
+      if (!this.holding[i]) return;
+      instance.onLost = () => reclaim(m, worker, instance.context, instance.host, this.current);
+    });
     this.hasTimers = this.instances.some((instance, i) => this.holding[i] && instance.hasWake);
     this.paths = plan.paths.flatMap((path, p) => {
       const mine = worker.paths[p];
@@ -130,14 +138,8 @@ export class Chain {
       this.m.u32[at] = 0;
       this.m.u32[at + 1] = 0;
       instance.wake(now);
-      this.collect(instance);
+      this.core.emit(instance.context);
     }
-  }
-
-  /** After a call without a batch: what a filter has emitted goes on, what it has forgotten is taken back. */
-  private collect(instance: Instance): void {
-    if (!instance.isPaused) this.core.emit(instance.context);
-    else if (isBusy(this.m, instance.context)) reclaim(this.m, this.worker, instance.context, instance.host);
   }
 
   /** Tells every filter the time. Once a round, before run(). @param now CLOCK_MONOTONIC ns @param wallClock ns */
@@ -171,7 +173,7 @@ export class Chain {
   tick(now: number): void {
     for (let i = 0; i < this.instances.length; i++) {
       this.instances[i].tick(now);
-      if (this.holding[i]) this.collect(this.instances[i]);
+      if (this.holding[i]) this.core.emit(this.instances[i].context);
     }
   }
 
@@ -191,11 +193,10 @@ export class Chain {
       m.u32[(step.context + CONTEXT.OUTPUT_BATCHES) >>> 2] = step.table;
       if (step.holds) m.u32[(step.context + CONTEXT.STEP) >>> 2] = step.number;
       const start = timed ? performance.now() : 0;
-      if (!step.instance.process(batch + BATCH.ENTRIES, count, now)) {
-        if (step.holds && isBusy(m, step.context)) {
-          letGo(m, this.worker, step.context, batch);
-          reclaim(m, this.worker, step.context, step.instance.host);
-        }
+      this.current = batch;
+      const isRunning = step.instance.process(batch, now);
+      this.current = 0;
+      if (!isRunning) {
         this.discard(batch, step.instance, count);
         continue;
       }

@@ -3,7 +3,7 @@
  * what becomes of the packets of one that has lost its memory of them. The other half is assembly/abi/hold.ts and core's emit.
  */
 import { HOST_COUNTER } from "../batches/counters.ts";
-import { BATCH, CONTEXT } from "../batches/layout.ts";
+import { BATCH, CONTEXT, DESCRIPTOR, OUTPUT_DROP } from "../batches/layout.ts";
 import { batchAt, batchCount, batchPush, counterAdd, type PacketMemory } from "../batches/memory.ts";
 import type { Plan, WorkerPlan } from "../plan/types.ts";
 
@@ -53,12 +53,6 @@ export function heldBy(m: PacketMemory, context: number): number {
   return m.u32[(context + CONTEXT.HELD) >>> 2];
 }
 
-/** Does a filter that has trapped leave packets behind: held, or emitted in the call that failed? */
-export function isBusy(m: PacketMemory, context: number): boolean {
-  const emitted = m.u32[(context + CONTEXT.EMITTED) >>> 2];
-  return heldBy(m, context) > 0 || batchCount(m, emitted) > 0;
-}
-
 /** When a filter wants to be woken, CLOCK_MONOTONIC ns; Infinity: it does not. */
 export function dueOf(m: PacketMemory, context: number): number {
   const at = (context + CONTEXT.DUE) >>> 2;
@@ -66,31 +60,53 @@ export function dueOf(m: PacketMemory, context: number): number {
   return time === 0 ? Number.POSITIVE_INFINITY : time;
 }
 
-/** A packet of the batch at hand is nobody's again: the batch as a whole is dropped or passed on. */
-export function letGo(m: PacketMemory, worker: WorkerPlan, context: number, batch: number): void {
-  const count = batchCount(m, batch);
-  for (let i = 0; i < count; i++) {
-    const at = (worker.holders >>> 2) + ((batchAt(m, batch, i) - worker.descriptors) >>> 6);
-    if ((m.u32[at] & HOLDER_MASK) !== m.u32[(context + CONTEXT.HOLDER) >>> 2]) continue;
-    m.u32[at] = 0;
-  }
-}
-
-/** Takes back every packet that a filter held and no longer knows of, counted as lost to a trap. */
-export function reclaim(m: PacketMemory, worker: WorkerPlan, context: number, host: number): void {
+/**
+ * Takes back every packet that a filter held and no longer knows of, counted as lost to a trap. Those of the batch at hand are
+ * still in it, and leave as drops.
+ * @param batch address of the batch at hand; 0: there is none
+ */
+export function reclaim(
+  m: PacketMemory,
+  worker: WorkerPlan,
+  context: number,
+  host: number,
+  batch: number,
+): void {
   const id = m.u32[(context + CONTEXT.HOLDER) >>> 2];
-  let lost = 0;
-  for (let i = 0; i < worker.slots.count; i++) {
-    const at = (worker.holders >>> 2) + i;
+  const holders = worker.holders >>> 2;
+  for (let i = 0; batch !== 0 && i < batchCount(m, batch); i++) {
+    const descriptor = batchAt(m, batch, i);
+    const at = holders + ((descriptor - worker.descriptors) >>> 6);
     if ((m.u32[at] & HOLDER_MASK) !== id) continue;
     m.u32[at] = 0;
+    m.u8[descriptor + DESCRIPTOR.OUTPUT] = OUTPUT_DROP;
+  }
+  let lost = 0;
+  for (let i = 0; i < worker.slots.count; i++) {
+    if ((m.u32[holders + i] & HOLDER_MASK) !== id) continue;
+    m.u32[holders + i] = 0;
     batchPush(m, worker.free, worker.descriptors + (i << 6));
     lost++;
   }
+  forget(m, context);
+  counterAdd(m, host + HOST_COUNTER.TRAPPED, lost);
+}
+
+/** A worker begins anew: no filter holds anything, and those that did know of nothing. Main thread. */
+export function resetHold(m: PacketMemory, worker: WorkerPlan): void {
+  if (worker.holders === 0) return;
+  m.u32.fill(0, worker.holders >>> 2, (worker.holders >>> 2) + worker.slots.count);
+  for (const { context, hold, workerState } of worker.instances) {
+    if (hold === undefined) continue;
+    forget(m, context);
+    m.u8.fill(0, workerState.address, workerState.address + workerState.bytes);
+  }
+}
+
+function forget(m: PacketMemory, context: number): void {
   const at = context >>> 2;
   m.u32[at + (CONTEXT.HELD >>> 2)] = 0;
   m.u32[at + (CONTEXT.DUE >>> 2)] = 0;
   m.u32[at + (CONTEXT.DUE >>> 2) + 1] = 0;
   m.u32[m.u32[at + (CONTEXT.EMITTED >>> 2)] >>> 2] = 0;
-  counterAdd(m, host + HOST_COUNTER.TRAPPED, lost);
 }

@@ -1,18 +1,33 @@
 /**
- * One filter on one worker: its Wasm instance, and what happens when it traps. A trap loses the batch at hand, counted;
- * the instance is made anew with its private state cleared, after a pause that doubles with every trap in a row.
+ * One filter on one worker: its Wasm instance, and what happens when it traps. The packet at fault is lost, or let by, as
+ * `on-trap` says; the others of its batch go on with an instance made anew, its private state cleared. A filter that
+ * traps all the time is paused, longer each time.
+ *
+ * Which packet is at fault: a module made of packet() says in its global `progress` where in the vector it is. Another
+ * one (batch(), or a module of another compiler) does not: then the whole batch is lost, and for a while it gets its
+ * packets one by one.
+ *
+ * A call that does not end is the main thread's affair (watchdog.ts): WORKER_CONTROL.FILTER tells it where the worker is.
  */
+import { WORKER_CONTROL } from "../batches/control.ts";
 import { HOST_COUNTER } from "../batches/counters.ts";
-import { CONTEXT } from "../batches/layout.ts";
-import { counterAdd, type PacketMemory } from "../batches/memory.ts";
+import { BATCH, CONTEXT, DESCRIPTOR, DEVICE_INFO, ISOLATED_SCRATCH, OUTPUT_NEXT } from "../batches/layout.ts";
+import { batchAt, batchCount, batchPush, counterAdd, type PacketMemory, u64Read } from "../batches/memory.ts";
+import { writeReason } from "../batches/trap-reason.ts";
 import type { OnTrap } from "../config/types.ts";
-import { type FilterInstance, instantiate } from "../filters/load.ts";
+import { type FilterInstance, type InstanceShape, makeInstance } from "../filters/load.ts";
 import type { FilterPlan, InstancePlan, WorkerPlan } from "../plan/types.ts";
+import type { Core } from "./core.ts";
 
+/** ns */
 const FIRST_PAUSE = 1e6;
 const LONGEST_PAUSE = 1e9;
-/** A filter that ran this long without a trap is forgiven the earlier ones. */
-const FORGIVEN_AFTER = 1e9;
+/** Traps that a filter has to spare before it is paused, and the packets without a trap, or the ns, that earn one. */
+const MOST_CREDIT = 8;
+const CREDIT_PACKETS = 64;
+const CREDIT_TIME = 10e6;
+/** So long after a trap, ns, a module that does not say which packet is at fault gets them one by one. */
+const CAREFUL_TIME = 10e9;
 
 /** A trap in a filter's init at the start, or of a filter with `on-trap: stop`: ends the run. */
 export class FilterTrap extends Error {}
@@ -27,10 +42,26 @@ export class Instance {
   private readonly filter: FilterPlan;
   private readonly plan: InstancePlan;
   private readonly module: WebAssembly.Module;
-  private wasm: FilterInstance;
+  private readonly core: Core;
+  private readonly shape: InstanceShape;
+  /** Of an isolated filter's batch, while it is dissected again. */
+  private readonly outputs: Uint8Array;
+  private readonly free: number;
+  /** Index of WORKER_CONTROL.FILTER, and what stands there while this filter runs. */
+  private readonly place: number;
+  private readonly number: number;
+  /** undefined: it is paused, and made anew when that is over. */
+  private wasm: FilterInstance | undefined;
+  private readonly ticks: boolean;
+  private readonly wakes: boolean;
+  /** Called when it has trapped, and what it knew of packets is lost. */
+  onLost: (() => void) | undefined;
   private pausedUntil = 0;
   private pause = FIRST_PAUSE;
+  private credit = MOST_CREDIT;
+  private packetsSinceTrap = 0;
   private trappedAt = 0;
+  private carefulUntil = 0;
 
   constructor(
     m: PacketMemory,
@@ -38,8 +69,11 @@ export class Instance {
     worker: WorkerPlan,
     index: number,
     module: WebAssembly.Module,
+    core: Core,
+    devices: number,
   ) {
     this.m = m;
+    this.core = core;
     this.filter = filter;
     this.plan = worker.instances[index];
     this.context = this.plan.context;
@@ -47,6 +81,25 @@ export class Instance {
     this.host = this.plan.host;
     this.onTrap = filter.onTrap;
     this.module = module;
+    this.outputs = new Uint8Array(this.plan.scratch === 0 ? 0 : worker.slots.count);
+    this.shape = {
+      slotBytes: worker.slots.bytes,
+      paramsBytes: filter.params.bytes,
+      references: filter.isolated ?? [],
+      workerStateBytes: this.plan.workerState.bytes,
+      counters: filter.counters.length,
+      devices,
+      scratch: this.plan.scratch + ISOLATED_SCRATCH.COPY,
+    };
+    this.free = worker.free;
+    this.place = (worker.control + WORKER_CONTROL.FILTER) >>> 2;
+    this.number = index + 1;
+    const exported = WebAssembly.Module.exports(module).map(({ name }) => name);
+    this.ticks = exported.includes("tick");
+    this.wakes = exported.includes("wake");
+    // A worker before this one was ended in a call of this filter that did not.
+    this.pausedUntil = u64Read(m, this.host + HOST_COUNTER.PAUSED_UNTIL);
+    if (this.pausedUntil !== 0) return;
     try {
       this.wasm = this.make();
     } catch (error) {
@@ -55,87 +108,214 @@ export class Instance {
   }
 
   get hasWake(): boolean {
-    return this.wasm.wake !== undefined;
-  }
-
-  /** It has trapped, and is to be made anew: it knows nothing of what it did before. */
-  get isPaused(): boolean {
-    return this.pausedUntil !== 0;
+    return this.wakes;
   }
 
   get hasTick(): boolean {
-    return this.wasm.tick !== undefined;
+    return this.ticks;
   }
 
   /**
-   * One call into Wasm for a whole batch.
-   * @returns false: it trapped, now or so lately that it is paused; the packets' outputs say nothing
+   * One call into Wasm for a whole batch, unless it traps. Packets that are lost to a trap are taken out of the batch.
+   * @returns false: it is paused, and the packets' outputs say nothing
    * @throws FilterTrap when it traps and `on-trap` is `stop`
    */
-  process(vector: number, count: number, now: number): boolean {
-    if (this.pausedUntil !== 0) {
-      if (now < this.pausedUntil) return false;
-      if (!this.renew(now)) return false;
+  process(batch: number, now: number): boolean {
+    if (this.wasm === undefined && !this.resume(now)) return false;
+    if (this.carefulUntil > now) {
+      this.oneByOne(batch, now);
+    } else {
+      const count = batchCount(this.m, batch);
+      const error = this.call(batch, 0, count);
+      if (error !== undefined) this.goOn(batch, 0, error, now);
+      else this.packetsSinceTrap += count;
     }
-    try {
-      this.wasm.process(vector, count);
-      return true;
-    } catch (error) {
-      this.trapped(error, now);
-      return false;
+    if (this.plan.scratch !== 0) this.dissectAgain(batch);
+    return true;
+  }
+
+  /** Packets come back from an isolated filter with other bytes: what later filters may trust in is proved anew. */
+  private dissectAgain(batch: number): void {
+    if (batchCount(this.m, batch) === 0) return;
+    const device = this.m.u8[batchAt(this.m, batch, 0) + DESCRIPTOR.DEVICE];
+    const devices = this.m.u32[(this.context + CONTEXT.DEVICES) >>> 2];
+    const layer = this.m.u32[(devices + device * DEVICE_INFO.SIZE + DEVICE_INFO.LAYER) >>> 2];
+    const { scratch } = this.plan;
+    const count = batchCount(this.m, batch);
+    // dissect begins with a fresh packet, which has no output.
+    for (let i = 0; i < count; i++) {
+      this.outputs[i] = this.m.u8[batchAt(this.m, batch, i) + DESCRIPTOR.OUTPUT];
+    }
+    this.core.dissect(batch, layer, scratch + ISOLATED_SCRATCH.RX, scratch + ISOLATED_SCRATCH.MALFORMED);
+    for (let i = 0; i < count; i++) {
+      this.m.u8[batchAt(this.m, batch, i) + DESCRIPTOR.OUTPUT] = this.outputs[i];
     }
   }
 
   tick(now: number): void {
-    if (this.wasm.tick === undefined || this.pausedUntil !== 0) return;
+    if (this.wasm?.tick === undefined) return;
+    this.m.i32[this.place] = this.number;
     try {
       this.wasm.tick(this.context);
     } catch (error) {
       this.trapped(error, now);
+    } finally {
+      this.m.i32[this.place] = 0;
     }
   }
 
   wake(now: number): void {
-    if (this.wasm.wake === undefined || this.pausedUntil !== 0) return;
+    if (this.wasm?.wake === undefined) return;
+    this.m.i32[this.place] = this.number;
     try {
       this.wasm.wake(this.context);
     } catch (error) {
       this.trapped(error, now);
+    } finally {
+      this.m.i32[this.place] = 0;
     }
   }
 
-  private make(): FilterInstance {
-    const instance = instantiate(this.module, this.m.memory);
-    instance.init(this.context);
-    return instance;
+  /** @returns what it trapped with */
+  private call(batch: number, first: number, count: number): unknown {
+    const { i32 } = this.m;
+    i32[this.place] = this.number;
+    try {
+      this.wasm!.process(batch + BATCH.ENTRIES + 4 * first, count);
+      return undefined;
+    } catch (error) {
+      return error ?? new Error("no reason was given");
+    } finally {
+      i32[this.place] = 0;
+    }
   }
 
-  private renew(now: number): boolean {
+  /** After a trap in a call for the packets from `first` on: finds the one at fault, and has the others processed. */
+  private goOn(batch: number, first: number, error: unknown, now: number): void {
+    let failure = error;
+    for (let from = first; ; ) {
+      const count = batchCount(this.m, batch);
+      const at = this.indexOfFault(batch, from, count);
+      this.packetsSinceTrap += at < 0 ? 0 : at - from;
+      if (at < 0) this.carefulUntil = now + CAREFUL_TIME;
+      this.trapped(failure, now);
+      from = at < 0 ? this.lose(batch, from, count) : this.lose(batch, at, at + 1);
+      const left = batchCount(this.m, batch) - from;
+      if (left === 0) return;
+      if (this.wasm === undefined) {
+        this.lose(batch, from, from + left);
+        return;
+      }
+      const next = this.call(batch, from, left);
+      if (next === undefined) {
+        this.packetsSinceTrap += left;
+        return;
+      }
+      failure = next;
+    }
+  }
+
+  private oneByOne(batch: number, now: number): void {
+    for (let i = 0; i < batchCount(this.m, batch); ) {
+      if (this.wasm === undefined) {
+        this.lose(batch, i, batchCount(this.m, batch));
+        return;
+      }
+      const error = this.call(batch, i, 1);
+      if (error === undefined) {
+        this.packetsSinceTrap++;
+        i++;
+        continue;
+      }
+      this.carefulUntil = now + CAREFUL_TIME;
+      this.trapped(error, now);
+      i = this.lose(batch, i, i + 1);
+    }
+  }
+
+  /** @returns which of the packets `first` to `count` it trapped at, or -1: its module does not say */
+  private indexOfFault(batch: number, first: number, count: number): number {
+    if (count - first === 1) return first;
+    const progress: unknown = this.wasm?.progress?.value;
+    if (typeof progress !== "number") return -1;
+    const at = ((progress >>> 0) - batch - BATCH.ENTRIES) / 4;
+    // A module may say anything.
+    return Number.isInteger(at) && at >= first && at < count ? at : -1;
+  }
+
+  /**
+   * What becomes of the packets `first` to `end` of a batch: dropped, counted and out of it; or by the output `next`.
+   * @returns index of the packet that came after them
+   */
+  private lose(batch: number, first: number, end: number): number {
+    const { m } = this;
+    if (this.onTrap === "pass") {
+      for (let i = first; i < end; i++) m.u8[batchAt(m, batch, i) + DESCRIPTOR.OUTPUT] = OUTPUT_NEXT;
+      return end;
+    }
+    for (let i = first; i < end; i++) batchPush(m, this.free, batchAt(m, batch, i));
+    const entries = (batch + BATCH.ENTRIES) >>> 2;
+    const count = batchCount(m, batch);
+    m.u32.copyWithin(entries + first, entries + end, entries + count);
+    m.u32[(batch + BATCH.COUNT) >>> 2] = count - (end - first);
+    counterAdd(m, this.host + HOST_COUNTER.TRAPPED, end - first);
+    return first;
+  }
+
+  private make(): FilterInstance {
+    this.m.i32[this.place] = this.number;
+    try {
+      const instance = makeInstance(this.module, this.m, this.shape);
+      instance.init(this.context);
+      return instance;
+    } finally {
+      this.m.i32[this.place] = 0;
+    }
+  }
+
+  /** @returns whether it is there again */
+  private resume(now: number): boolean {
+    if (now < this.pausedUntil) return false;
     this.pausedUntil = 0;
+    this.renew(now);
+    return this.wasm !== undefined;
+  }
+
+  private renew(now: number): void {
     const { address, bytes } = this.plan.workerState;
     this.m.u8.fill(0, address, address + bytes);
     try {
       this.wasm = this.make();
-      return true;
     } catch (error) {
       this.trapped(error, now);
-      return false;
     }
   }
 
+  /** Counts it, and makes the instance anew at once, or later if it traps too often. */
   private trapped(error: unknown, now: number): void {
-    counterAdd(this.m, this.host + HOST_COUNTER.TRAPS, 1);
     const reason = error instanceof Error ? error.message : String(error);
+    counterAdd(this.m, this.host + HOST_COUNTER.TRAPS, 1);
+    writeReason(this.m, this.host, error);
     if (this.onTrap === "stop") throw new FilterTrap(`filter "${this.filter.id}" trapped: ${reason}`);
     if (this.warnings.length === 0) {
       this.warnings.push(
-        `filter "${this.filter.id}" trapped: ${reason}; its packets are ` +
-          (this.onTrap === "pass" ? "let by unfiltered" : "dropped") +
-          " until it is made anew",
+        `filter "${this.filter.id}" trapped: ${reason}; the packet at fault is ` +
+          (this.onTrap === "pass" ? "let by unfiltered" : "dropped"),
       );
     }
-    if (now - this.trappedAt > FORGIVEN_AFTER) this.pause = FIRST_PAUSE;
+    this.wasm = undefined;
+    this.onLost?.();
+    const earned =
+      Math.floor(this.packetsSinceTrap / CREDIT_PACKETS) + Math.floor((now - this.trappedAt) / CREDIT_TIME);
+    this.packetsSinceTrap = 0;
     this.trappedAt = now;
+    this.credit = Math.min(MOST_CREDIT, this.credit + earned);
+    if (this.credit === MOST_CREDIT) this.pause = FIRST_PAUSE;
+    if (this.credit > 0) {
+      this.credit--;
+      this.renew(now);
+      return;
+    }
     this.pausedUntil = now + this.pause;
     this.pause = Math.min(this.pause * 2, LONGEST_PAUSE);
   }

@@ -77,15 +77,15 @@ export class Loop {
     while (Atomics.load(i32, command) === COMMAND.RUN) {
       i32[heartbeat] = (i32[heartbeat] + 1) | 0;
       const now = this.clock.monotonic();
-      this.engine.turn();
+      // Before the engine's turn: who has just been woken may have a packet in hand.
       due = this.inhale(now);
       if (this.chain.hasTimers && this.wake()) due = 0;
       if (due !== 0) this.rest(due, now);
       else if (this.chain.hasTick && now >= this.nextTick) this.tick(now, TICK_BUSY);
+      this.engine.turn();
     }
-    if (this.chain.holds) this.drain(command);
-    this.engine.settle();
-    this.exhale();
+    this.drain();
+    if (this.chain.holds) this.waitForHeld(command);
   }
 
   /**
@@ -110,6 +110,23 @@ export class Loop {
       this.through(port, received, now);
     }
     return due;
+  }
+
+  /** What had been read when the command came still goes through. */
+  private drain(): void {
+    this.engine.settle();
+    const now = this.clock.monotonic();
+    for (let i = 0; i < this.ports.length; i++) {
+      const port = this.ports[i];
+      const received = batchCount(this.m, port.plan.rxBatch);
+      if (received === 0) continue;
+      this.stamp(port.plan.rxBatch, now);
+      this.chain.setTime(now, now + this.clock.epochOffset);
+      this.through(port, received, now);
+    }
+    this.engine.settle();
+    this.exhale();
+    this.engine.settle();
   }
 
   private receive(port: WorkerPort, now: number): number {
@@ -229,7 +246,7 @@ export class Loop {
    * All sources have ended: what filters hold for a time leaves when it has come, unless the pipeline is told to stop. What
    * they keep then, the report counts as held.
    */
-  private drain(command: number): void {
+  private waitForHeld(command: number): void {
     const { i32 } = this.m;
     const asleep = (this.worker.control + WORKER_CONTROL.ASLEEP) >>> 2;
     while (Atomics.load(i32, command) === COMMAND.DRAIN && this.chain.held > 0) {
@@ -238,7 +255,10 @@ export class Loop {
       Atomics.store(i32, asleep, 1);
       if (left > 0) Atomics.wait(i32, command, COMMAND.DRAIN, Math.min(left, LONGEST_DRAIN_SLEEP));
       Atomics.store(i32, asleep, 0);
-      if (this.wake()) this.engine.settle();
+      if (!this.wake()) continue;
+      this.engine.settle();
+      this.exhale();
+      this.engine.settle();
     }
   }
 
@@ -246,6 +266,7 @@ export class Loop {
   private sourceEnded(port: WorkerPort): void {
     port.ended = true;
     if (!this.plan.devices[port.plan.device].finite) return;
+    this.m.i32[(this.worker.control + WORKER_CONTROL.ENDED_SOURCES) >>> 2]++;
     const left = (this.plan.control + PIPELINE_CONTROL.FINITE_SOURCES) >>> 2;
     if (Atomics.sub(this.m.i32, left, 1) !== 1) return;
     const command = (this.plan.control + PIPELINE_CONTROL.COMMAND) >>> 2;

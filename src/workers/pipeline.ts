@@ -15,15 +15,20 @@ import { makePlan } from "../plan/plan.ts";
 import type { Plan } from "../plan/types.ts";
 import { close, eventfd, eventfdSignal } from "../sys/calls.ts";
 import { check, SystemError } from "../sys/errno.ts";
-import { type Pool, startPool } from "./pool.ts";
+import { tunSetQueue } from "../sys/if_tun.ts";
+import { type Job, type Pool, startPool } from "./pool.ts";
 import { fillMemory, loadFilters } from "./prepare.ts";
-import type { WorkerFailure, WorkerResult } from "./task.ts";
+import { countHang, HANG_REASON, resetWorker, untilGone } from "./replace.ts";
+import type { WorkerFailure, WorkerResult, WorkerTask } from "./task.ts";
+import { Watchdog } from "./watchdog.ts";
 
 /** A worker that has not ended this long after it was told to is ended by force. ms */
 const STOP_LIMIT = 2000;
 
 export interface StartOptions {
   io: "auto" | "uring" | "poll";
+  /** There is a program that sends and takes the packets of memory devices. */
+  inProgram?: boolean;
 }
 
 export interface RunningPipeline {
@@ -31,6 +36,10 @@ export interface RunningPipeline {
   readonly warnings: string[];
   /** A device of the pipeline writes to standard output, so nothing else should. */
   readonly usesStdout: boolean;
+  /** For whoever sends and takes the packets of memory devices. */
+  readonly m: PacketMemory;
+  /** Ends a worker's sleep; nothing when the pipeline has ended. */
+  wake(worker: number): void;
   /** The report so far. */
   report(): Report;
   /** What each worker's thread has done so far, by worker. */
@@ -46,6 +55,7 @@ export interface RunningPipeline {
  * @throws SystemError, or what a filter or device refuses; nothing stays open then
  */
 export async function startPipeline(pipeline: Pipeline, options: StartOptions): Promise<RunningPipeline> {
+  if (options.inProgram !== true) refuseMemory(pipeline);
   const engine = chooseEngine(options.io);
   const filters = await loadFilters(pipeline);
   const devices = await openDevices(pipeline);
@@ -61,20 +71,19 @@ export async function startPipeline(pipeline: Pipeline, options: StartOptions): 
     for (let i = 0; i < plan.workers.length; i++) wakes.push(check(eventfd(0), "eventfd", "for a worker"));
     m.i32[(plan.control + PIPELINE_CONTROL.FINITE_SOURCES) >>> 2] = finiteSources(plan);
     const core = coreBytes();
-    pool = startPool(
-      plan.workers.map((_, worker) => ({
-        worker,
-        plan,
-        memory: m.memory,
-        core,
-        modules: filters.loaded.map((filter) => filter.bytes),
-        fds: devices.map((device) => device.fds),
-        soft: devices.map((device) => device.soft),
-        wakes,
-        io: engine.name,
-      })),
-    );
-    const running = new Running(plan, m, pool, devices, wakes);
+    pool = startPool(plan.workers.length);
+    const task = (worker: number): WorkerTask => ({
+      worker,
+      plan,
+      memory: m.memory,
+      core,
+      modules: filters.loaded.map((filter) => filter.bytes),
+      fds: devices.map((device) => device.fds),
+      soft: devices.map((device) => device.soft),
+      wakes,
+      io: engine.name,
+    });
+    const running = new Running(plan, m, pool, task, devices, wakes);
     if (engine.notice !== undefined) running.warnings.push(engine.notice);
     await running.started;
     return running;
@@ -86,6 +95,15 @@ export async function startPipeline(pipeline: Pipeline, options: StartOptions): 
     }
     throw error;
   }
+}
+
+function refuseMemory({ devices }: Pipeline): void {
+  const device = devices.find(({ kind }) => kind === "memory");
+  if (device === undefined) return;
+  const how = 'run it in one, with import { load, run } from "pktflow"';
+  throw new Error(
+    `device "${device.id}": a memory device has its packets from a program, and there is none: ${how}`,
+  );
 }
 
 function finiteSources(plan: Plan): number {
@@ -100,8 +118,14 @@ class Running implements RunningPipeline {
   readonly ended: Promise<void>;
   /** Resolves when every worker's loop runs; rejects when one could not start, after all is closed. */
   readonly started: Promise<void>;
-  private readonly m: PacketMemory;
+  readonly m: PacketMemory;
   private readonly pool: Pool;
+  private readonly task: (worker: number) => WorkerTask;
+  private readonly jobs: (Job | undefined)[] = [];
+  private readonly watchdog: Watchdog;
+  /** By worker: the filter for which its thread is being ended. */
+  private readonly hangs = new Map<number, number>();
+  private replaced = 0;
   private readonly devices: OpenedDevice[];
   private readonly wakes: number[];
   private startTime = performance.now();
@@ -111,10 +135,19 @@ class Running implements RunningPipeline {
   /** What workers failed with, the first to fail first. */
   private readonly failures: unknown[] = [];
 
-  constructor(plan: Plan, m: PacketMemory, pool: Pool, devices: OpenedDevice[], wakes: number[]) {
+  constructor(
+    plan: Plan,
+    m: PacketMemory,
+    pool: Pool,
+    task: (worker: number) => WorkerTask,
+    devices: OpenedDevice[],
+    wakes: number[],
+  ) {
     this.plan = plan;
     this.m = m;
     this.pool = pool;
+    this.task = task;
+    this.watchdog = new Watchdog(m, plan, (worker, filter) => this.hung(worker, filter));
     this.devices = devices;
     this.wakes = wakes;
     this.usesStdout = devices.some((device) => device.usesStdout);
@@ -126,11 +159,16 @@ class Running implements RunningPipeline {
   }
 
   report(): Report {
-    return makeReport(this.m, this.plan, ((this.endTime ?? performance.now()) - this.startTime) / 1000);
+    const seconds = ((this.endTime ?? performance.now()) - this.startTime) / 1000;
+    return { ...makeReport(this.m, this.plan, seconds), replacedWorkers: this.replaced };
   }
 
   threads(): ThreadReport[] {
     return threadReports(this.m, this.plan);
+  }
+
+  wake(worker: number): void {
+    if (this.endTime === undefined) eventfdSignal(this.wakes[worker]);
   }
 
   stop(): void {
@@ -144,11 +182,8 @@ class Running implements RunningPipeline {
   }
 
   private async follow(): Promise<void> {
-    await Promise.all(
-      this.pool.results.map((result, worker) =>
-        result.catch((error: unknown) => this.died(worker, error)).then((r) => this.workerEnded(r)),
-      ),
-    );
+    await Promise.all(this.plan.workers.map((_, worker) => this.supervise(worker)));
+    this.watchdog.close();
     this.endTime = performance.now();
     clearTimeout(this.stopTimer);
     await this.pool.close();
@@ -163,6 +198,72 @@ class Running implements RunningPipeline {
         this.warnings.push(failure.message);
     }
     throw failures[0];
+  }
+
+  /** Follows a worker to its end, and those that replace it. */
+  private async supervise(worker: number): Promise<void> {
+    for (;;) {
+      const job = this.pool.run(this.task(worker));
+      this.jobs[worker] = job;
+      try {
+        this.workerEnded(await job.result);
+        return;
+      } catch (error) {
+        const filter = this.hangs.get(worker);
+        const isReplaced = filter !== undefined && (await this.replace(worker, filter, error));
+        this.hangs.delete(worker);
+        if (isReplaced) continue;
+        if (filter === undefined) this.workerEnded(this.died(worker, error));
+        return;
+      }
+    }
+  }
+
+  /** A filter's call does not end: the kernel shall steer packets to other workers' queues, and the thread must go. */
+  private hung(worker: number, filter: number): void {
+    if (this.hangs.has(worker)) return;
+    this.hangs.set(worker, filter);
+    for (const fd of this.queuesReadBy(worker)) tunSetQueue(fd, false);
+    this.jobs[worker]?.kill();
+  }
+
+  /** @returns whether a new worker may take the place of one that was ended in a filter */
+  private async replace(worker: number, filter: number, error: unknown): Promise<boolean> {
+    const { m, plan } = this;
+    const { control, ports } = plan.workers[worker];
+    const { id, onTrap } = plan.filters[filter];
+    const what = `filter "${id}" ${HANG_REASON} on worker ${worker}`;
+    const isStarted = Atomics.load(m.i32, (control + WORKER_CONTROL.STATE) >>> 2) === WORKER_STATE.RUNNING;
+    const fail = (why: string): false => {
+      this.workerEnded({ ...this.died(worker, error), failure: { message: `${what}${why}` } });
+      return false;
+    };
+    if (!(await untilGone(m, control, STOP_LIMIT))) return fail(", and its thread cannot be ended");
+    const lost = countHang(m, plan, worker, filter);
+    if (!isStarted) return fail(": in init");
+    if (onTrap === "stop") return fail("");
+    const capture = ports.map(({ device }) => plan.devices[device]).find(({ kind }) => kind === "pcap");
+    if (capture !== undefined)
+      return fail(`, which cannot be replaced: it has the capture "${capture.id}" open`);
+    this.warnings.push(
+      `${what}: the worker was replaced, ${lost} packets in its hands are lost; the filter's packets there are ` +
+        `${onTrap === "pass" ? "let by unfiltered" : "dropped"} for a while`,
+    );
+    resetWorker(m, plan, worker, filter);
+    if (Atomics.load(m.i32, (plan.control + PIPELINE_CONTROL.COMMAND) >>> 2) !== COMMAND.RUN) {
+      Atomics.store(m.i32, (control + WORKER_CONTROL.STATE) >>> 2, WORKER_STATE.ENDED);
+      return false;
+    }
+    for (const fd of this.queuesReadBy(worker)) tunSetQueue(fd, true);
+    this.replaced++;
+    return true;
+  }
+
+  /** Descriptors of the kernel's queues that a worker reads; a device with one queue refuses to be without. */
+  private queuesReadBy(worker: number): number[] {
+    return this.plan.workers[worker].ports.flatMap(({ device, queue, path }) =>
+      path >= 0 && this.plan.devices[device].kernel ? [this.devices[device].fds[queue]] : [],
+    );
   }
 
   /** A worker that fails takes the others with it: half a pipeline would lose packets without a word. */

@@ -3,19 +3,29 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { Piscina } from "piscina";
 import type { WorkerResult, WorkerTask } from "./task.ts";
+import { compileEarly } from "./tier-up.ts";
+
+/** A worker at work on a thread. */
+export interface Job {
+  /** Settles when its loop has ended; rejects when its thread has, or is about to. */
+  result: Promise<WorkerResult>;
+  /** Ends the thread, wherever it is. */
+  kill(): void;
+}
 
 export interface Pool {
-  /** One promise a worker, in order; each settles when that worker's loop has ended. */
-  results: Promise<WorkerResult>[];
+  run(task: WorkerTask): Job;
   /** Ends the threads. Call it when all results have settled. */
   close(): Promise<void>;
 }
 
-export function startPool(tasks: WorkerTask[]): Pool {
+/** @param threads as many as tasks run at a time */
+export function startPool(threads: number): Pool {
+  compileEarly();
   const pool = new Piscina({
     filename: workerFile(),
-    minThreads: tasks.length,
-    maxThreads: tasks.length,
+    minThreads: threads,
+    maxThreads: threads,
     // A loop runs until the pipeline ends: one task a thread, none waiting, and no timer that ends a thread.
     concurrentTasksPerWorker: 1,
     idleTimeout: Number.POSITIVE_INFINITY,
@@ -23,7 +33,11 @@ export function startPool(tasks: WorkerTask[]): Pool {
     recordTiming: false,
   });
   return {
-    results: tasks.map((task) => pool.run(task) as Promise<WorkerResult>),
+    run(task) {
+      const killer = new AbortController();
+      const result = pool.run(task, { signal: killer.signal }) as Promise<WorkerResult>;
+      return { result, kill: () => killer.abort() };
+    },
     close: () => pool.destroy(),
   };
 }

@@ -7,7 +7,7 @@ import { batchPush, PacketMemory } from "../batches/memory.ts";
 import type { Pipeline } from "../config/types.ts";
 import { factsBeforeOpening } from "../devices/facts.ts";
 import { type LoadedFilter, loadFilter } from "../filters/library.ts";
-import { instantiate, SCRATCH_PARAMS, stateSizes } from "../filters/load.ts";
+import { instantiate, isIsolated, SCRATCH_PARAMS, stateSizes } from "../filters/load.ts";
 import { EncodedParams } from "../params/encode.ts";
 import { PAGE } from "../plan/memory.ts";
 import { makePlan } from "../plan/plan.ts";
@@ -28,7 +28,7 @@ export async function loadFilters(pipeline: Pipeline): Promise<Filters> {
   const facts: FilterFacts[] = [];
   const params: EncodedParams[] = [];
   for (const filter of pipeline.filters) {
-    const one = await loadFilter(filter.manifest);
+    const one = await loadFilter(filter.manifest, filter.isolation);
     const encoded = new EncodedParams(filter.manifest.params, filter.params, filter.outputs, SCRATCH_PARAMS);
     const state = stateSizes(one.module, filter.manifest, encoded.bytes);
     loaded.push(one);
@@ -37,6 +37,7 @@ export async function loadFilters(pipeline: Pipeline): Promise<Filters> {
       paramsBytes: encoded.bytes.length,
       workerStateBytes: state.worker,
       sharedStateBytes: state.shared,
+      ...(isIsolated(one.module) ? { isolated: encoded.references } : {}),
     });
   }
   return { loaded, facts, params };
@@ -78,6 +79,7 @@ function allocate(pages: number): WebAssembly.Memory {
 }
 
 function initShared(m: PacketMemory, plan: Plan, filter: LoadedFilter, index: number): void {
+  if (isIsolated(filter.module)) return;
   const instance = instantiate(filter.module, m.memory);
   if (instance.initShared === undefined) return;
   try {

@@ -26,6 +26,8 @@ export default function work(task: WorkerTask): WorkerResult {
   let chain: Chain | undefined;
   let started = false;
   const failures: unknown[] = [];
+  // Before any filter's code runs: whoever finds it hanging asks for the thread's times.
+  m.i32[(worker.control + WORKER_CONTROL.THREAD) >>> 2] = threadId();
   try {
     const core = instantiateCore(task.core, task.memory);
     const opened = openPorts(task, m, core);
@@ -36,7 +38,6 @@ export default function work(task: WorkerTask): WorkerResult {
     const engine = createEngine(task.io, m, worker, opened.kernel, task.wakes[task.worker]);
     try {
       m.i32[(worker.control + WORKER_CONTROL.ENGINE) >>> 2] = ENGINES.indexOf(engine.name);
-      m.i32[(worker.control + WORKER_CONTROL.THREAD) >>> 2] = threadId();
       const wakeAll = () => task.wakes.forEach(eventfdSignal);
       const loop = new Loop(m, plan, worker, { engine, ports, chain, core, clock: makeClock(), wakeAll });
       started = true;

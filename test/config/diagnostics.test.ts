@@ -477,15 +477,15 @@ p.yaml:8:6 error wrong-type: path "q" wants a map, has "lan"
      |      ^^^`,
   ],
   [
-    "an isolation that is not there: it is refused, for whoever asks for it relies on it",
+    "an isolation that there is not: it is refused, for whoever asks for it relies on it",
     {
-      filters: "filters:\n  f: { kind: checksum, isolation: memory }",
+      filters: "filters:\n  f: { kind: checksum, isolation: process }",
       paths: "paths: { p: { from: lan, through: f, to: wan } }",
     },
     `
-p.yaml:6:35 error bad-value: filter "f": isolation wants none, has "memory"
-   6 |   f: { kind: checksum, isolation: memory }
-     |                                   ^^^^^^`,
+p.yaml:6:35 error bad-value: filter "f": isolation wants none or memory, has "process"
+   6 |   f: { kind: checksum, isolation: process }
+     |                                   ^^^^^^^`,
   ],
   [
     "values of filters: host bits, units, words, the host's keys",

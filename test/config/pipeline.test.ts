@@ -58,7 +58,7 @@ describe("the contract's own example", () => {
           { first: 8000, last: 8999 },
         ],
       },
-      { action: "next", proto: [1], "to-port": [] },
+      { action: "next", proto: [1] },
       { action: "refuse", proto: [6], "to-port": [{ first: 25, last: 25 }] },
     ]);
     expect(masquerade.params).toMatchObject({

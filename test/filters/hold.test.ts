@@ -276,7 +276,7 @@ describe("a filter that is wrong", () => {
       worker.send("a", [4, 5].map(packet), { mark: 6 });
       const passed = onTrap === "pass" ? 2 : 0;
       expect(worker.report().filters["juggler"]).toMatchObject({
-        traps: 1,
+        traps: 2,
         held: 0,
         trapped: 3 + 2 - passed,
       });

@@ -26,16 +26,16 @@ class Race {
   private readonly done: number;
   private round = 0;
 
-  constructor(params: object, endpoints: number) {
-    this.packets = Array.from(
-      { length: endpoints },
-      (_, i) =>
-        buildPacket({
-          ipv4: { from: `10.77.${i >> 8}.${i & 255}`, to: "192.0.2.9" },
-          udp: { "from-port": 1024 + (i % 7), "to-port": 53 },
-        }).bytes,
-    );
-    const extra = THREADS * endpoints * 512 + 65536;
+  /** @param remotes how many each endpoint sends to, in a packet each; their order is by endpoint */
+  constructor(params: object, endpoints: number, remotes = 1) {
+    this.packets = Array.from({ length: endpoints * remotes }, (_, n) => {
+      const i = Math.floor(n / remotes);
+      return buildPacket({
+        ipv4: { from: `10.77.${i >> 8}.${i & 255}`, to: `192.0.2.${n % remotes}` },
+        udp: { "from-port": 1024 + (i % 7), "to-port": 53 },
+      }).bytes;
+    });
+    const extra = THREADS * this.packets.length * 512 + 65536;
     this.bench = new FilterBench(
       nat,
       { inside: "10.77.0.0/16", outside: "198.51.100.2", ...params },
@@ -140,10 +140,36 @@ describe(`${THREADS} threads race`, () => {
     const ports = race.run(0);
     expect(ports).not.toContain(undefined);
     expectDistinct(ports);
-    expect(race.bench.counters).toEqual({ "mappings-made": 2000 });
+    expect(race.bench.counters).toEqual({ "mappings-made": 2000, "sessions-made": 2000 });
     // Once made they stay.
     expect(race.run(1)).toEqual(ports);
-    expect(race.bench.counters).toEqual({ "mappings-made": 2000 });
+    expect(race.bench.counters).toEqual({ "mappings-made": 2000, "sessions-made": 2000 });
+  });
+
+  test("to make sessions of the same mappings, while others end: an endpoint has one port, whomever it sends to", () => {
+    const [endpoints, remotes] = [150, 8];
+    race = new Race(
+      { ports: "1024-1183", mappings: 155, sessions: 1210, "udp-timeout": "2s" },
+      endpoints,
+      remotes,
+    );
+    let made = 0;
+    for (let round = 0; round < 100; round++) {
+      const ports = race.run(round % 2 === 0 ? 3 : 1);
+      if (round % 2 === 0) made += endpoints;
+      expect(ports).not.toContain(undefined);
+      const byEndpoint = Array.from({ length: endpoints }, (_, i) =>
+        ports.slice(i * remotes, (i + 1) * remotes),
+      );
+      for (const own of byEndpoint) expect(new Set(own).size).toBe(1);
+      expectDistinct(byEndpoint.map(([port]) => port));
+    }
+    const { counters } = race.bench;
+    // A mapping whose old sessions end one by one as new ones come does not end with them, so there may be fewer.
+    expect(counters["mappings-made"]).toBeLessThanOrEqual(made);
+    expect(counters["sessions-made"]).toBe(made * remotes);
+    expect(counters["sessions-made"] - counters["sessions-expired"]).toBe(endpoints * remotes);
+    expect(counters["mappings-made"] - counters["mappings-expired"]).toBe(endpoints);
   });
 
   test("while mappings end and are made anew, with hardly a port or record to spare", () => {
@@ -161,7 +187,10 @@ describe(`${THREADS} threads race`, () => {
         expired += round === 0 ? 0 : 300;
       }
     }
-    expect(race.bench.counters).toEqual({ "mappings-made": made, "mappings-expired": expired });
+    expect(race.bench.counters).toEqual({
+      ...{ "mappings-made": made, "mappings-expired": expired },
+      ...{ "sessions-made": made, "sessions-expired": expired },
+    });
   });
 
   test("for fewer ports than there are endpoints: every port is taken, once, and the rest is refused and counted", () => {
@@ -172,8 +201,9 @@ describe(`${THREADS} threads race`, () => {
       expectDistinct(ports);
       expect(race.bench.counters).toEqual({
         "mappings-made": 64 * round,
+        "sessions-made": 64 * round,
         "no-port": (200 - 64) * THREADS * round,
-        ...(round > 1 ? { "mappings-expired": 64 * (round - 1) } : {}),
+        ...(round > 1 ? { "mappings-expired": 64 * (round - 1), "sessions-expired": 64 * (round - 1) } : {}),
       });
     }
   });

@@ -3,7 +3,7 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 import { buildPacket, internetChecksum } from "../../src/filters/notation.ts";
-import { type Endpoint, type Kind, ReferenceNat } from "../reference/nat.ts";
+import { type Dependence, type Endpoint, type Kind, ReferenceNat } from "../reference/nat.ts";
 import { FilterBench, type FilterModule, filterModule } from "./bench.ts";
 
 let nat: FilterModule;
@@ -13,6 +13,11 @@ beforeAll(async () => {
 
 const OUTSIDE = ["198.51.100.2", "198.51.100.3", "198.51.100.77"];
 const REMOTE: Endpoint = { address: "192.0.2.9", port: 53 };
+const REMOTES: Endpoint[] = [
+  REMOTE,
+  { address: "192.0.2.9", port: 54 },
+  { address: "203.0.113.7", port: 53 },
+];
 
 interface Shape {
   kind: Kind;
@@ -51,9 +56,23 @@ const shape: fc.Arbitrary<Shape> = fc.record({
 const event = fc.oneof(
   {
     weight: 5,
-    arbitrary: fc.record({ type: fc.constant("out" as const), shape, host: fc.nat(5), port: fc.nat(7) }),
+    arbitrary: fc.record({
+      type: fc.constant("out" as const),
+      shape,
+      host: fc.nat(5),
+      port: fc.nat(7),
+      remote: fc.nat(2),
+    }),
   },
-  { weight: 3, arbitrary: fc.record({ type: fc.constant("back" as const), shape, which: fc.nat(50) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      type: fc.constant("back" as const),
+      shape,
+      which: fc.nat(50),
+      remote: fc.nat(2),
+    }),
+  },
   {
     weight: 2,
     arbitrary: fc.record({
@@ -61,6 +80,7 @@ const event = fc.oneof(
       shape,
       address: fc.nat(2),
       port: fc.nat(65535),
+      remote: fc.nat(2),
     }),
   },
   {
@@ -73,78 +93,108 @@ const SOURCE_PORTS = [0, 1, 1023, 4999, 5000, 5001, 5007, 65535];
 const STEP = 7;
 
 describe("what comes out is what the reference allows", () => {
+  const [EI, AD, APD] = [
+    "endpoint-independent",
+    "address-dependent",
+    "address-and-port-dependent",
+  ] as const satisfies Dependence[];
   test.each([
-    ["ports to spare, one worker", [1024, 65535], 1, 1],
-    ["three ports for all, two workers", [5000, 5002], 1, 2],
-    ["three outside addresses, three workers", [4999, 5010], 3, 3],
-  ] as [string, [number, number], number, number][])("%s", (_, ports, outsides, workers) => {
-    const seen = { made: 0, back: 0, refused: 0 };
-    fc.assert(
-      fc.property(
-        fc.array(fc.tuple(event, fc.nat(workers - 1)), { minLength: 10, maxLength: 60 }),
-        (events) => {
-          const outside = OUTSIDE.slice(0, outsides);
-          const bench = new FilterBench(
-            nat,
-            {
-              ...{
-                inside: ["10.77.0.0/24", "172.16.5.5"],
-                outside,
-                ports: `${ports[0]}-${ports[1]}`,
-                mappings: 100,
+    ["ports to spare, one worker", [1024, 65535], 1, 1, EI, AD],
+    ["three ports for all, two workers", [5000, 5002], 1, 2, EI, AD],
+    ["three outside addresses, three workers", [4999, 5010], 3, 3, EI, AD],
+    ["ports on both sides of 1024", [1020, 1027], 1, 1, EI, AD],
+    ["anyone may answer", [1024, 65535], 1, 2, EI, EI],
+    ["only the very endpoint may answer", [1024, 65535], 1, 2, EI, APD],
+    ["a mapping for each remote address, anyone may answer", [5000, 5020], 1, 2, AD, EI],
+    ["a mapping for each remote address, only the very endpoint may answer", [5000, 5020], 1, 2, AD, APD],
+    ["a mapping for each remote endpoint", [5000, 5020], 1, 2, APD, AD],
+  ] as [string, [number, number], number, number, Dependence, Dependence][])(
+    "%s",
+    (_, ports, outsides, workers, mapping, filtering) => {
+      const seen = { made: 0, back: 0, refused: 0, filtered: 0 };
+      fc.assert(
+        fc.property(
+          fc.array(fc.tuple(event, fc.nat(workers - 1)), { minLength: 10, maxLength: 60 }),
+          (events) => {
+            const outside = OUTSIDE.slice(0, outsides);
+            const bench = new FilterBench(
+              nat,
+              {
+                ...{
+                  inside: ["10.77.0.0/24", "172.16.5.5"],
+                  outside,
+                  ports: `${ports[0]}-${ports[1]}`,
+                  mappings: 100,
+                },
+                ...{ sessions: 200, mapping, filtering },
+                ...{ "udp-timeout": "31s", "icmp-timeout": "10s" },
+                ...{ "tcp-transitory-timeout": "45s", "tcp-established-timeout": "45s" },
               },
-              ...{ "udp-timeout": "31s", "icmp-timeout": "10s" },
-              ...{ "tcp-transitory-timeout": "45s", "tcp-established-timeout": "45s" },
-            },
-            { workers },
-          );
-          const reference = new ReferenceNat({ ports, outside, timeout: { udp: 31, icmp: 10, tcp: 45 } });
-          let now = 0;
-          for (const [one, worker] of events) {
-            if (one.type === "wait") {
-              now += one.times * STEP;
-              bench.advance(one.times * STEP);
-              reference.expire(now);
-              continue;
-            }
-            if (one.type === "out") {
-              const inside = {
-                address: one.host === 5 ? "172.16.5.5" : `10.77.0.${one.host}`,
-                port: SOURCE_PORTS[one.port],
+              { workers },
+            );
+            const reference = new ReferenceNat({
+              ports,
+              outside,
+              mapping,
+              filtering,
+              timeout: { udp: 31, icmp: 10, tcp: 45 },
+            });
+            let now = 0;
+            for (const [one, worker] of events) {
+              if (one.type === "wait") {
+                now += one.times * STEP;
+                bench.advance(one.times * STEP);
+                reference.expire(now);
+                continue;
+              }
+              const remote = REMOTES[one.remote];
+              if (one.type === "out") {
+                const inside = {
+                  address: one.host === 5 ? "172.16.5.5" : `10.77.0.${one.host}`,
+                  port: SOURCE_PORTS[one.port],
+                };
+                const sent = bench.send(build(one.shape, inside, remote, false), worker);
+                const left = sent.output === "next" ? sourceOf(sent.bytes, one.shape.kind) : undefined;
+                expect(reference.sent(one.shape.kind, inside, remote, left, now)).toBe(undefined);
+                if (left) expect(sent.bytes).toEqual(build(one.shape, left, remote, false));
+                else seen.refused++;
+                continue;
+              }
+              const live = reference.live;
+              if (one.type === "back" && live.length === 0) continue;
+              const target = one.type === "back" ? live[one.which % live.length] : undefined;
+              const to = target?.outside ?? {
+                address: outside[(one as { address: number }).address % outsides],
+                port: (one as { port: number }).port,
               };
-              const sent = bench.send(build(one.shape, inside, REMOTE, false), worker);
-              const left = sent.output === "next" ? sourceOf(sent.bytes, one.shape.kind) : undefined;
-              expect(reference.sent(one.shape.kind, inside, left, now)).toBe(undefined);
-              if (left) expect(sent.bytes).toEqual(build(one.shape, left, REMOTE, false));
-              else seen.refused++;
-              continue;
+              const kind = target?.kind ?? one.shape.kind;
+              const before = bench.counters;
+              const sent = bench.send(build({ ...one.shape, kind }, remote, to, true), worker);
+              const result = reference.received(kind, to, remote);
+              if (typeof result === "string") {
+                expect(sent.output).toBe("drop");
+                expect(bench.counters[result]).toBe((before[result] ?? 0) + 1);
+                if (result === "filtered") seen.filtered++;
+                continue;
+              }
+              expect(sent.output).toBe("next");
+              seen.back++;
+              expect(sent.bytes).toEqual(build({ ...one.shape, kind }, remote, result, true));
             }
-            const live = reference.live;
-            if (one.type === "back" && live.length === 0) continue;
-            const target = one.type === "back" ? live[one.which % live.length] : undefined;
-            const to = target?.outside ?? {
-              address: outside[(one as { address: number }).address % outsides],
-              port: (one as { port: number }).port,
-            };
-            const kind = target?.kind ?? one.shape.kind;
-            const sent = bench.send(build({ ...one.shape, kind }, REMOTE, to, true), worker);
-            const inside = reference.received(kind, to);
-            expect(sent.output).toBe(inside ? "next" : "drop");
-            if (!inside) continue;
-            seen.back++;
-            expect(sent.bytes).toEqual(build({ ...one.shape, kind }, REMOTE, inside, true));
-          }
-          expect(bench.counters["mappings-made"] ?? 0).toBe(reference.made);
-          seen.made += reference.made;
-        },
-      ),
-      { numRuns: 120 },
-    );
-    // Else the test would show little.
-    expect(seen.made).toBeGreaterThan(500);
-    expect(seen.back).toBeGreaterThan(100);
-    if (ports[1] - ports[0] < 3) expect(seen.refused).toBeGreaterThan(20);
-  });
+            expect(bench.counters["mappings-made"] ?? 0).toBe(reference.made);
+            expect(bench.counters["sessions-made"] ?? 0).toBe(reference.sessionsMade);
+            seen.made += reference.made;
+          },
+        ),
+        { numRuns: 120 },
+      );
+      // Else the test would show little.
+      expect(seen.made).toBeGreaterThan(500);
+      expect(seen.back).toBeGreaterThan(100);
+      if (filtering !== EI) expect(seen.filtered).toBeGreaterThan(50);
+      if (ports[1] - ports[0] < 3) expect(seen.refused).toBeGreaterThan(20);
+    },
+  );
 });
 
 function sourceOf(bytes: Uint8Array, kind: Kind): Endpoint {
@@ -223,7 +273,12 @@ test("a wrong checksum stays wrong: the update does not hide what happened on th
 });
 
 test("noise and mutated packets: no trap, no length changed, nothing behind the packet written", () => {
-  const bench = new FilterBench(nat, { inside: ["10.77.0.0/24"], outside: OUTSIDE, mappings: 50 });
+  const bench = new FilterBench(nat, {
+    inside: ["10.77.0.0/24"],
+    outside: OUTSIDE,
+    mappings: 50,
+    sessions: 50,
+  });
   const quoted = { ipv4: { from: OUTSIDE[0], to: "192.0.2.9" }, udp: { "from-port": 5000 }, payload: "x" };
   const seeds = [
     { ipv4: { from: "10.77.0.5", to: "192.0.2.9" }, udp: { "from-port": 5000 }, payload: "x" },
@@ -260,4 +315,61 @@ test("noise and mutated packets: no trap, no length changed, nothing behind the 
     }),
     { numRuns: 4000 },
   );
+});
+
+describe("fragments of a datagram in one batch, in whatever order", () => {
+  function sendAll(bench: FilterBench, packets: Uint8Array[]) {
+    const descriptors = packets.map((bytes) => bench.place(bytes));
+    const vector = bench.take(4 * packets.length);
+    bench.m.u32.set(descriptors, vector >>> 2);
+    bench.workers[0].filter.process(vector, packets.length);
+    return descriptors.map((descriptor) => bench.result(descriptor));
+  }
+  const cut = (from: Endpoint, to: Endpoint, id: number): Uint8Array[] => {
+    const ipv4 = { from: from.address, to: to.address, id };
+    const udp = { "from-port": from.port, "to-port": to.port, length: 80, checksum: "none" };
+    const later = (offset: number, more: boolean) => ({
+      ipv4: { ...ipv4, protocol: 17, offset, flags: more ? ["mf"] : [] },
+      payload: { bytes: 24 },
+    });
+    return [
+      { ipv4: { ...ipv4, flags: ["mf"] }, udp, payload: { bytes: 16 } },
+      later(24, true),
+      later(48, true),
+      later(72, false),
+    ].map((notation) => buildPacket(notation).bytes);
+  };
+  const inside = { address: "10.77.0.5", port: 5000 };
+  const order = fc.shuffledSubarray([0, 1, 2, 3], { minLength: 4 });
+  test("from outside all arrive at the inside endpoint, and to the outside all leave from the outside address", () => {
+    fc.assert(
+      fc.property(order, order, (out, back) => {
+        const params = { inside: "10.77.0.0/24", outside: OUTSIDE[0], sessions: 10, mappings: 10 };
+        const bench = new FilterBench(nat, params, { extra: 65536 });
+        const outside = { address: OUTSIDE[0], port: 5000 };
+        for (const [sequence, sent, expected] of [
+          [out, cut(inside, REMOTE, 1), cut(outside, REMOTE, 1)],
+          [back, cut(REMOTE, outside, 2), cut(REMOTE, inside, 2)],
+        ]) {
+          const results = sendAll(
+            bench,
+            sequence.map((i) => sent[i as number] as Uint8Array),
+          );
+          results.forEach((result, at) => {
+            expect(result.output).toBe("next");
+            expect(result.bytes).toEqual(expected[sequence[at] as number]);
+          });
+        }
+        expect(bench.counters).toMatchObject({ fragments: 6, "sessions-made": 1 });
+      }),
+      { numRuns: 50 },
+    );
+  });
+  test("from outside without the first they are dropped, and counted", () => {
+    const params = { inside: "10.77.0.0/24", outside: OUTSIDE[0], sessions: 10, mappings: 10 };
+    const bench = new FilterBench(nat, params, { extra: 65536 });
+    const results = sendAll(bench, cut(REMOTE, { address: OUTSIDE[0], port: 5000 }, 2).slice(1));
+    expect(results.map(({ output }) => output)).toEqual(["drop", "drop", "drop"]);
+    expect(bench.counters).toEqual({ fragment: 3 });
+  });
 });

@@ -284,9 +284,17 @@ describe("the layout", () => {
     const parsed = parseParams(sample.params, sampleValues);
     if (!("value" in parsed)) throw new Error(JSON.stringify(parsed));
     const bytes = encodeParams(sample.params, parsed.value, sampleOutputs, 4096);
-    expect(decodeParams(sample.params, bytes, sampleOutputs, 4096)).toEqual(parsed.value);
+    // A list that an element leaves out is absent to us and empty to the filter.
+    const decoded = decodeParams(sample.params, bytes, sampleOutputs, 4096);
+    expect(withoutEmpty(decoded)).toEqual(withoutEmpty(parsed.value));
   });
 });
+
+function withoutEmpty(value: unknown): unknown {
+  return JSON.parse(
+    JSON.stringify(value, (_, inner) => (Array.isArray(inner) && inner.length === 0 ? undefined : inner)),
+  );
+}
 
 function outputsIn(value: ParamValue): string[] {
   if (typeof value === "string") return [value];

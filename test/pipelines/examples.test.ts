@@ -115,6 +115,7 @@ describe("the report", () => {
       "filters",
       "paths",
       "batches",
+      "replacedWorkers",
     ]);
     const queue = report.devices["capture"].queues[0];
     for (const direction of [queue.rx, queue.tx]) {

@@ -8,6 +8,7 @@ import {
   hasBit,
   KIND_ICMP,
   KIND_OTHER,
+  KIND_PORTLESS,
   KIND_TCP,
   KIND_UDP,
   MARKS,
@@ -16,15 +17,17 @@ import {
   RULE_PROTO,
   RULE_SAYS,
   SAYS_FROM_PORT,
+  SAYS_ICMP,
   SAYS_ICMP_CODE,
   SAYS_ICMP_TYPE,
+  SAYS_PORTS,
   SAYS_PROTO,
   SAYS_TCP_FLAGS,
   SAYS_TO_PORT,
 } from "./rule";
 import {
-  ANY_PORT,
   BOX_DECIDES,
+  BOX_FLAGS,
   BOX_KINDS,
   BOX_MARKS,
   BOX_OUTPUT,
@@ -104,7 +107,7 @@ export function emitBoxes(rule: Rule, at: usize, isIpv4: bool): void {
   if ((says & (SAYS_ICMP_TYPE | SAYS_ICMP_CODE)) != 0) kinds &= 1 << KIND_ICMP;
   if ((says & SAYS_TCP_FLAGS) != 0) kinds &= 1 << KIND_TCP;
   if ((says & SAYS_PROTO) == 0) {
-    if (kinds != 0) emitGroup(rule, at, isIpv4, kinds, 0, ANY_PORT, true);
+    if (kinds != 0) emitGroup(rule, at, isIpv4, kinds, 0, LAST_PORT, true);
     return;
   }
   // Protocols that are a kind of their own make one group, all others another one, by their numbers.
@@ -124,7 +127,7 @@ export function emitBoxes(rule: Rule, at: usize, isIpv4: bool): void {
   }
   const others_ = kinds & said & (1 << KIND_OTHER);
   kinds &= said & ~(1 << KIND_OTHER);
-  if (kinds != 0) emitGroup(rule, at, isIpv4, kinds, 0, ANY_PORT, true);
+  if (kinds != 0) emitGroup(rule, at, isIpv4, kinds, 0, LAST_PORT, true);
   if (others_ != 0) emitGroup(rule, at, isIpv4, others_, first, last, others == last - first + 1);
 }
 
@@ -156,28 +159,36 @@ function emitGroup(
           out += isIpv4 ? BOX4 : BOX6;
           const from = putPrefix(rule.from, i, fromFactor, box, 0, isIpv4);
           const to = putPrefix(rule.to, j, toFactor, box, isIpv4 ? 4 : 16, isIpv4);
-          store<u32>(ports, first);
-          store<u32>(ports, last, 4);
-          store<u32>(ports, 0, 8);
-          store<u32>(ports, ANY_PORT, 12);
+          store<u16>(ports, <u16>first);
+          store<u16>(ports, <u16>last, 2);
+          store<u16>(ports, 0, 4);
+          store<u16>(ports, <u16>LAST_PORT, 6);
           let isWhole = true;
           if ((says & (SAYS_FROM_PORT | SAYS_TO_PORT)) != 0) {
             const low = putPorts(rule.fromPort, k, fromPortFactor, ports);
-            const high = putPorts(rule.toPort, l, toPortFactor, ports + 8);
+            const high = putPorts(rule.toPort, l, toPortFactor, ports + 4);
             isWhole = low && high;
           } else if ((says & (SAYS_ICMP_TYPE | SAYS_ICMP_CODE)) != 0) {
             putIcmp(rule, ports);
             isWhole = rule.icmpType.length <= 1 && rule.icmpCode.length <= 1;
           }
           store<u32>(ports, load<u32>(at, RULE_INDEX), BOX_RULE);
-          store<u8>(ports, <u8>kinds, BOX_KINDS);
+          store<u8>(ports, <u8>(kinds | portless(says, kinds)), BOX_KINDS);
           store<u8>(ports, load<u8>(at, RULE_OUTPUT), BOX_OUTPUT);
-          store<u8>(ports, <u8>((says & MARKS) != 0), BOX_MARKS);
-          store<u8>(ports, <u8>(decides && from && to && isWhole), BOX_DECIDES);
+          let flags: u8 = 0;
+          if ((says & MARKS) != 0) flags |= BOX_MARKS;
+          if (decides && from && to && isWhole) flags |= BOX_DECIDES;
+          store<u8>(ports, flags, BOX_FLAGS);
         }
       }
     }
   }
+}
+
+/** The bits of what has no transport header: a rule that asks for one does not match it. */
+function portless(says: u32, kinds: u32): u32 {
+  const asks = SAYS_PORTS | SAYS_ICMP | SAYS_TCP_FLAGS;
+  return (says & asks) != 0 ? 0 : kinds << KIND_PORTLESS;
 }
 
 /** Says the rule nothing that no box can say? */
@@ -240,8 +251,8 @@ function clear(value: usize, mask: usize, isIpv4: bool): void {
 
 /** A rule that says ports of one side says of the other that it has some. */
 function putPorts(list: PortRangeList, index: u32, factor: u32, ports: usize): bool {
-  store<u32>(ports, 0);
-  store<u32>(ports, LAST_PORT, 4);
+  store<u16>(ports, 0);
+  store<u16>(ports, <u16>LAST_PORT, 2);
   if (list.length == 0) return true;
   if (<u32>list.length == factor) {
     put(ports, list.at(<i32>index));
@@ -251,21 +262,21 @@ function putPorts(list: PortRangeList, index: u32, factor: u32, ports: usize): b
 }
 
 function put(ports: usize, range: PortRange): void {
-  store<u32>(ports, range.first);
-  store<u32>(ports, range.last, 4);
+  store<u16>(ports, range.first);
+  store<u16>(ports, range.last, 2);
 }
 
 /** Code and type: from the lowest to the highest of each. */
 function putIcmp(rule: Rule, ports: usize): void {
-  store<u32>(ports, rule.icmpCode.length == 0 ? 0 : LAST_PORT);
-  store<u32>(ports, rule.icmpCode.length == 0 ? LAST_PORT : 0, 4);
+  store<u16>(ports, rule.icmpCode.length == 0 ? 0 : <u16>LAST_PORT);
+  store<u16>(ports, rule.icmpCode.length == 0 ? <u16>LAST_PORT : 0, 2);
   for (let i = 0; i < rule.icmpCode.length; i++) widen(ports, rule.icmpCode.at(i));
-  store<u32>(ports, rule.icmpType.length == 0 ? 0 : LAST_PORT, 8);
-  store<u32>(ports, rule.icmpType.length == 0 ? LAST_PORT : 0, 12);
-  for (let i = 0; i < rule.icmpType.length; i++) widen(ports + 8, rule.icmpType.at(i));
+  store<u16>(ports, rule.icmpType.length == 0 ? 0 : <u16>LAST_PORT, 4);
+  store<u16>(ports, rule.icmpType.length == 0 ? <u16>LAST_PORT : 0, 6);
+  for (let i = 0; i < rule.icmpType.length; i++) widen(ports + 4, rule.icmpType.at(i));
 }
 
-function widen(ports: usize, value: u32): void {
-  store<u32>(ports, min(load<u32>(ports), value));
-  store<u32>(ports, max(load<u32>(ports, 4), value), 4);
+function widen(ports: usize, value: u16): void {
+  store<u16>(ports, min(load<u16>(ports), value));
+  store<u16>(ports, max(load<u16>(ports, 2), value), 2);
 }

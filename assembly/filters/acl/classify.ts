@@ -1,78 +1,38 @@
-// Which rule a packet matches. In: a packet that is not malformed. The answer is that of going through all rules in
-// order; tree.ts finds those that come into question.
+// Which box (tree.ts) a packet lies in whose rule comes first. In: a packet that is not malformed. The answer is that of
+// going through all rules in order.
+//
+// The loops keep all they need in locals, and the conditions of a box are one branch: packets of many flows take the
+// processor's predictions by surprise at every branch that there is. Cost: README.md.
 
+import { Packet, workerState } from "pktflow/assembly";
+import { matches } from "./criteria";
 import {
-  be16,
-  be32,
-  be64,
-  ETHERTYPE_IPV4,
-  ETHERTYPE_IPV6,
-  Icmp,
-  Ipv4,
-  Ipv6,
-  PACKET_FLAG_FIRST_FRAGMENT,
-  Packet,
-  Tcp,
-  workerState,
-} from "pktflow/assembly";
-import { kindOf } from "./kinds";
-import { Fragment } from "./params";
+  cached4,
+  cached6,
+  cacheSet4,
+  cacheSet6,
+  cacheSize,
+  remember4,
+  remember6,
+  UNKNOWN,
+} from "./flow-cache";
 import {
-  hasBit,
-  KIND_ICMP,
-  KIND_OTHER,
-  KIND_TCP,
-  MARKS,
+  KIND_MASK,
   NO_RULE,
-  RANGE4,
-  RANGE6,
-  RANGE16,
   RULE,
-  RULE_DSCP,
-  RULE_ETHERTYPE,
-  RULE_FRAGMENTS,
-  RULE_FROM_PORT,
-  RULE_FROM4,
-  RULE_FROM6,
-  RULE_ICMP_CODES,
-  RULE_ICMP_TYPES,
   RULE_INDEX,
-  RULE_LENGTH,
-  RULE_MARK,
-  RULE_MARK_MASK,
-  RULE_OUTPUT,
-  RULE_PROTO,
-  RULE_SAYS,
-  RULE_TCP_FLAGS,
-  RULE_TO_PORT,
-  RULE_TO4,
-  RULE_TO6,
-  SAYS_DSCP,
-  SAYS_ETHERTYPE,
-  SAYS_FRAGMENTS,
-  SAYS_FROM,
-  SAYS_FROM_PORT,
-  SAYS_ICMP_CODE,
-  SAYS_ICMP_TYPE,
-  SAYS_LENGTH,
-  SAYS_MARK,
-  SAYS_OF_FRAMES,
-  SAYS_PROTO,
-  SAYS_TCP_FLAGS,
-  SAYS_TO,
-  SAYS_TO_PORT,
   STATE_NOT_IP,
   STATE_NOT_IP_COUNT,
+  STATE_ROOTS4,
+  STATE_ROOTS6,
   STATE_RULES,
-  STATE_TREE4,
-  STATE_TREE6,
   VALUE,
 } from "./rule";
 import {
   BOX_DECIDES,
+  BOX_FLAGS,
   BOX_KINDS,
-  BOX_MARKS,
-  BOX_OUTPUT,
+  BOX_LAST,
   BOX_RULE,
   BOX4,
   BOX6,
@@ -84,11 +44,10 @@ import {
   KEY_PORT1,
   KEY_TO,
   KEY_TO_LOW,
+  KEYS_BYTES,
   LEAF,
-  LEAF_BOXES,
   MASK4,
   MASK6,
-  NO_PORT,
   NODE_BASE,
   NODE_CHILDREN,
   NODE_COUNT,
@@ -100,312 +59,281 @@ import {
   PORTS6,
 } from "./tree";
 
-// Of the packet at hand. What it does not have, a rule that asks for it does not match.
-let has: u32 = 0;
-let isIpv4: bool = false;
-let protocol: u32 = 0;
-let kind: u32 = 0;
-let ethertype: u32 = 0;
-let fragment: u32 = 0;
-let from4: u32 = 0;
-let to4: u32 = 0;
-let fromHigh: u64 = 0;
-let fromLow: u64 = 0;
-let toHigh: u64 = 0;
-let toLow: u64 = 0;
-let port0: u32 = 0;
-let port1: u32 = 0;
-let tcpFlags: u32 = 0;
-let length: u32 = 0;
-let dscp: u64 = 0;
-let mark: u32 = 0;
-/** The IP header's addresses as they lie there. */
-let addresses: usize = 0;
-
-/** Where rules and trees are, and the best match until now. */
+// Of this instance: the shared state, the keys of the packet at hand, and what is still to be looked at (reference and
+// first rule, 8 bytes each; no tree is deeper than there is room).
+let state: usize = 0;
 let rules: usize = 0;
 let keys: usize = 0;
-let start: u32 = 0;
-let best: u32 = 0xffffffff;
+let stack: usize = 0;
+let cache: usize = 0;
 
-/** Where the packet goes by the rule found last, and whether that rule only sets a mark, so that others follow. */
-export let foundOutput: u8 = 0;
-export let foundMarks: bool = false;
-
-/** Index of the first rule that matches, or NO_RULE. @param state compiled rules (rule.ts) */
-export function classify(p: Packet, state: usize): u32 {
-  rules = <usize>load<u32>(state, STATE_RULES);
+export function openRules(compiled: usize): void {
+  state = compiled;
+  rules = <usize>load<u32>(compiled, STATE_RULES);
   keys = workerState();
-  start = 0;
-  read(p);
-  return search(state);
+  stack = keys + KEYS_BYTES;
+  cache = keys + SCRATCH;
 }
 
-/** The next rule that matches after one that has set the mark. */
-export function classifyOn(p: Packet, state: usize, rule: u32): u32 {
-  mark = p.mark;
-  start = rule + 1;
-  return search(state);
+/** 128 bytes of this worker's for others. */
+export function roomForOthers(): usize {
+  return keys + SCRATCH - 128;
 }
 
-function search(state: usize): u32 {
-  if ((has & SAYS_PROTO) == 0) return searchNotIp(state);
-  best = NO_RULE;
-  descend(isIpv4 ? load<u32>(state, STATE_TREE4) : load<u32>(state, STATE_TREE6));
-  return best;
+/** Bytes of a worker's state: the cache is needed where there are trees. */
+export function scratchSize(hasTrees: bool): usize {
+  return SCRATCH + (hasTrees ? cacheSize() : 0);
+}
+const SCRATCH: usize = 4096;
+
+/**
+ * The first box that an IPv4 packet lies in and whose rule it matches, as the first packet of its flow found it.
+ * @param pair source and destination as they lie in the header
+ * @returns the address of the box's ports, where its rule and output stand; 0: there is none
+ */
+export function find4(p: Packet, pair: u64, kind: u32, port0: u32, port1: u32): usize {
+  const root = load<u32>(state + ((<usize>(kind & KIND_MASK)) << 2), STATE_ROOTS4);
+  if ((root & LEAF) != 0) return classify4(p, pair, kind, port0, port1, 0);
+  return root == 0 ? 0 : findFlow4(p, pair, kind, port0, port1);
 }
 
-function searchNotIp(state: usize): u32 {
-  const list = <usize>load<u32>(state, STATE_NOT_IP);
-  const count = load<u32>(state, STATE_NOT_IP_COUNT);
-  for (let i: u32 = 0; i < count; i++) {
-    const rule = <usize>load<u32>(list + ((<usize>i) << 2));
-    const index = load<u32>(rule, RULE_INDEX);
-    if (index < start || !matches(rule)) continue;
-    foundOutput = load<u8>(rule, RULE_OUTPUT);
-    foundMarks = (load<u32>(rule, RULE_SAYS) & MARKS) != 0;
-    return index;
+/** The only leaf there is for a kind of protocol over IPv4, or 0: there are none, or many. */
+export function onlyLeaf4(kind: u32): usize {
+  const root = load<u32>(state + ((<usize>kind) << 2), STATE_ROOTS4);
+  return (root & LEAF) != 0 ? <usize>(root - LEAF) : 0;
+}
+
+/** Some rule must be asked whether it matches. */
+export const UNDECIDED: usize = 1;
+
+/** As find4, over one leaf, where boxes alone decide; else UNDECIDED. In the packet loop's own code: no call, no state. */
+export function scanLeaf4(leaf: usize, pair: u64, kind: u32, port0: u32, port1: u32): usize {
+  let box = leaf;
+  let isInside: bool = false;
+  let flags: u8 = 0;
+  do {
+    flags = load<u8>(box, PORTS4 + BOX_FLAGS);
+    const ports = load<u64>(box, PORTS4);
+    isInside =
+      (<u32>((pair & load<u64>(box, MASK4)) == load<u64>(box)) &
+        <u32>(port1 - (<u32>(ports >> 32) & 0xffff) <= <u32>(ports >> 48) - (<u32>(ports >> 32) & 0xffff)) &
+        <u32>(port0 - (<u32>ports & 0xffff) <= (<u32>ports >> 16) - (<u32>ports & 0xffff)) &
+        (<u32>load<u8>(box, PORTS4 + BOX_KINDS) >> kind)) !=
+      0;
+    if (isInside) break;
+    box += BOX4;
+  } while ((flags & BOX_LAST) == 0);
+  if (!isInside) return 0;
+  return (flags & BOX_DECIDES) != 0 ? box + PORTS4 : UNDECIDED;
+}
+
+function findFlow4(p: Packet, pair: u64, kind: u32, port0: u32, port1: u32): usize {
+  const ports = (port0 << 16) | port1;
+  const set = cacheSet4(cache, pair, ports, kind);
+  const known = cached4(set, pair, ports, kind);
+  if (known != UNKNOWN) return <usize>known;
+  isDecidedByBoxes = true;
+  const box = classify4(p, pair, kind, port0, port1, 0);
+  if (isDecidedByBoxes) remember4(set, pair, ports, kind, box);
+  return box;
+}
+
+/** The same for IPv6. @param addresses where the header's addresses lie */
+export function find6(p: Packet, addresses: usize, kind: u32, port0: u32, port1: u32): usize {
+  const root = load<u32>(state + ((<usize>(kind & KIND_MASK)) << 2), STATE_ROOTS6);
+  if (root == 0) return 0;
+  if ((root & LEAF) != 0) return classify6(p, addresses, kind, port0, port1, 0);
+  const ports = (port0 << 16) | port1;
+  const set = cacheSet6(cache, addresses, ports, kind);
+  const known = cached6(set, addresses, ports, kind);
+  if (known != UNKNOWN) return <usize>known;
+  isDecidedByBoxes = true;
+  const box = classify6(p, addresses, kind, port0, port1, 0);
+  if (isDecidedByBoxes) remember6(set, addresses, ports, kind, box);
+  return box;
+}
+
+/** Was no rule asked whether it matches what no box says? */
+let isDecidedByBoxes: bool = false;
+
+function asks(p: Packet, index: u32): bool {
+  isDecidedByBoxes = false;
+  return matches(p, rules + <usize>index * RULE);
+}
+
+/**
+ * The first box from rule `start` on that an IPv4 packet lies in and whose rule it matches.
+ * @param pair source and destination as they lie in the header
+ * @returns the address of the box's ports, where its rule and output stand; 0: there is none
+ */
+export function classify4(p: Packet, pair: u64, kind: u32, port0: u32, port1: u32, start: u32): usize {
+  let reference = load<u32>(state + ((<usize>(kind & KIND_MASK)) << 2), STATE_ROOTS4);
+  if (reference == 0) return 0;
+  if ((reference & LEAF) == 0) {
+    store<u32>(keys, bswap<u32>(<u32>pair), KEY_FROM << 3);
+    store<u32>(keys, bswap<u32>(<u32>(pair >> 32)), KEY_TO << 3);
+    store<u32>(keys, port0, KEY_PORT0 << 3);
+    store<u32>(keys, port1, KEY_PORT1 << 3);
+    store<u32>(keys, kind & KIND_MASK, KEY_KIND << 3);
   }
-  return NO_RULE;
-}
-
-/** Reads what rules ask about. */
-function read(p: Packet): void {
-  mark = p.mark;
-  if (!p.isIp) {
-    has = SAYS_OF_FRAMES;
-    // On layer 3 there is nothing but IP, so this has an Ethernet header, and its payload stands behind the type.
-    ethertype = <u32>be16(<usize>p.data + p.payload - 2);
-    return;
-  }
-  has = SAYS_OF_FRAMES | SAYS_PROTO | SAYS_FROM | SAYS_TO | SAYS_FRAGMENTS | SAYS_LENGTH | SAYS_DSCP;
-  protocol = <u32>p.protocol;
-  isIpv4 = p.isIpv4;
-  const ip = p.ip;
-  if (isIpv4) {
-    ethertype = <u32>ETHERTYPE_IPV4;
-    addresses = ip + 12;
-    from4 = be32(ip + 12);
-    to4 = be32(ip + 16);
-    length = <u32>Ipv4.at(ip).totalLength;
-    dscp = <u64>(Ipv4.at(ip).tos >> 2);
-    store<u64>(keys + <usize>(KEY_FROM << 3), <u64>from4);
-    store<u64>(keys + <usize>(KEY_TO << 3), <u64>to4);
-  } else {
-    ethertype = <u32>ETHERTYPE_IPV6;
-    addresses = ip + 8;
-    fromHigh = be64(ip + 8);
-    fromLow = be64(ip + 16);
-    toHigh = be64(ip + 24);
-    toLow = be64(ip + 32);
-    length = <u32>Ipv6.at(ip).payloadLength + 40;
-    dscp = <u64>(Ipv6.at(ip).trafficClass >> 2);
-    store<u64>(keys + <usize>(KEY_FROM << 3), fromHigh);
-    store<u64>(keys + <usize>(KEY_TO << 3), toHigh);
-    store<u64>(keys + <usize>(KEY_FROM_LOW << 3), fromLow);
-    store<u64>(keys + <usize>(KEY_TO_LOW << 3), toLow);
-  }
-  fragment = !p.isFragment
-    ? 1 << Fragment.whole
-    : p.has(PACKET_FLAG_FIRST_FRAGMENT)
-      ? 1 << Fragment.first
-      : 1 << Fragment.later;
-  kind = kindOf(p.protocol, isIpv4);
-  readTransport(p);
-  store<u64>(keys + <usize>(KEY_PORT0 << 3), <u64>port0);
-  store<u64>(keys + <usize>(KEY_PORT1 << 3), <u64>port1);
-  store<u64>(keys + <usize>(KEY_KIND << 3), <u64>kind);
-}
-
-function readTransport(p: Packet): void {
-  if (kind == KIND_OTHER) {
-    port0 = protocol;
-    port1 = 0;
-  } else if (!p.hasTransport) {
-    port0 = NO_PORT;
-    port1 = NO_PORT;
-  } else if (kind == KIND_ICMP) {
-    has |= SAYS_ICMP_TYPE | SAYS_ICMP_CODE;
-    port0 = <u32>Icmp.of(p).code;
-    port1 = <u32>Icmp.of(p).type;
-  } else {
-    has |= SAYS_FROM_PORT | SAYS_TO_PORT;
-    // Both protocols begin with their ports.
-    const transport = p.transport;
-    port0 = <u32>be16(transport);
-    port1 = <u32>be16(transport + 2);
-    if (kind == KIND_TCP) {
-      has |= SAYS_TCP_FLAGS;
-      tcpFlags = <u32>Tcp.at(transport).flags;
-    }
-  }
-}
-
-/** Goes down the tree to all leaves whose boxes the packet may lie in and that may have a rule before the best one. */
-function descend(reference: u32): void {
+  let best = NO_RULE;
+  let hit: usize = 0;
+  let top = stack;
   while (reference != 0) {
     if ((reference & LEAF) != 0) {
-      if (isIpv4) scan4(<usize>(reference - LEAF));
-      else scan6(<usize>(reference - LEAF));
-      return;
-    }
-    const node = <usize>reference;
-    const key = load<u64>(keys + ((<usize>load<u32>(node, NODE_KEY)) << 3));
-    const child = (key >> <u64>load<u32>(node, NODE_SHIFT)) - load<u64>(node, NODE_BASE);
-    let inner: u32 = 0;
-    let innerFirst: u32 = NO_RULE;
-    if (child < <u64>load<u32>(node, NODE_COUNT)) {
-      const at = node + ((<usize>child) << 3);
-      innerFirst = load<u32>(at + (NODE_CHILDREN + CHILD_FIRST));
-      if (innerFirst < best) inner = load<u32>(at, NODE_CHILDREN);
-    }
-    const middleFirst = load<u32>(node, NODE_MIDDLE_FIRST);
-    const middle = middleFirst < best ? load<u32>(node, NODE_MIDDLE) : 0;
-    if (inner == 0) reference = middle;
-    else if (middle == 0) reference = inner;
-    else if (innerFirst < middleFirst) {
-      descend(inner);
-      reference = middleFirst < best ? middle : 0;
+      let box = <usize>(reference - LEAF);
+      for (;;) {
+        const index = load<u32>(box, PORTS4 + BOX_RULE);
+        const flags = load<u8>(box, PORTS4 + BOX_FLAGS);
+        if (index >= best) break;
+        if ((pair & load<u64>(box, MASK4)) == load<u64>(box)) {
+          const isOutside =
+            <u32>(port1 < <u32>load<u16>(box, PORTS4 + 4)) |
+            <u32>(port1 > <u32>load<u16>(box, PORTS4 + 6)) |
+            <u32>(port0 < <u32>load<u16>(box, PORTS4)) |
+            <u32>(port0 > <u32>load<u16>(box, PORTS4 + 2)) |
+            (((<u32>load<u8>(box, PORTS4 + BOX_KINDS) >> kind) & 1) ^ 1);
+          if (isOutside == 0 && index >= start && ((flags & BOX_DECIDES) != 0 || asks(p, index))) {
+            best = index;
+            hit = box + PORTS4;
+            break;
+          }
+        }
+        if ((flags & BOX_LAST) != 0) break;
+        box += BOX4;
+      }
     } else {
-      descend(middle);
-      reference = innerFirst < best ? inner : 0;
+      const node = <usize>reference;
+      const key = load<u32>(keys + ((<usize>load<u32>(node, NODE_KEY)) << 3));
+      const child = (key >> load<u32>(node, NODE_SHIFT)) - load<u32>(node, NODE_BASE);
+      let inner: u32 = 0;
+      let innerFirst: u32 = NO_RULE;
+      if (child < load<u32>(node, NODE_COUNT)) {
+        const at = node + ((<usize>child) << 3);
+        innerFirst = load<u32>(at, NODE_CHILDREN + CHILD_FIRST);
+        if (innerFirst < best) inner = load<u32>(at, NODE_CHILDREN);
+      }
+      const middleFirst = load<u32>(node, NODE_MIDDLE_FIRST);
+      const middle = middleFirst < best ? load<u32>(node, NODE_MIDDLE) : 0;
+      if (inner == 0) reference = middle;
+      else if (middle == 0) reference = inner;
+      else if (innerFirst < middleFirst) {
+        reference = inner;
+        store<u32>(top, middle);
+        store<u32>(top, middleFirst, 4);
+        top += 8;
+      } else {
+        reference = middle;
+        store<u32>(top, inner);
+        store<u32>(top, innerFirst, 4);
+        top += 8;
+      }
+      if (reference != 0) continue;
+    }
+    // What lies behind a match that was found is passed over.
+    reference = 0;
+    while (top != stack && reference == 0) {
+      top -= 8;
+      if (load<u32>(top, 4) < best) reference = load<u32>(top);
     }
   }
+  return hit;
 }
 
-function scan4(leaf: usize): void {
-  const pair = load<u64>(addresses);
-  let box = leaf + LEAF_BOXES;
-  for (let left = load<u32>(leaf); left != 0; left--, box += BOX4) {
-    const index = load<u32>(box + (PORTS4 + BOX_RULE));
-    if (index >= best) return;
-    if (
-      (pair & load<u64>(box, MASK4)) == load<u64>(box) &&
-      fits(box + PORTS4) &&
-      decides(box + PORTS4, index)
-    ) {
-      found(box + PORTS4, index);
-      return;
-    }
-  }
-}
-
-function scan6(leaf: usize): void {
+/** The same for IPv6. @param addresses where the header's addresses lie */
+export function classify6(p: Packet, addresses: usize, kind: u32, port0: u32, port1: u32, start: u32): usize {
+  let reference = load<u32>(state + ((<usize>(kind & KIND_MASK)) << 2), STATE_ROOTS6);
+  if (reference == 0) return 0;
   const a = load<u64>(addresses);
   const b = load<u64>(addresses, 8);
   const c = load<u64>(addresses, 16);
   const d = load<u64>(addresses, 24);
-  let box = leaf + LEAF_BOXES;
-  for (let left = load<u32>(leaf); left != 0; left--, box += BOX6) {
-    const index = load<u32>(box + (PORTS6 + BOX_RULE));
-    if (index >= best) return;
-    if (
-      (a & load<u64>(box, MASK6)) == load<u64>(box) &&
-      (b & load<u64>(box + (MASK6 + 8))) == load<u64>(box, 8) &&
-      (c & load<u64>(box + (MASK6 + 16))) == load<u64>(box, 16) &&
-      (d & load<u64>(box + (MASK6 + 24))) == load<u64>(box, 24) &&
-      fits(box + PORTS6) &&
-      decides(box + PORTS6, index)
-    ) {
-      found(box + PORTS6, index);
-      return;
+  if ((reference & LEAF) == 0) {
+    store<u64>(keys, bswap<u64>(a), KEY_FROM << 3);
+    store<u64>(keys, bswap<u64>(b), KEY_FROM_LOW << 3);
+    store<u64>(keys, bswap<u64>(c), KEY_TO << 3);
+    store<u64>(keys, bswap<u64>(d), KEY_TO_LOW << 3);
+    store<u64>(keys, <u64>port0, KEY_PORT0 << 3);
+    store<u64>(keys, <u64>port1, KEY_PORT1 << 3);
+    store<u64>(keys, <u64>(kind & KIND_MASK), KEY_KIND << 3);
+  }
+  let best = NO_RULE;
+  let hit: usize = 0;
+  let top = stack;
+  while (reference != 0) {
+    if ((reference & LEAF) != 0) {
+      let box = <usize>(reference - LEAF);
+      for (;;) {
+        const index = load<u32>(box, PORTS6 + BOX_RULE);
+        const flags = load<u8>(box, PORTS6 + BOX_FLAGS);
+        if (index >= best) break;
+        const differs =
+          ((a & load<u64>(box, MASK6)) ^ load<u64>(box)) |
+          ((b & load<u64>(box, MASK6 + 8)) ^ load<u64>(box, 8)) |
+          ((c & load<u64>(box, MASK6 + 16)) ^ load<u64>(box, 16)) |
+          ((d & load<u64>(box, MASK6 + 24)) ^ load<u64>(box, 24));
+        if (differs == 0) {
+          const isOutside =
+            <u32>(port1 < <u32>load<u16>(box, PORTS6 + 4)) |
+            <u32>(port1 > <u32>load<u16>(box, PORTS6 + 6)) |
+            <u32>(port0 < <u32>load<u16>(box, PORTS6)) |
+            <u32>(port0 > <u32>load<u16>(box, PORTS6 + 2)) |
+            (((<u32>load<u8>(box, PORTS6 + BOX_KINDS) >> kind) & 1) ^ 1);
+          if (isOutside == 0 && index >= start && ((flags & BOX_DECIDES) != 0 || asks(p, index))) {
+            best = index;
+            hit = box + PORTS6;
+            break;
+          }
+        }
+        if ((flags & BOX_LAST) != 0) break;
+        box += BOX6;
+      }
+    } else {
+      const node = <usize>reference;
+      const key = load<u64>(keys + ((<usize>load<u32>(node, NODE_KEY)) << 3));
+      const child = (key >> <u64>load<u32>(node, NODE_SHIFT)) - load<u64>(node, NODE_BASE);
+      let inner: u32 = 0;
+      let innerFirst: u32 = NO_RULE;
+      if (child < <u64>load<u32>(node, NODE_COUNT)) {
+        const at = node + ((<usize>child) << 3);
+        innerFirst = load<u32>(at, NODE_CHILDREN + CHILD_FIRST);
+        if (innerFirst < best) inner = load<u32>(at, NODE_CHILDREN);
+      }
+      const middleFirst = load<u32>(node, NODE_MIDDLE_FIRST);
+      const middle = middleFirst < best ? load<u32>(node, NODE_MIDDLE) : 0;
+      if (inner == 0) reference = middle;
+      else if (middle == 0) reference = inner;
+      else if (innerFirst < middleFirst) {
+        reference = inner;
+        store<u32>(top, middle);
+        store<u32>(top, middleFirst, 4);
+        top += 8;
+      } else {
+        reference = middle;
+        store<u32>(top, inner);
+        store<u32>(top, innerFirst, 4);
+        top += 8;
+      }
+      if (reference != 0) continue;
+    }
+    // What lies behind a match that was found is passed over.
+    reference = 0;
+    while (top != stack && reference == 0) {
+      top -= 8;
+      if (load<u32>(top, 4) < best) reference = load<u32>(top);
     }
   }
+  return hit;
 }
 
-function found(ports: usize, index: u32): void {
-  best = index;
-  foundOutput = load<u8>(ports, BOX_OUTPUT);
-  foundMarks = load<u8>(ports, BOX_MARKS) != 0;
-}
-
-/** Do ports and kind lie in the box? */
-function fits(ports: usize): bool {
-  return (
-    port1 >= load<u32>(ports, 8) &&
-    port1 <= load<u32>(ports, 12) &&
-    port0 >= load<u32>(ports) &&
-    port0 <= load<u32>(ports, 4) &&
-    ((<u32>load<u8>(ports, BOX_KINDS) >> kind) & 1) != 0
-  );
-}
-
-function decides(ports: usize, index: u32): bool {
-  if (index < start) return false;
-  return load<u8>(ports, BOX_DECIDES) != 0 || matches(rules + <usize>index * RULE);
-}
-
-function matches(rule: usize): bool {
-  const says = load<u32>(rule, RULE_SAYS);
-  if ((says & ~has & CRITERIA) != 0) return false;
-  if ((says & SAYS_PROTO) != 0 && !hasBit(<usize>load<u32>(rule, RULE_PROTO), protocol)) return false;
-  if ((says & SAYS_TO_PORT) != 0 && !within16(rule + RULE_TO_PORT, port1)) return false;
-  if ((says & SAYS_FROM_PORT) != 0 && !within16(rule + RULE_FROM_PORT, port0)) return false;
-  if ((says & SAYS_ICMP_TYPE) != 0 && !hasBit(<usize>load<u32>(rule, RULE_ICMP_TYPES), port1)) return false;
-  if ((says & SAYS_ICMP_CODE) != 0 && !hasBit(<usize>load<u32>(rule, RULE_ICMP_CODES), port0)) return false;
-  if ((says & SAYS_TCP_FLAGS) != 0 && !hasBit(<usize>load<u32>(rule, RULE_TCP_FLAGS), tcpFlags)) return false;
-  if ((says & SAYS_FRAGMENTS) != 0 && (<u32>load<u8>(rule, RULE_FRAGMENTS) & fragment) == 0) return false;
-  if ((says & SAYS_DSCP) != 0 && ((load<u64>(rule, RULE_DSCP) >> dscp) & 1) == 0) return false;
-  if ((says & SAYS_LENGTH) != 0 && !within16(rule + RULE_LENGTH, length)) return false;
-  if ((says & SAYS_MARK) != 0 && !isOneOf(rule + RULE_MARK, mark & load<u32>(rule, RULE_MARK_MASK)))
-    return false;
-  if ((says & SAYS_ETHERTYPE) != 0 && !isOneOf(rule + RULE_ETHERTYPE, ethertype)) return false;
-  if ((says & SAYS_TO) != 0) {
-    if (!(isIpv4 ? within4(rule + RULE_TO4, to4) : within6(rule + RULE_TO6, toHigh, toLow))) return false;
+/** The same for a frame that is not IP: the few rules that may match one are asked in turn. @returns a rule's index */
+export function classifyFrame(p: Packet, start: u32): u32 {
+  const list = <usize>load<u32>(state, STATE_NOT_IP);
+  const count = load<u32>(state, STATE_NOT_IP_COUNT);
+  for (let i: u32 = 0; i < count; i++) {
+    const rule = <usize>load<u32>(list + <usize>i * VALUE);
+    const index = load<u32>(rule, RULE_INDEX);
+    if (index >= start && matches(p, rule)) return index;
   }
-  if ((says & SAYS_FROM) == 0) return true;
-  return isIpv4 ? within4(rule + RULE_FROM4, from4) : within6(rule + RULE_FROM6, fromHigh, fromLow);
-}
-
-const CRITERIA: u32 = 0x7fffffff;
-
-// A list: address and count of its elements. Ranges are sorted and disjoint: the last one that begins at or before a
-// value is the only one that may hold it.
-
-function within16(list: usize, value: u32): bool {
-  const at = <usize>load<u32>(list);
-  let low: u32 = 0;
-  let high = load<u32>(list, 4);
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (<u32>load<u16>(at + <usize>middle * RANGE16) <= value) low = middle + 1;
-    else high = middle;
-  }
-  return low != 0 && value <= <u32>load<u16>(at + <usize>(low - 1) * RANGE16, 2);
-}
-
-function within4(list: usize, address: u32): bool {
-  const at = <usize>load<u32>(list);
-  let low: u32 = 0;
-  let high = load<u32>(list, 4);
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (load<u32>(at + <usize>middle * RANGE4) <= address) low = middle + 1;
-    else high = middle;
-  }
-  return low != 0 && address <= load<u32>(at + <usize>(low - 1) * RANGE4, 4);
-}
-
-function within6(list: usize, addressHigh: u64, addressLow: u64): bool {
-  const at = <usize>load<u32>(list);
-  let low: u32 = 0;
-  let high = load<u32>(list, 4);
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    const range = at + <usize>middle * RANGE6;
-    const first = load<u64>(range);
-    if (first < addressHigh || (first == addressHigh && load<u64>(range, 8) <= addressLow)) low = middle + 1;
-    else high = middle;
-  }
-  if (low == 0) return false;
-  const range = at + <usize>(low - 1) * RANGE6;
-  const last = load<u64>(range, 16);
-  return addressHigh < last || (addressHigh == last && addressLow <= load<u64>(range, 24));
-}
-
-function isOneOf(list: usize, value: u32): bool {
-  const at = <usize>load<u32>(list);
-  const count = load<u32>(list, 4);
-  for (let i: u32 = 0; i < count; i++) if (load<u32>(at + <usize>i * VALUE) == value) return true;
-  return false;
+  return NO_RULE;
 }

@@ -37,27 +37,30 @@ import {
   SAYS_FRAGMENTS,
   SAYS_FROM,
   SAYS_FROM_PORT,
+  SAYS_ICMP,
   SAYS_ICMP_CODE,
   SAYS_ICMP_TYPE,
   SAYS_LENGTH,
   SAYS_MARK,
   SAYS_OF_FRAMES,
+  SAYS_PORTS,
   SAYS_PROTO,
   SAYS_TCP_FLAGS,
   SAYS_TO,
   SAYS_TO_PORT,
+  STATE_ASKS,
   STATE_COUNT,
   STATE_HEADER,
   STATE_NOT_IP,
   STATE_NOT_IP_COUNT,
+  STATE_ROOTS4,
+  STATE_ROOTS6,
   STATE_RULES,
-  STATE_TREE4,
-  STATE_TREE6,
   setBit,
   VALUE,
 } from "./rule";
 import { setTcpFlags } from "./tcp-flags";
-import { BOX4, BOX6, buildTree, treeSize } from "./tree";
+import { BOX4, BOX6, buildTrees, SMALL, treeSize } from "./tree";
 
 const CRITERIA: u32 = 0x7fffffff;
 
@@ -76,6 +79,16 @@ export function compiledSize(): usize {
   return STATE_HEADER + rules + criteria + treeSize(boxes4, BOX4) + treeSize(boxes6, BOX6) + 32;
 }
 
+/** May there be more boxes than lie in one leaf? */
+export function hasTrees(): bool {
+  let boxes: u32 = 0;
+  for (let i = 0; i < params.rules.length && boxes <= SMALL; i++) {
+    const rule = params.rules.at(i);
+    boxes += max(boxCount(rule, true), boxCount(rule, false));
+  }
+  return boxes > SMALL;
+}
+
 // Where the next criterion goes.
 let next: usize = 0;
 
@@ -91,18 +104,20 @@ export function compile(state: usize): void {
   for (let i: usize = 0; i < count; i++) {
     const at = rules + i * RULE;
     compileRule(params.rules.at(<i32>i), <u32>i, at);
+    if ((load<u32>(at, RULE_SAYS) & (SAYS_PORTS | SAYS_ICMP | SAYS_TCP_FLAGS)) != 0)
+      store<u32>(state, 1, STATE_ASKS);
     if ((load<u32>(at, RULE_SAYS) & CRITERIA & ~SAYS_OF_FRAMES) != 0) continue;
     store<u32>(notIp + ((<usize>frames) << 2), <u32>at);
     frames++;
   }
   store<u32>(state, frames, STATE_NOT_IP_COUNT);
   next = align8(next);
-  store<u32>(state, plant(rules, true), STATE_TREE4);
-  store<u32>(state, plant(rules, false), STATE_TREE6);
+  plant(rules, true, state + STATE_ROOTS4);
+  plant(rules, false, state + STATE_ROOTS6);
 }
 
-/** The tree of one IP version, at `next`. */
-function plant(rules: usize, isIpv4: bool): u32 {
+/** The trees of one IP version, at `next`. */
+function plant(rules: usize, isIpv4: bool, roots: usize): void {
   const size = isIpv4 ? BOX4 : BOX6;
   const boxes = next;
   Boxes.begin(boxes);
@@ -111,7 +126,7 @@ function plant(rules: usize, isIpv4: bool): u32 {
   }
   const count = <u32>((Boxes.end - boxes) / size);
   next += treeSize(count, size);
-  return buildTree(boxes, count, size);
+  buildTrees(boxes, count, size, roots);
 }
 
 function align8(at: usize): usize {

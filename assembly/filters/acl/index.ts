@@ -1,49 +1,209 @@
 // Access control. In: any packet. Out: by the output of the first rule that it matches, or of `default`.
 
 import {
+  Batch,
   be16,
   counter,
   IPV4_FRAGMENT,
   IPV4_OFFSET_MASK,
+  IPV4_SOURCE,
+  IPV6_SOURCE,
+  now,
   OUTPUT_DROP,
+  OUTPUT_NEXT,
   Output,
   PACKET_FLAG_FIRST_FRAGMENT,
   PACKET_FLAG_FRAGMENT,
+  PACKET_FLAG_IPV4,
+  PACKET_FLAG_MALFORMED,
   Packet,
   PROTOCOL_TCP,
+  PROTOCOL_UDP,
   sharedState,
+  Tcp,
 } from "pktflow/assembly";
-import { classify, classifyOn, foundMarks, foundOutput } from "./classify";
-import { compile, compiledSize } from "./compile";
+import {
+  CT_ESTABLISHED,
+  CT_INVALID,
+  CT_NEW,
+  CT_RELATED,
+  confirm,
+  track,
+} from "pktflow/assembly/lib/conntrack";
+import { endedByMake, evictedByMake, FOUND, FULL } from "pktflow/assembly/lib/conntrack-table";
+import {
+  classify4,
+  classify6,
+  classifyFrame,
+  find4,
+  find6,
+  onlyLeaf4,
+  openRules,
+  roomForOthers,
+  scanLeaf4,
+  scratchSize,
+  UNDECIDED,
+} from "./classify";
+import { compile, compiledSize, hasTrees } from "./compile";
+import {
+  DATAGRAM_EVICTED,
+  DATAGRAM_UNKNOWN,
+  datagramFlags,
+  datagramHeader,
+  findDatagram,
+  formatTables,
+  openTables,
+  reap,
+  tablesSize,
+} from "./connections";
+import { forget, kind, port0, port1, readWith } from "./criteria";
 import { Counters, params } from "./params";
-import { markOf, NO_RULE } from "./rule";
+import { KIND_TCP, KIND_UDP, markOf, marksOf, NO_RULE, outputOf } from "./rule";
+import { BOX_FLAGS, BOX_MARKS, BOX_OUTPUT, BOX_RULE } from "./tree";
 
 let compiled: usize = 0;
+let isStateful: bool = false;
 
 export function sharedStateSize(_at: usize): usize {
-  return compiledSize();
+  return compiledSize() + tablesSize();
+}
+
+export function workerStateSize(_at: usize): usize {
+  return scratchSize(hasTrees());
 }
 
 export function initShared(): void {
-  compile(sharedState());
+  const state = sharedState();
+  compile(state);
+  formatTables(state, state + compiledSize());
 }
 
 export function init(): void {
   compiled = sharedState();
+  openRules(compiled);
+  isStateful = openTables(compiled, roomForOthers());
 }
 
-export function packet(p: Packet): Output {
+export function tick(): void {
+  const ended = reap();
+  if (ended != 0) counter(Counters.connectionsEnded).add(ended);
+}
+
+const PLAIN: u32 = PACKET_FLAG_IPV4 | PACKET_FLAG_FRAGMENT | PACKET_FLAG_MALFORMED;
+
+export function batch(b: Batch): void {
+  const standard = params.default_;
+  const counters = changetype<usize>(counter(Counters.rules));
+  const tcpLeaf = onlyLeaf4(KIND_TCP);
+  const udpLeaf = onlyLeaf4(KIND_UDP);
+  const isTracking = isStateful;
+  let unmatched: u64 = 0;
+  const count = b.count;
+  for (let i: u32 = 0; i < count; i++) {
+    const p = b.at(i);
+    const protocol = p.protocol;
+    if (
+      isTracking ||
+      (p.flags & PLAIN) != PACKET_FLAG_IPV4 ||
+      (protocol != PROTOCOL_UDP && protocol != PROTOCOL_TCP)
+    ) {
+      p.output = decide(p);
+      continue;
+    }
+    // Most packets: IPv4 with ports, and everything that boxes ask of it at hand.
+    const ports = bswap<u32>(load<u32>(p.transport));
+    const pair = load<u64>(p.ip, IPV4_SOURCE);
+    const isTcp = protocol == PROTOCOL_TCP;
+    const kind = isTcp ? KIND_TCP : KIND_UDP;
+    const leaf = isTcp ? tcpLeaf : udpLeaf;
+    let box: usize = 0;
+    if (leaf != 0) box = scanLeaf4(leaf, pair, kind, ports >> 16, ports & 0xffff);
+    else {
+      forget();
+      box = find4(p, pair, kind, ports >> 16, ports & 0xffff);
+    }
+    if (box == 0) {
+      unmatched++;
+      p.output = standard;
+    } else if (box == UNDECIDED || (load<u8>(box, BOX_FLAGS) & BOX_MARKS) != 0) {
+      p.output = decide(p);
+    } else {
+      const at = counters + ((<usize>load<u32>(box, BOX_RULE)) << 3);
+      store<u64>(at, load<u64>(at) + 1);
+      p.output = load<u8>(box, BOX_OUTPUT);
+    }
+  }
+  if (unmatched != 0) counter(Counters.unmatched).add(unmatched);
+}
+
+/** Any packet. */
+function decide(p: Packet): Output {
   if (p.isMalformed) return drop(Counters.malformed);
-  if (p.has(PACKET_FLAG_FRAGMENT) && isTinyFragment(p)) return drop(Counters.tinyFragment);
-  let rule = classify(p, compiled);
-  while (rule != NO_RULE) {
+  let header: usize = p.hasTransport ? p.transport : 0;
+  let flags: u8 = header != 0 && p.protocol == PROTOCOL_TCP ? Tcp.of(p).flags : 0;
+  if (p.isFragment) {
+    const isFirst = p.has(PACKET_FLAG_FIRST_FRAGMENT);
+    if (!isFirst && isTinyFragment(p)) return drop(Counters.tinyFragment);
+    const found = findDatagram(p, isFirst);
+    if (found == DATAGRAM_UNKNOWN) return drop(Counters.fragment);
+    if (found == DATAGRAM_EVICTED) counter(Counters.datagramsEvicted).add(1);
+    header = datagramHeader;
+    flags = datagramFlags;
+  }
+  if (!isStateful || !p.isIp) return decideByRules(p, header, flags);
+  const state = track(p, header, now());
+  if (state == CT_ESTABLISHED) {
+    counter(Counters.established).add(1);
+    return OUTPUT_NEXT;
+  }
+  if (state == CT_RELATED) {
+    counter(Counters.related).add(1);
+    return OUTPUT_NEXT;
+  }
+  if (state == CT_INVALID) {
+    counter(Counters.invalid).add(1);
+    return params.invalid;
+  }
+  const output = decideByRules(p, header, flags);
+  return state == CT_NEW && output == OUTPUT_NEXT ? open() : output;
+}
+
+/** The connection of the packet tracked last begins, or the packet is dropped: its answer could not come in. */
+function open(): Output {
+  const confirmed = confirm(now());
+  if (endedByMake != 0) counter(Counters.connectionsEnded).add(endedByMake);
+  if (evictedByMake != 0) counter(Counters.connectionsEvicted).add(evictedByMake);
+  if (confirmed == FOUND) return OUTPUT_NEXT;
+  if (confirmed == FULL) return drop(Counters.tableFull);
+  counter(Counters.connectionsMade).add(1);
+  return OUTPUT_NEXT;
+}
+
+/** @param header the transport header's first bytes, 0: it is not known @param flags of TCP */
+function decideByRules(p: Packet, header: usize, flags: u8): Output {
+  readWith(p, header, flags);
+  for (let rule = next(p, 0); rule != NO_RULE; rule = next(p, rule + 1)) {
     counter(Counters.rules + rule).add(1);
-    if (!foundMarks) return foundOutput;
+    if (!marksOf(compiled, rule)) return outputOf(compiled, rule);
     p.mark = markOf(compiled, rule);
-    rule = classifyOn(p, compiled, rule);
   }
   counter(Counters.unmatched).add(1);
   return params.default_;
+}
+
+/** The first rule from `start` on that a packet matches whose facts have been read, or NO_RULE. */
+function next(p: Packet, start: u32): u32 {
+  if (!p.isIp) return classifyFrame(p, start);
+  if (start == 0) {
+    const box = p.isIpv4
+      ? find4(p, load<u64>(p.ip, IPV4_SOURCE), kind, port0, port1)
+      : find6(p, p.ip + IPV6_SOURCE, kind, port0, port1);
+    return box == 0 ? NO_RULE : load<u32>(box, BOX_RULE);
+  }
+  const box = p.isIpv4
+    ? classify4(p, load<u64>(p.ip, IPV4_SOURCE), kind, port0, port1, start)
+    : classify6(p, p.ip + IPV6_SOURCE, kind, port0, port1, start);
+  return box == 0 ? NO_RULE : load<u32>(box, BOX_RULE);
 }
 
 /**
@@ -51,7 +211,7 @@ export function packet(p: Packet): Output {
  * flags that a rule saw in the first one. A first fragment too short for the whole header is malformed already.
  */
 function isTinyFragment(p: Packet): bool {
-  if (p.protocol != PROTOCOL_TCP || p.has(PACKET_FLAG_FIRST_FRAGMENT)) return false;
+  if (p.protocol != PROTOCOL_TCP) return false;
   if (p.isIpv4) return (be16(p.ip + IPV4_FRAGMENT) & IPV4_OFFSET_MASK) == 1;
   // The payload of a later IPv6 fragment stands right behind its Fragment header.
   return (be16(<usize>p.data + p.payload - 6) & 0xfff8) == 8;

@@ -72,10 +72,16 @@ export const MARKS: u32 = 1 << 31;
 
 export const STATE_RULES: usize = 0;
 export const STATE_COUNT: usize = 4;
-export const STATE_TREE4: usize = 8;
-export const STATE_TREE6: usize = 12;
-export const STATE_NOT_IP: usize = 16;
-export const STATE_NOT_IP_COUNT: usize = 20;
+export const STATE_NOT_IP: usize = 8;
+export const STATE_NOT_IP_COUNT: usize = 12;
+/** A tree a kind of protocol. */
+export const STATE_ROOTS4: usize = 16;
+export const STATE_ROOTS6: usize = 32;
+/** Does some rule ask for what is in a transport header? */
+export const STATE_ASKS: usize = 48;
+/** Addresses of the ConntrackTable and the FragmentTable; 0: there is none. */
+export const STATE_CONNTRACK: usize = 52;
+export const STATE_FRAGMENTS: usize = 56;
 export const STATE_HEADER: usize = 64;
 
 /** No index of a rule. */
@@ -88,10 +94,23 @@ export const KIND_UDP: u32 = 1;
 export const KIND_ICMP: u32 = 2;
 export const KIND_OTHER: u32 = 3;
 export const ALL_KINDS: u32 = 15;
+/** Added to a kind whose transport header is not there: of a fragment behind the first. */
+export const KIND_PORTLESS: u32 = 4;
+/** What is left of it then. */
+export const KIND_MASK: u32 = 3;
 
 /** The mark that a rule sets. */
 export function markOf(state: usize, index: u32): u32 {
   return load<u32>(<usize>load<u32>(state, STATE_RULES) + <usize>index * RULE, RULE_SET_MARK);
+}
+
+/** Does a rule only set the mark, so that the rules behind it decide? */
+export function marksOf(state: usize, index: u32): bool {
+  return (load<u32>(<usize>load<u32>(state, STATE_RULES) + <usize>index * RULE, RULE_SAYS) & MARKS) != 0;
+}
+
+export function outputOf(state: usize, index: u32): u8 {
+  return load<u8>(<usize>load<u32>(state, STATE_RULES) + <usize>index * RULE, RULE_OUTPUT);
 }
 
 export function hasBit(bitmap: usize, bit: u32): bool {

@@ -8,23 +8,20 @@
 //
 //   keys            0 from   1 to   2 first port   3 second port   4 kind   5 from, low   6 to, low      u64 each
 //                   IPv4 addresses are their 32 bits, IPv6 addresses their high 64 bits and, as keys of their own, the
-//                   low 64; the ports are those of TCP and UDP, an ICMP code and type, or the protocol of others and 0;
-//                   NO_PORT where there is no transport header
+//                   low 64; the ports are those of TCP and UDP, an ICMP code and type, or the protocol of others and 0
 //
 //   node            0      4        8      16       20        24           28         32
 //                  +------+--------+------+--------+---------+------------+----------+---------------------+---
 //                  | key  | shift  | base | count  |         | middle     | its first| child 0, its first  | ...
 //                  +------+--------+------+--------+---------+------------+----------+---------------------+---
 //                   child = (key >> shift) - base, below count; a reference is an address, of a leaf with bit 0 set; 0: none
-//   leaf            0       8
-//                  +-------+-------+-------+---
-//                  | count | box 0 | box 1 | ...
-//                  +-------+-------+-------+---
-//   box             0              8 or 32        16 or 64                  32 or 80      36       37
-//                  +--------------+--------------+-------------------------+-------------+--------+---------+----
-//                  | value        | mask         | ports: first, last, two | rule's index| kinds  | decides | output
-//                  | from, to in wire order      | times, u32              |             | (bits) |         |
-//                  +--------------+--------------+-------------------------+-------------+--------+---------+----
+//   leaf            boxes, one behind the other, up to one that is the last
+//   box             0              8 or 32        16 or 64                  24 or 72      28       29      30
+//                  +--------------+--------------+-------------------------+-------------+--------+-------+--------+
+//                  | value        | mask         | ports: first, last, two | rule's index| kinds  | flags | output |
+//                  | from, to in wire order      | times, u16              |             | (bits) |       |        |
+//                  +--------------+--------------+-------------------------+-------------+--------+-------+--------+
+//                   kinds: bits of the kinds of protocol, and of what has no ports though its kind has some (KIND_PORTLESS);
 //                   decides: who lies in the box matches the rule, nothing else needs to be asked
 //
 // All memory is taken from ranges of fixed size: where one is used up, what is left becomes a longer leaf, so the answer
@@ -44,11 +41,7 @@ const KEYS4: u32 = 5;
 const KEYS6: u32 = 7;
 export const KEYS_BYTES: usize = 64;
 
-/** A port that no packet has: of a fragment without its header. */
-export const NO_PORT: u32 = 0x10000;
 export const LAST_PORT: u32 = 0xffff;
-/** A box that says nothing of a port reaches beyond all of them. */
-export const ANY_PORT: u32 = 0xffffffff;
 
 export const NODE_KEY: usize = 0;
 export const NODE_SHIFT: usize = 4;
@@ -60,23 +53,30 @@ export const NODE_CHILDREN: usize = 32;
 const CHILD: usize = 8;
 export const CHILD_FIRST: usize = 4;
 export const LEAF: u32 = 1;
-export const LEAF_BOXES: usize = 8;
 
 /** Where a box's parts lie: offsets for IPv4 and for IPv6. */
-export const BOX4: usize = 40;
-export const BOX6: usize = 88;
+export const BOX4: usize = 32;
+export const BOX6: usize = 80;
 export const MASK4: usize = 8;
 export const MASK6: usize = 32;
 export const PORTS4: usize = 16;
 export const PORTS6: usize = 64;
-export const BOX_RULE: usize = 16;
-export const BOX_KINDS: usize = 20;
-export const BOX_DECIDES: usize = 21;
-export const BOX_OUTPUT: usize = 22;
-export const BOX_MARKS: usize = 23;
+// Behind the ports.
+export const BOX_RULE: usize = 8;
+export const BOX_KINDS: usize = 12;
+export const BOX_FLAGS: usize = 13;
+export const BOX_OUTPUT: usize = 14;
+export const BOX_DECIDES: u8 = 1;
+export const BOX_MARKS: u8 = 2;
+export const BOX_LAST: u8 = 4;
 
 /** A leaf of so many boxes is not worth cutting. */
-const SMALL: u32 = 6;
+export const SMALL: u32 = 8;
+/** No tree is deeper: classify.ts keeps one reference a level. */
+export const DEEPEST: u32 = 256;
+/** So few boxes may be in the trees of all kinds, whatever they are. */
+const FEW: u32 = 64;
+const KINDS: u32 = 4;
 const MOST_CHILDREN: u32 = 65536;
 /** A box over more children than this goes to the middle. */
 const MOST_COPIES: u64 = 4;
@@ -85,17 +85,20 @@ const TRIES: u32 = 5;
 /** Boxes in leaves, for each box that there is: no more copies than this. */
 const COPIES: usize = 3;
 /** Bits of work that a doubling of the children must save. */
-const PRICE: f64 = 0.5;
+const PRICE: f64 = 0.2;
 const NODES: usize = 128;
-const LEAVES: usize = 16;
 const WORK: usize = 48;
 const FLOOR: usize = 1 << 16;
 
 /** Bytes for the tree of so many boxes, the boxes included. */
 export function treeSize(boxes: u32, boxSize: usize): usize {
   if (boxes == 0) return 0;
-  const each = boxSize + COPIES * (boxSize + LEAVES) + NODES + WORK;
+  const each = boxSize + COPIES * boxSize + NODES + WORK;
   return <usize>boxes * each + 3 * FLOOR + ((<usize>histogramSize(boxes)) << 2);
+}
+
+function align(at: usize): usize {
+  return (at + 63) & ~63;
 }
 
 function histogramSize(boxes: u32): u32 {
@@ -122,31 +125,61 @@ let spare: i64 = 0;
 let grownFirst: u32 = 0xffffffff;
 
 /**
- * Builds the tree over `count` boxes that lie at `at`, in the order of their rules, in the treeSize() bytes from there.
- * @returns the reference of its root
+ * Builds the trees over `count` boxes that lie at `at`, in the order of their rules, in the treeSize() bytes from there.
+ * Each kind of protocol has a tree of its own, so that of a few rules a packet meets only those of its kind; but where
+ * most rules say no protocol, all kinds have one tree.
+ * @param roots where the references of the roots go, one a kind
  */
-export function buildTree(at: usize, count: u32, size: usize): u32 {
-  if (count == 0) return 0;
+export function buildTrees(at: usize, count: u32, size: usize, roots: usize): void {
+  if (count == 0) return;
   boxes = at;
   boxSize = size;
   isIpv4 = size == BOX4;
   const all = <usize>count;
-  leafNext = at + all * size;
-  nodeNext = leafNext + COPIES * all * (size + LEAVES) + FLOOR;
+  // A box of IPv4 never lies in two cache lines.
+  leafNext = align(at + all * size);
+  nodeNext = leafNext + COPIES * all * size + FLOOR;
   nodeEnd = nodeNext + NODES * all + FLOOR;
   histogram = nodeEnd;
   workNext = histogram + ((<usize>histogramSize(count)) << 2);
   workEnd = workNext + WORK * all + FLOOR;
   spare = <i64>count * <i64>(COPIES - 1);
-  const list = workNext;
-  workNext += all << 2;
-  for (let i: u32 = 0; i < count; i++) store<u32>(list + ((<usize>i) << 2), i);
-  return grow(list, count);
+  let inAll: u32 = 0;
+  for (let kind: u32 = 0; kind < KINDS; kind++) inAll += listKind(kind, count);
+  if (count > FEW && inAll > count + (count >> 1)) {
+    const list = workNext;
+    workNext += all << 2;
+    for (let i: u32 = 0; i < count; i++) store<u32>(list + ((<usize>i) << 2), i);
+    const root = grow(list, count, 0);
+    for (let kind: usize = 0; kind < <usize>KINDS; kind++) store<u32>(roots + (kind << 2), root);
+    return;
+  }
+  // Those that are in several trees are copies too.
+  spare -= <i64>inAll - <i64>count;
+  for (let kind: u32 = 0; kind < KINDS; kind++) {
+    const list = workNext;
+    const length = listKind(kind, count);
+    workNext += (<usize>length) << 2;
+    store<u32>(roots + ((<usize>kind) << 2), grow(list, length, 0));
+    workNext = list;
+  }
+}
+
+/** Writes the indices of the boxes of a kind to workNext. @returns how many */
+function listKind(kind: u32, count: u32): u32 {
+  let length: u32 = 0;
+  for (let i: u32 = 0; i < count; i++) {
+    const kinds = <u32>load<u8>(boxes + <usize>i * boxSize + (isIpv4 ? PORTS4 : PORTS6), BOX_KINDS);
+    if (((kinds >> kind) & 1) == 0) continue;
+    store<u32>(workNext + ((<usize>length) << 2), i);
+    length++;
+  }
+  return length;
 }
 
 /** The reference of a tree over the boxes of a list of indices. */
-function grow(list: usize, count: u32): u32 {
-  if (count <= SMALL || !chooseCut(list, count)) return growLeaf(list, count);
+function grow(list: usize, count: u32, depth: u32): u32 {
+  if (count <= SMALL || depth == DEEPEST || !chooseCut(list, count)) return growLeaf(list, count);
   const key = bestKey;
   const shift = bestShift;
   const base = bestBase;
@@ -161,13 +194,13 @@ function grow(list: usize, count: u32): u32 {
   const middleCount = deal(node, list, count);
   // What is a list until here becomes a tree, child by child.
   const middle = load<u32>(node, NODE_MIDDLE);
-  store<u32>(node, grow(middle, middleCount), NODE_MIDDLE);
+  store<u32>(node, grow(middle, middleCount, depth + 1), NODE_MIDDLE);
   store<u32>(node, grownFirst, NODE_MIDDLE_FIRST);
   let first = grownFirst;
   for (let i: u32 = 0; i < children; i++) {
     const child = node + NODE_CHILDREN + <usize>i * CHILD;
     const length = load<u32>(child, CHILD_FIRST);
-    store<u32>(child, grow(<usize>load<u32>(child), length));
+    store<u32>(child, grow(<usize>load<u32>(child), length, depth + 1));
     store<u32>(child, grownFirst, CHILD_FIRST);
     first = min(first, grownFirst);
   }
@@ -182,11 +215,13 @@ function growLeaf(list: usize, count: u32): u32 {
     return 0;
   }
   const leaf = leafNext;
-  store<u32>(leaf, count);
-  let to = leaf + LEAF_BOXES;
+  const ports = isIpv4 ? PORTS4 : PORTS6;
+  let to = leaf;
   for (let i: u32 = 0; i < count; i++, to += boxSize) memory.copy(to, boxOf(list, i), boxSize);
   leafNext = to;
-  grownFirst = load<u32>(leaf + LEAF_BOXES + (isIpv4 ? PORTS4 : PORTS6), BOX_RULE);
+  const last = to - boxSize + ports;
+  store<u8>(last, load<u8>(last, BOX_FLAGS) | BOX_LAST, BOX_FLAGS);
+  grownFirst = load<u32>(leaf + ports, BOX_RULE);
   return <u32>leaf | LEAF;
 }
 
@@ -369,7 +404,7 @@ let low: u64 = 0;
 let high: u64 = 0;
 
 function lastOf(key: u32): u64 {
-  if (key == KEY_PORT0 || key == KEY_PORT1) return <u64>ANY_PORT;
+  if (key == KEY_PORT0 || key == KEY_PORT1) return <u64>LAST_PORT;
   if (key == KEY_KIND) return 3;
   return isIpv4 ? 0xffffffff : u64.MAX_VALUE;
 }
@@ -378,11 +413,11 @@ function lastOf(key: u32): u64 {
 function bounds(box: usize, key: u32): void {
   const ports = box + (isIpv4 ? PORTS4 : PORTS6);
   if (key == KEY_PORT0 || key == KEY_PORT1) {
-    const port = ports + ((<usize>(key - KEY_PORT0)) << 3);
-    low = <u64>load<u32>(port);
-    high = <u64>load<u32>(port, 4);
+    const port = ports + ((<usize>(key - KEY_PORT0)) << 2);
+    low = <u64>load<u16>(port);
+    high = <u64>load<u16>(port, 2);
   } else if (key == KEY_KIND) {
-    const kinds = <u32>load<u8>(ports, BOX_KINDS);
+    const kinds = <u32>load<u8>(ports, BOX_KINDS) & ((1 << KINDS) - 1);
     low = <u64>ctz<u32>(kinds);
     high = <u64>(31 - clz<u32>(kinds));
   } else if (isIpv4) {

@@ -8,8 +8,6 @@
 
 import {
   applyChange,
-  be32,
-  change32,
   counter,
   ICMP_CHECKSUM,
   ICMP_DESTINATION_UNREACHABLE,
@@ -25,36 +23,25 @@ import {
   IPV4_PROTOCOL,
   IPV4_SOURCE,
   Ipv4,
-  now,
   OUTPUT_DROP,
   OUTPUT_NEXT,
   Output,
   PACKET_FLAG_CSUM_PARTIAL,
   Packet,
-  setBe32,
+  PROTOCOL_ICMP,
   sum,
   sumIpv4Header,
 } from "pktflow/assembly";
 import { Counters, params } from "./params";
-import { destinationPort, setQuoted, sourcePort } from "./rewrite";
-import {
-  insideKey,
-  KIND_ICMP,
-  KIND_UDP,
-  keyAddress,
-  keyPort,
-  kindOf,
-  mappings,
-  outsideIndex,
-  poolAddress,
-  poolOf,
-} from "./settings";
+import { change, endAddress, endPort, INWARDS, OUTWARDS, setQuoted } from "./rewrite";
+import { findIn, findOut, seenAddresses, seenPorts } from "./sessions";
+import { isTranslated } from "./settings";
 
 // Where the packet at hand quotes another.
 let quoted: usize = 0;
 let quotedTransport: usize = 0;
 let quotedEnd: usize = 0;
-let quotedKind: u32 = 0;
+let quotedProtocol: u8 = 0;
 
 export function isError(type: u8): bool {
   return type == ICMP_DESTINATION_UNREACHABLE || type == ICMP_TIME_EXCEEDED || type == ICMP_PARAMETER_PROBLEM;
@@ -91,57 +78,66 @@ function checkError(p: Packet): i32 {
   if (headerLength < IPV4_HEADER || quotedTransport + 8 > end) return Counters.malformed;
   if (sumIpv4Header(quoted) != 0xffff) return Counters.badChecksum;
   if ((Ipv4.at(quoted).fragment & IPV4_OFFSET_MASK) != 0) return Counters.fragment;
-  const kind = kindOf(load<u8>(quoted, IPV4_PROTOCOL));
-  if (kind < 0) return Counters.unsupportedProtocol;
-  quotedKind = <u32>kind;
-  return -1;
+  quotedProtocol = load<u8>(quoted, IPV4_PROTOCOL);
+  return isTranslated(quotedProtocol) ? -1 : Counters.unsupportedProtocol;
 }
 
-/** From inside: the quoted packet's destination is the inside endpoint. */
+/** From inside: the quoted packet is one from outside, as it came to the inside endpoint. */
 function outwards(p: Packet): bool {
-  if (quotedKind == KIND_ICMP && !isReply(load<u8>(quotedTransport))) return false;
-  const inside = insideKey(
-    quotedKind,
-    be32(quoted + IPV4_DESTINATION),
-    destinationPort(quotedTransport, quotedKind),
-  );
-  if (!mappings.findInside(inside, now())) return false;
-  const address = poolAddress(mappings.outsidePool);
-  replaceQuoted(
-    p,
-    IPV4_DESTINATION,
-    quotedKind <= KIND_UDP ? 2 : ICMP_IDENTIFIER,
-    address,
-    mappings.outsidePort,
-  );
+  if (quotedProtocol == PROTOCOL_ICMP && !isReply(load<u8>(quotedTransport))) return false;
+  // Its answer would have the session's tuple.
+  if (!findOut(quotedProtocol, turned(quoted), turnedPorts(OUTWARDS))) return false;
+  const address = endAddress(OUTWARDS, seenAddresses());
+  replaceQuoted(p, IPV4_DESTINATION, portOffset(2), address, endPort(OUTWARDS, seenPorts()));
   replaceAddress(p, IPV4_SOURCE, address);
   return true;
 }
 
-/** From outside: the quoted packet's source is the outside endpoint. */
+/** From outside: the quoted packet is one from inside, as it left the outside endpoint. */
 function inwards(p: Packet): bool {
-  if (quotedKind == KIND_ICMP && !isRequest(load<u8>(quotedTransport))) return false;
-  const outside = outsideIndex(be32(quoted + IPV4_SOURCE));
-  if (outside < 0) return false;
-  const port = sourcePort(quotedTransport, quotedKind);
-  if (!mappings.findOutside(poolOf(<u32>outside, quotedKind), port, now())) return false;
-  const address = keyAddress(mappings.inside);
-  const portAt: usize = quotedKind <= KIND_UDP ? 0 : ICMP_IDENTIFIER;
-  replaceQuoted(p, IPV4_SOURCE, portAt, address, keyPort(mappings.inside));
+  if (quotedProtocol == PROTOCOL_ICMP && !isRequest(load<u8>(quotedTransport))) return false;
+  if (!findIn(quotedProtocol, turned(quoted), turnedPorts(INWARDS))) return false;
+  const address = endAddress(INWARDS, seenAddresses());
+  replaceQuoted(p, IPV4_SOURCE, portOffset(0), address, endPort(INWARDS, seenPorts()));
   replaceAddress(p, IPV4_DESTINATION, address);
   return true;
 }
 
+/** The quoted packet's addresses, destination first: those of what would answer it. */
+function turned(ip: usize): u64 {
+  return <u64>load<u32>(ip, IPV4_DESTINATION) | ((<u64>load<u32>(ip, IPV4_SOURCE)) << 32);
+}
+
+/** The same of its ports. @param way of the answer: of a query, the identifier is the port of the end that asked */
+function turnedPorts(way: usize): u32 {
+  if (quotedProtocol != PROTOCOL_ICMP) return rotr<u32>(load<u32>(quotedTransport), 16);
+  const identifier = <u32>load<u16>(quotedTransport, ICMP_IDENTIFIER);
+  return way == OUTWARDS ? identifier : identifier << 16;
+}
+
+function portOffset(ofPort: usize): usize {
+  return quotedProtocol == PROTOCOL_ICMP ? ICMP_IDENTIFIER : ofPort;
+}
+
 function replaceQuoted(p: Packet, addressAt: usize, portAt: usize, address: u32, port: u16): void {
-  const change = setQuoted(quoted, quotedTransport, quotedEnd, quotedKind, addressAt, portAt, address, port);
-  if (!p.has(PACKET_FLAG_CSUM_PARTIAL)) applyChange(p.transport + ICMP_CHECKSUM, change);
+  const difference = setQuoted(
+    quoted,
+    quotedTransport,
+    quotedEnd,
+    quotedProtocol,
+    addressAt,
+    portAt,
+    address,
+    port,
+  );
+  if (!p.has(PACKET_FLAG_CSUM_PARTIAL)) applyChange(p.transport + ICMP_CHECKSUM, difference);
 }
 
 /** ICMP has no pseudo-header: only the IPv4 header's checksum has the address. */
 function replaceAddress(p: Packet, addressAt: usize, address: u32): void {
   const ip = p.ip;
-  applyChange(ip + IPV4_CHECKSUM, change32(be32(ip + addressAt), address));
-  setBe32(ip + addressAt, address);
+  applyChange(ip + IPV4_CHECKSUM, change(load<u32>(ip + addressAt), address));
+  store<u32>(ip + addressAt, address);
 }
 
 /** Queries have an identifier (RFC 792; RFC 950 for address masks): echo, timestamp, information, address mask. */

@@ -1,44 +1,67 @@
-// The parameters as the packet loop wants them, and the mapping table, in the state that all workers share.
+// The parameters as the packet loop wants them, and where the tables are, in the state that all workers share.
 //
-//    0       4        8        12                  64
-//   +-------+--------+--------+-------------------+-----------------+--------------+--------------------
-//   | inside| outside|outsides| mappings: address | inside prefixes | outside      | MappingTable
-//   | s     |        |        |                   | address, mask   | addresses    | (a cache line on)
-//   +-------+--------+--------+-------------------+-----------------+--------------+--------------------
-//   insides: how many prefixes; outside: address of the outside addresses; outsides: how many. Addresses in host order.
+//    0       4        8        12         16         20      64
+//   +-------+--------+--------+----------+----------+-------+-----------------+--------------+---------------------
+//   | inside| outside|outsides| mappings | sessions | frag- | inside prefixes | outside      | MappingTable,
+//   | s     |        |        |          |          |  ments| address, mask   | addresses    | SessionTable, ...
+//   +-------+--------+--------+----------+----------+-------+-----------------+--------------+---------------------
+//   insides: how many prefixes; outside: address of the outside addresses; outsides: how many; then addresses of tables,
+//   each at a cache line. Addresses and ports are as they lie in packets, unless a name says "host".
 
-import { be32, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, random, sharedState } from "pktflow/assembly";
+import { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, random, sharedState } from "pktflow/assembly";
+import { FragmentTable } from "pktflow/assembly/lib/fragment-table";
 import { MappingTable } from "pktflow/assembly/lib/mapping-table";
-import { params } from "./params";
+import { SessionTable } from "pktflow/assembly/lib/session-table";
+import { Mapping as Dependence, params } from "./params";
 
 const INSIDES: usize = 0;
 const OUTSIDE: usize = 4;
 const OUTSIDES: usize = 8;
 const MAPPINGS: usize = 12;
+const SESSIONS: usize = 16;
+const FRAGMENTS: usize = 20;
 const HEADER: usize = 64;
 const PREFIX: usize = 8;
+/** Places of a worker's table of outside addresses, of which there are 64 at most. */
+const SLOTS: usize = 256;
 
-/** Protocols with mappings; each has a port pool of its own on each outside address. */
-export const KIND_TCP: u32 = 0;
-export const KIND_UDP: u32 = 1;
-export const KIND_ICMP: u32 = 2;
+/** Each outside address has so many port pools: TCP's, UDP's, and identifiers of ICMP queries. */
 const KINDS: u32 = 3;
 
-/** Timeout classes of the mapping table. */
+/** Timeout classes of the session table. */
 export const CLASS_UDP: u8 = 0;
 export const CLASS_TRANSITORY: u8 = 1;
 export const CLASS_ESTABLISHED: u8 = 2;
 export const CLASS_ICMP: u8 = 3;
 
-// This instance's copy of the header.
+/** The kind of a tuple: the protocol, and of those on the way in this bit. */
+export const KIND_IN: u64 = 0x100_00000000;
+
+// This instance's copy of the header. The first prefix and address apart: most have no other.
 let insideAt: usize = 0;
 let insideEnd: usize = 0;
+export let firstInside: u32 = 0;
+export let firstMask: u32 = 0;
 let outsideAt: usize = 0;
 let outsides: u32 = 0;
+let slots: usize = 0;
+export let firstOutside: u32 = 0;
+export let hasMoreInsides: bool = false;
+export let hasMoreOutsides: bool = false;
 export let mappings: MappingTable = changetype<MappingTable>(0);
+export let sessions: SessionTable = changetype<SessionTable>(0);
+export let fragments: FragmentTable = changetype<FragmentTable>(0);
+
+// What of a packet's addresses and ports tells its session: filtering and mapping decide how much of the remote end.
+export let outAddresses: u64 = 0;
+export let outPorts: u64 = 0;
+export let inAddresses: u64 = 0;
+export let inPorts: u64 = 0;
+let mappingRemote: u32 = 0;
+let mappingRemotePort: u32 = 0;
 
 export function settingsSize(): usize {
-  return tableOffset() + MappingTable.bytes(params.mappings, <u32>params.outside.length * KINDS);
+  return fragmentsOffset() + FragmentTable.bytes(params.fragments);
 }
 
 /** Once, before the workers start. */
@@ -49,8 +72,8 @@ export function format(): void {
     const prefix = params.inside.at(i);
     if (prefix.family != 4) continue;
     const length = <u32>prefix.length - 96;
-    const mask: u32 = length == 0 ? 0 : ~(<u32>0) << (32 - length);
-    store<u32>(next, be32(prefix.address + 12) & mask);
+    const mask = bswap<u32>(length == 0 ? 0 : ~(<u32>0) << (32 - length));
+    store<u32>(next, load<u32>(prefix.address + 12) & mask);
     store<u32>(next, mask, 4);
     next += PREFIX;
   }
@@ -59,31 +82,73 @@ export function format(): void {
   outsideAt = next;
   outsides = 0;
   for (let i = 0; i < params.outside.length; i++) {
-    const address = params.outside.at(i);
+    const address = bswap<u32>(params.outside.at(i));
     // One written twice would have two pools, of which only the first could be found.
-    if (outsideIndex(address) >= 0) continue;
+    if (isListed(address)) continue;
     store<u32>(next, address);
     next += 4;
     outsides++;
   }
   store<u32>(at, outsides, OUTSIDES);
-  const table = at + tableOffset();
+  const table = at + mappingsOffset();
   store<u32>(at, <u32>table, MAPPINGS);
-  const made = MappingTable.format(table, params.mappings, params.ports.first, params.ports.last, random());
+  MappingTable.format(table, params.mappings, random());
+  const sessionsAt = at + sessionsOffset();
+  store<u32>(at, <u32>sessionsAt, SESSIONS);
+  const made = SessionTable.format(sessionsAt, params.sessions, random());
   made.setTimeout(CLASS_UDP, params.udpTimeout);
   made.setTimeout(CLASS_TRANSITORY, params.tcpTransitoryTimeout);
   made.setTimeout(CLASS_ESTABLISHED, params.tcpEstablishedTimeout);
   made.setTimeout(CLASS_ICMP, params.icmpTimeout);
+  const fragmentsAt = at + fragmentsOffset();
+  store<u32>(at, <u32>fragmentsAt, FRAGMENTS);
+  FragmentTable.format(fragmentsAt, params.fragments, random(), params.fragmentTimeout);
+}
+
+function isListed(address: u32): bool {
+  for (let i: u32 = 0; i < outsides; i++) {
+    if (load<u32>(outsideAt + ((<usize>i) << 2)) == address) return true;
+  }
+  return false;
 }
 
 /** In each worker. */
 export function open(): void {
   const at = sharedState();
+  const insides = load<u32>(at, INSIDES);
   insideAt = at + HEADER;
-  insideEnd = insideAt + <usize>load<u32>(at, INSIDES) * PREFIX;
+  insideEnd = insideAt + <usize>insides * PREFIX;
+  hasMoreInsides = insides != 1;
+  if (insides != 0) {
+    firstInside = load<u32>(insideAt);
+    firstMask = load<u32>(insideAt, 4);
+  } else {
+    // No address is one that has a bit where the mask has none.
+    firstInside = 1;
+    firstMask = 0;
+  }
   outsideAt = <usize>load<u32>(at, OUTSIDE);
   outsides = load<u32>(at, OUTSIDES);
+  firstOutside = load<u32>(outsideAt);
+  hasMoreOutsides = outsides > 1;
   mappings = changetype<MappingTable>(<usize>load<u32>(at, MAPPINGS));
+  sessions = changetype<SessionTable>(<usize>load<u32>(at, SESSIONS));
+  fragments = FragmentTable.at(<usize>load<u32>(at, FRAGMENTS));
+  openModes();
+}
+
+function openModes(): void {
+  const filtering = params.filtering;
+  const mapping = params.mapping;
+  mappingRemote = mapping == Dependence.endpointIndependent ? 0 : 0xffffffff;
+  mappingRemotePort = mapping == Dependence.addressAndPortDependent ? 0xffff : 0;
+  // In: filtering. Out: what either wants, for a packet to someone new opens the filter, and may need a mapping.
+  const remote: u32 = filtering == Dependence.endpointIndependent ? 0 : 0xffffffff;
+  const remotePort: u32 = filtering == Dependence.addressAndPortDependent ? 0xffff : 0;
+  inAddresses = 0xffffffff00000000 | <u64>remote;
+  inPorts = 0xffff0000 | <u64>remotePort;
+  outAddresses = 0xffffffff | ((<u64>(remote | mappingRemote)) << 32);
+  outPorts = 0xffff | ((<u64>(remotePort | mappingRemotePort)) << 16);
 }
 
 export function isInside(address: u32): bool {
@@ -95,10 +160,30 @@ export function isInside(address: u32): bool {
 
 /** Index of an outside address, or -1: it is not one. */
 export function outsideIndex(address: u32): i32 {
-  for (let i: u32 = 0; i < outsides; i++) {
-    if (load<u32>(outsideAt + ((<usize>i) << 2)) == address) return <i32>i;
+  let slot = slotOf(address);
+  let word = load<u64>(slots + (slot << 3));
+  while (word != 0) {
+    if (<u32>word == address) return <i32>(word >> 32) - 1;
+    slot = (slot + 1) & (SLOTS - 1);
+    word = load<u64>(slots + (slot << 3));
   }
   return -1;
+}
+
+/** Makes a worker's own table of the outside addresses: address, and index + 1. At most a quarter of its places are taken. */
+export function openOutsides(at: usize): void {
+  slots = at;
+  memory.fill(at, 0, SLOTS << 3);
+  for (let i: u32 = 0; i < outsides; i++) {
+    const address = load<u32>(outsideAt + ((<usize>i) << 2));
+    let slot = slotOf(address);
+    while (load<u64>(slots + (slot << 3)) != 0) slot = (slot + 1) & (SLOTS - 1);
+    store<u64>(slots + (slot << 3), ((<u64>(i + 1)) << 32) | <u64>address);
+  }
+}
+
+function slotOf(address: u32): usize {
+  return <usize>((address * 0x9e3779b1) >> 24);
 }
 
 /** The outside address whose ports a pool holds. */
@@ -107,35 +192,45 @@ export function poolAddress(pool: u32): u32 {
 }
 
 /** The ports of an outside address for a protocol. */
-export function poolOf(outside: u32, kind: u32): u32 {
-  return outside * KINDS + kind;
+export function poolOf(outside: u32, protocol: u8): u32 {
+  return outside * KINDS + (protocol == PROTOCOL_TCP ? 0 : protocol == PROTOCOL_UDP ? 1 : 2);
 }
 
-/** Paired pooling (RFC 4787 REQ-2): the pool that an inside address always gets, by Fibonacci hashing. */
-export function pairedPool(inside: u32, kind: u32): u32 {
-  const hash = <u64>(inside * 0x9e3779b1);
-  return poolOf(<u32>((hash * <u64>outsides) >> 32), kind);
+/** Paired pooling (RFC 4787 REQ-2): the outside address that an inside address always gets, by Fibonacci hashing. */
+export function pairedOutside(inside: u32): u32 {
+  const hash = <u64>(bswap<u32>(inside) * 0x9e3779b1);
+  return <u32>((hash * <u64>outsides) >> 32);
 }
 
-/** The key of an inside endpoint; never 0. */
-export function insideKey(kind: u32, address: u32, port: u16): u64 {
-  return ((<u64>(kind + 1)) << 48) | ((<u64>address) << 16) | <u64>port;
-}
-export function keyAddress(key: u64): u32 {
-  return <u32>(key >> 16);
-}
-export function keyPort(key: u64): u16 {
-  return <u16>key;
+/** The outside address of an inside address. */
+export function outsideOf(inside: u32): u32 {
+  return poolAddress(poolOf(pairedOutside(inside), PROTOCOL_TCP));
 }
 
-function tableOffset(): usize {
+/** Whom a mapping is for: of a packet's destination what the mapping mode tells apart. */
+export function mappingAddress(destination: u32): u32 {
+  return destination & mappingRemote;
+}
+export function mappingPort(port: u32): u32 {
+  return port & mappingRemotePort;
+}
+
+/** Has this protocol sessions? */
+export function isTranslated(protocol: u8): bool {
+  return protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP || protocol == PROTOCOL_ICMP;
+}
+
+function mappingsOffset(): usize {
   const lists = HEADER + <usize>params.inside.length * PREFIX + <usize>params.outside.length * 4;
-  return (lists + 63) & ~63;
+  return align64(lists);
+}
+function sessionsOffset(): usize {
+  return align64(mappingsOffset() + MappingTable.bytes(params.mappings, <u32>params.outside.length * KINDS));
+}
+function fragmentsOffset(): usize {
+  return align64(sessionsOffset() + SessionTable.bytes(params.sessions));
 }
 
-/** The kind of an IP protocol, or -1: it has no mappings. */
-export function kindOf(protocol: u8): i32 {
-  if (protocol == PROTOCOL_TCP) return KIND_TCP;
-  if (protocol == PROTOCOL_UDP) return KIND_UDP;
-  return protocol == PROTOCOL_ICMP ? KIND_ICMP : -1;
+function align64(bytes: usize): usize {
+  return (bytes + 63) & ~63;
 }

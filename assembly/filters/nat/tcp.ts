@@ -1,8 +1,10 @@
-// What a mapping knows of the TCP connections through it, for its timeout (RFC 5382 REQ-5, RFC 7857 section 2). A
-// mapping may carry several connections; it counts as established as long as one of them may be.
+// What a session knows of the TCP connections through it, for its timeout (RFC 5382 REQ-5, RFC 7857 section 2). Where
+// filtering leaves the remote port out of sessions, one may carry several connections; it counts as established as long as
+// one of them may be.
 
 import { TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from "pktflow/assembly";
-import { CLASS_ESTABLISHED, CLASS_TRANSITORY, mappings } from "./settings";
+import { setTimer } from "pktflow/assembly/lib/session-table";
+import { CLASS_ESTABLISHED, CLASS_TRANSITORY } from "./settings";
 
 /** A segment with ACK came back: somebody answers. */
 const ANSWERED: u8 = 1;
@@ -11,10 +13,20 @@ const FIN_IN: u8 = 4;
 const RESET: u8 = 8;
 const CLOSED: u8 = FIN_OUT | FIN_IN;
 
-/** A segment from inside passes through the mapping seen last; it refreshes it. */
-export function trackOutbound(segment: u8, now: u64): void {
-  let flags = mappings.flags;
-  let timeoutClass = mappings.timeoutClass;
+/** Segments with one of these change what is known. */
+const NOTABLE: u8 = TCP_SYN | TCP_FIN | TCP_RST;
+/** Class and flags of a session in whose connections nothing but data is to come. */
+const STEADY: u64 = ((<u64>ANSWERED) << 8) | <u64>CLASS_ESTABLISHED;
+
+/** Does a segment leave the state of its session as it is? Then only the time of its use is to be noted. */
+export function isSteady(segment: u8, timer: u64): bool {
+  return (segment & NOTABLE) == 0 && (timer & 0xffff) == STEADY;
+}
+
+/** A segment from inside passes through a session; it refreshes it. */
+export function trackOutbound(segment: u8, record: usize, timer: u64, units: u32): void {
+  let flags = <u8>(timer >> 8);
+  let timeoutClass = <u8>timer;
   if ((segment & TCP_RST) != 0) {
     flags |= RESET;
     timeoutClass = CLASS_TRANSITORY;
@@ -27,13 +39,13 @@ export function trackOutbound(segment: u8, now: u64): void {
     else flags &= ~RESET;
     timeoutClass = classOf(flags);
   }
-  mappings.use(timeoutClass, flags, true, now);
+  setTimer(record, timer, timeoutClass, flags, units);
 }
 
 /** A segment from outside: it changes the state but does not refresh (RFC 4787 REQ-6), lest outsiders keep it open. */
-export function trackInbound(segment: u8, now: u64): void {
-  let flags = mappings.flags;
-  const before = mappings.timeoutClass;
+export function trackInbound(segment: u8, record: usize, timer: u64, units: u32, refresh: bool): void {
+  let flags = <u8>(timer >> 8);
+  const before = <u8>timer;
   let timeoutClass = before;
   if ((segment & TCP_RST) != 0) {
     flags |= RESET;
@@ -45,7 +57,7 @@ export function trackInbound(segment: u8, now: u64): void {
   }
   // The transitory time begins at the end of the established one, not at the last packet from inside long ago.
   const ended = before == CLASS_ESTABLISHED && timeoutClass == CLASS_TRANSITORY;
-  mappings.use(timeoutClass, flags, ended, now);
+  setTimer(record, timer, timeoutClass, flags, ended || refresh ? units : <u32>(timer >> 32));
 }
 
 /** Established: answered, and neither closed by both sides nor reset. */

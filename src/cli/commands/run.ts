@@ -95,6 +95,8 @@ export async function watch(
   const out = options.report === "-" || running.usesStdout ? process.stderr : process.stdout;
   const warn = newWarnings(running.warnings);
   warn();
+  // What goes wrong while it runs is said then, unless a table is drawn over and over where it would be said.
+  const saying = out.isTTY && options.quiet !== true ? undefined : setInterval(warn, 1000).unref();
   const view = options.quiet === true ? undefined : startLiveView(out, () => running.report());
   const stop = () => running.stop();
   signals.deliver(stop);
@@ -106,6 +108,7 @@ export async function watch(
     failure = error;
   } finally {
     cancel();
+    clearInterval(saying);
     signals.close();
     view?.stop();
   }

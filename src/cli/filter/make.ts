@@ -4,6 +4,7 @@ import { loadManifest } from "../../config/manifest.ts";
 import { buildFilter } from "../../filters/build.ts";
 import { findFilter, shownPath } from "../../filters/catalog.ts";
 import { FilterError } from "../../filters/error.ts";
+import { isolationOf, paramsText } from "../../filters/library.ts";
 import { makeFilter, type Template, writeEditorParams } from "../../filters/scaffold.ts";
 import { generateParams } from "../../params/generate.ts";
 import { binaryBytes } from "../format.ts";
@@ -21,10 +22,10 @@ export async function build(name: string): Promise<string> {
   const manifest = findFilter(name);
   if (manifest.location.endsWith(".wasm"))
     throw new FilterError(`${name} is built already: build wants the folder`);
-  const params = generateParams(manifest);
+  const params = paramsText(manifest);
   writeEditorParams(manifest.location, params);
   const start = performance.now();
-  const { wasm, cached } = await buildFilter(manifest.location, params);
+  const { wasm, cached } = await buildFilter(manifest.location, params, isolationOf(manifest));
   const how = cached ? "cached" : `built in ${Math.round(performance.now() - start)} ms`;
   return `${shownPath(wasm)} (${binaryBytes(statSync(wasm).size)}, ${how})\n`;
 }

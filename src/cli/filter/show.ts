@@ -8,7 +8,7 @@ import { wasmPath } from "../../filters/build.ts";
 import { readCases } from "../../filters/cases.ts";
 import { builtinManifests, findFilter, manifestsIn, paramRows, shownPath } from "../../filters/catalog.ts";
 import { type Cost, measureCost } from "../../filters/cost.ts";
-import { coreBytes, loadFilter } from "../../filters/library.ts";
+import { coreBytes, isolationOf, loadFilter } from "../../filters/library.ts";
 import { binaryBytes, table } from "../format.ts";
 
 /** @returns what to print @throws FilterError, ConfigError */
@@ -29,7 +29,7 @@ export async function show(name: string, json: boolean): Promise<string> {
   const cost = costOf(manifest, module);
   const exports = WebAssembly.Module.exports(module).map((one) => one.name);
   const isBuilt = manifest.location.endsWith(".wasm");
-  const path = isBuilt ? manifest.location : wasmPath(manifest.location);
+  const path = isBuilt ? manifest.location : wasmPath(manifest.location, isolationOf(manifest));
   const { kind, location, summary, outputs, counters, state, converts } = manifest;
   if (!json) return showText(manifest, { path, bytes: bytes.length, exports }, cost);
   const shown = {

@@ -6,7 +6,7 @@
  * table. No checksum is computed over bytes.
  */
 import { DESCRIPTOR, HEADROOM } from "../../batches/layout.ts";
-import { batchPop, batchPush, descriptorReset, u64Write } from "../../batches/memory.ts";
+import { batchPop, batchPush, counterRead, descriptorReset, u64Write } from "../../batches/memory.ts";
 import type { SoftSource } from "../../io/types.ts";
 import type { Rate } from "../../params/types.ts";
 import { type Copy, makeCopy } from "../copy.ts";
@@ -90,7 +90,10 @@ class GeneratorSource implements SoftSource {
     const total = entries.reduce((sum, { count }) => sum + count, 0);
     this.flows = Math.max(0, Math.ceil((total - port.queue) / port.queues));
     this.table = this.makeTable(entries);
-    this.left = packets === 0 ? Number.POSITIVE_INFINITY : packetsOfQueue(packets, total, port);
+    // A worker before this one may have sent some.
+    const sent = counterRead(port.m, port.counters.rxPackets);
+    this.left =
+      packets === 0 ? Number.POSITIVE_INFINITY : Math.max(0, packetsOfQueue(packets, total, port) - sent);
     this.unitIsBit = rate?.unit === "bit";
     this.unitTime = rate === undefined ? 0 : 1e9 / (rate.value * this.share(entries));
   }

@@ -3,8 +3,9 @@
  * Packets are read into the pipeline's memory and written from it; the kernel holds a descriptor from push to completion.
  *
  * Each queue that is read has a burst: how many reads it asks for at once. A burst that comes back full doubles, one
- * that comes back short shrinks to what came, and after one that comes back empty the queue is left to one POLL_ADD.
- * Reads say RWF_NOWAIT: without it, since TUN supports nowait, io_uring parks a read even on a nonblocking descriptor.
+ * that comes back short shrinks to what came, and after one that comes back empty the queue is left to one parked read.
+ * Reads of a burst say RWF_NOWAIT: without it, since TUN supports nowait, io_uring parks a read even on a nonblocking
+ * descriptor. That is what the parked one is for: who sleeps wakes up with the packet in hand, not with the news of it.
  */
 import { BATCH, BATCH_PACKETS, DESCRIPTOR, HEADROOM } from "../../batches/layout.ts";
 import {
@@ -17,8 +18,9 @@ import {
 } from "../../batches/memory.ts";
 import type { WorkerPlan } from "../../plan/types.ts";
 import { clockMonotonic, eventfdDrain, POLLIN } from "../../sys/calls.ts";
-import { EAGAIN, EBADFD, EFAULT, EINTR, EIO, SystemError } from "../../sys/errno.ts";
+import { EAGAIN, EBADFD, ECANCELED, EFAULT, EINTR, EIO, SystemError } from "../../sys/errno.ts";
 import {
+  IORING_OP_ASYNC_CANCEL,
   IORING_OP_POLL_ADD,
   IORING_OP_READ,
   IORING_OP_WRITE,
@@ -28,18 +30,22 @@ import {
 import { addressOf } from "../../sys/memory.ts";
 import { dropTooLong, GONE, RefusedWrites } from "../drops.ts";
 import type { Engine, KernelPort } from "../types.ts";
+import { forgetRing, rememberRing } from "./orphan.ts";
 import { Ring } from "./ring.ts";
 
 const FIXED = IOSQE_FIXED_FILE << 8;
 const READ = IORING_OP_READ | FIXED;
 const WRITE = IORING_OP_WRITE | FIXED;
 const POLL = IORING_OP_POLL_ADD | FIXED;
+const CANCEL = IORING_OP_ASYNC_CANCEL;
 /** What an SQE is about, above the port's index in the upper half of user_data. */
 const KIND = {
   READ: 1 << 16,
   WRITE: 2 << 16,
   POLL: 3 << 16,
   WAKE: 4 << 16,
+  PARKED: 5 << 16,
+  CANCEL: 6 << 16,
   MASK: 7 << 16,
   PORT: 0xffff,
 } as const;
@@ -48,7 +54,8 @@ const FIRST_BURST = 4;
 /** An interface that is down answers reads and polls with an error at once: look again after this long. ns */
 const DOWN_RETRY = 100e6;
 
-const QUEUE = { READING: 0, POLLED: 1, DOWN: 2, UNREAD: 3 } as const;
+/** WOKEN: a parked read brought a packet and ended a sleep; another is parked in the next turn, behind the writes. */
+const QUEUE = { READING: 0, WAITING: 1, WOKEN: 2, DOWN: 3, UNREAD: 4 } as const;
 
 interface Queue {
   port: KernelPort;
@@ -59,6 +66,8 @@ interface Queue {
   asked: number;
   got: number;
   dry: number;
+  /** Descriptor of the parked read; 0: there is none. */
+  parked: number;
   /** When a queue whose interface is down is looked at again, CLOCK_MONOTONIC ns. */
   retryAt: number;
 }
@@ -67,6 +76,8 @@ export class UringEngine implements Engine {
   readonly name = "uring";
   private readonly m: PacketMemory;
   private readonly base: number;
+  /** Of the worker. */
+  private readonly control: number;
   private readonly free: number;
   private readonly room: number;
   private readonly wake: number;
@@ -74,6 +85,7 @@ export class UringEngine implements Engine {
   private readonly ring: Ring;
   /** Reads and writes pushed and not completed; polls do not count. */
   private underWay = 0;
+  private asleep = false;
   private anyDown = false;
   private readonly anyRead: boolean;
   private readonly refusedWrites: RefusedWrites;
@@ -84,6 +96,7 @@ export class UringEngine implements Engine {
   constructor(m: PacketMemory, worker: WorkerPlan, ports: KernelPort[], wake: number) {
     this.m = m;
     this.base = addressOf(m.memory.buffer);
+    this.control = worker.control;
     this.free = worker.free;
     this.room = worker.slots.bytes - HEADROOM;
     this.wake = wake;
@@ -95,6 +108,7 @@ export class UringEngine implements Engine {
       asked: 0,
       got: 0,
       dry: 0,
+      parked: 0,
       retryAt: 0,
     }));
     this.anyRead = this.queues.some((queue) => queue.state === QUEUE.READING);
@@ -104,6 +118,7 @@ export class UringEngine implements Engine {
     try {
       this.ring.registerFiles([...ports.map((port) => port.fd), wake]);
       this.pollWake();
+      rememberRing(m, worker.control, this.ring.mapping);
     } catch (error) {
       this.ring.close();
       throw error;
@@ -119,6 +134,7 @@ export class UringEngine implements Engine {
     for (let i = 0; i < this.queues.length; i++) {
       const queue = this.queues[i];
       if (queue.state === QUEUE.READING && queue.asked === 0) this.pushReads(i);
+      else if (queue.state === QUEUE.WOKEN) this.park(i);
     }
     // Reads that say NOWAIT and writes to a TUN complete while they are submitted, so this waits for nothing. With
     // nothing under way, polls are still submitted and told of by this call alone, however busy other sources are.
@@ -146,9 +162,13 @@ export class UringEngine implements Engine {
     m.u32[plan.txBatch >>> 2] = 0;
   }
 
-  /** Reads are not under way between turns: they complete, dry or not, in the enter that submits them. */
+  /** Reads of a burst are not under way between turns: they complete, dry or not, in the enter that submits them. */
   settle(): void {
-    if (this.underWay > 0) this.ring.enter(this.underWay);
+    for (let i = 0; i < this.queues.length; i++) this.cancelParked(i);
+    while (this.underWay > 0 || this.isAnyParked()) {
+      this.ring.enter(Math.max(1, this.underWay));
+      this.complete();
+    }
     this.collect();
   }
 
@@ -156,10 +176,15 @@ export class UringEngine implements Engine {
     let limit = timeout;
     if (this.anyDown) limit = Math.min(limit, DOWN_RETRY);
     // A burst just came back dry, or writes are still to be submitted: then there is no time to sleep in this call.
-    const busy = this.underWay > 0 || this.queues.some((queue) => queue.state === QUEUE.READING);
-    if (busy) return;
+    if (this.underWay > 0) return;
+    for (let i = 0; i < this.queues.length; i++) {
+      const { state } = this.queues[i];
+      if (state === QUEUE.READING || state === QUEUE.WOKEN) return;
+    }
+    this.asleep = true;
     this.ring.enter(1, Math.max(0, limit));
     this.collect();
+    this.asleep = false;
   }
 
   close(): void {
@@ -170,6 +195,7 @@ export class UringEngine implements Engine {
         this.complete();
       }
     } finally {
+      forgetRing(this.m, this.control);
       this.ring.close();
     }
   }
@@ -213,9 +239,13 @@ export class UringEngine implements Engine {
         case KIND.WRITE:
           this.writeDone(index, this.ring.user(i), result);
           break;
+        case KIND.PARKED:
+          this.parkedDone(index, result);
+          break;
         case KIND.POLL:
           this.queues[index].state = QUEUE.READING;
-          this.queues[index].burst = FIRST_BURST;
+          break;
+        case KIND.CANCEL:
           break;
         default:
           eventfdDrain(this.wake);
@@ -231,34 +261,47 @@ export class UringEngine implements Engine {
   }
 
   private readDone(index: number, d: number, result: number): void {
-    const m = this.m;
     const queue = this.queues[index];
     this.underWay--;
+    if (this.take(queue, d, result)) queue.got++;
+    else queue.dry++;
+  }
+
+  private parkedDone(index: number, result: number): void {
+    const queue = this.queues[index];
+    const d = queue.parked;
+    queue.parked = 0;
+    // A packet that was there when the read was parked has others behind it; one that ended a sleep often has not.
+    queue.state = this.asleep ? QUEUE.WOKEN : QUEUE.READING;
+    if (!this.take(queue, d, result) && queue.state === QUEUE.WOKEN) queue.state = QUEUE.READING;
+  }
+
+  /** @returns whether a read has got a packet; if not, its queue may have another state now */
+  private take(queue: Queue, d: number, result: number): boolean {
+    const m = this.m;
     const length = result - queue.port.header;
     if (length === this.room) {
       batchPush(m, this.free, d);
       dropTooLong(m, queue.port, length);
-      queue.got++;
-      return;
+      return true;
     }
     if (length > 0) {
       descriptorReset(m, d, m.u32[(d + DESCRIPTOR.SLOT) >>> 2] + HEADROOM, length, queue.deviceQueue);
       batchPush(m, queue.port.plan.rxBatch, d);
-      queue.got++;
-      return;
+      return true;
     }
     batchPush(m, this.free, d);
-    queue.dry++;
-    if (result >= 0 || result === -EAGAIN || result === -EINTR) return;
+    if (result >= 0 || result === -EAGAIN || result === -EINTR || result === -ECANCELED) return false;
     if (result !== -EFAULT && result !== -EIO) {
       const detail = result === -EBADFD ? GONE : undefined;
       this.failure ??= new SystemError("read", queue.port.label, result, { detail });
       queue.state = QUEUE.UNREAD;
-      return;
+      return false;
     }
     queue.state = QUEUE.DOWN;
     queue.retryAt = clockMonotonic() + DOWN_RETRY;
     this.anyDown = true;
+    return false;
   }
 
   private writeDone(index: number, d: number, result: number): void {
@@ -281,14 +324,41 @@ export class UringEngine implements Engine {
   private burstDone(index: number): void {
     const queue = this.queues[index];
     if (queue.got === 0) {
-      queue.state = QUEUE.POLLED;
-      this.ring.push(POLL, index, 0, 0, POLLIN, 0, KIND.POLL | index);
+      this.park(index);
     } else if (queue.dry === 0) {
       queue.burst = Math.min(queue.burst * 2, BATCH_PACKETS);
     } else {
       queue.burst = Math.min(Math.max(FIRST_BURST, queue.got + FIRST_BURST), BATCH_PACKETS);
     }
     queue.asked = 0;
+  }
+
+  /** The queue is dry: one read stays with the kernel; filters may hold every slot, then a poll. */
+  private park(index: number): void {
+    const queue = this.queues[index];
+    queue.state = QUEUE.WAITING;
+    queue.burst = FIRST_BURST;
+    const d = batchPop(this.m, this.free);
+    queue.parked = d;
+    if (d === 0) {
+      this.ring.push(POLL, index, 0, 0, POLLIN, 0, KIND.POLL | index);
+      return;
+    }
+    const { header } = queue.port;
+    const data = this.base + this.m.u32[(d + DESCRIPTOR.SLOT) >>> 2] + HEADROOM - header;
+    this.ring.push(READ, index, data, this.room + header, 0, 0, KIND.PARKED | index);
+  }
+
+  /** Its completion still comes, with a packet if one was faster. */
+  private cancelParked(index: number): void {
+    if (this.queues[index].parked === 0) return;
+    const user = (KIND.PARKED | index) * 4294967296;
+    this.ring.push(CANCEL, -1, user, 0, 0, 0, KIND.CANCEL);
+  }
+
+  private isAnyParked(): boolean {
+    for (let i = 0; i < this.queues.length; i++) if (this.queues[i].parked !== 0) return true;
+    return false;
   }
 
   private pollWake(): void {

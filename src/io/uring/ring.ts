@@ -2,7 +2,6 @@
  * One io_uring driven from TypeScript: SQEs are written into mapped memory, CQEs read from it, and one system call a
  * round submits and collects. Thread: the worker's, alone (IORING_SETUP_SINGLE_ISSUER).
  */
-import { close } from "../../sys/calls.ts";
 import { EINTR, ETIME, SystemError } from "../../sys/errno.ts";
 import {
   IORING_ASYNC_CANCEL_ALL,
@@ -10,7 +9,8 @@ import {
   IORING_ENTER_EXT_ARG,
   IORING_ENTER_GETEVENTS,
   IORING_FEAT_EXT_ARG,
-  IORING_OP_POLL_ADD,
+  IORING_OP_READ,
+  IORING_OP_WRITE,
   IORING_REGISTER_FILES,
   IORING_REGISTER_SYNC_CANCEL,
   IORING_SETUP_DEFER_TASKRUN,
@@ -20,6 +20,8 @@ import {
   ioUringRegister,
   ioUringSetup,
   type MappedRing,
+  type RingMapping,
+  releaseRing,
 } from "../../sys/io_uring.ts";
 import { addressOf } from "../../sys/memory.ts";
 
@@ -73,6 +75,10 @@ export class Ring {
     if (result < 0) throw new SystemError("io_uring_register", "IORING_REGISTER_FILES", result);
   }
 
+  get mapping(): RingMapping {
+    return this.mapped.mapping;
+  }
+
   /** SQEs that can still be written before the next enter. */
   get room(): number {
     return this.entries - ((this.tail - this.submitted) | 0);
@@ -96,8 +102,9 @@ export class Ring {
   ): void {
     const { sqes, sqMask } = this.mapped;
     const s = (this.tail & sqMask) * SQE_WORDS;
-    // Offset -1: the file has no position. POLL_ADD wants 0 there.
-    const offset = (opcode & 0xff) === IORING_OP_POLL_ADD ? 0 : -1;
+    // Offset -1: the file has no position. Others want 0 there.
+    const operation = opcode & 0xff;
+    const offset = operation === IORING_OP_READ || operation === IORING_OP_WRITE ? -1 : 0;
     sqes[s] = opcode;
     sqes[s + 1] = file;
     sqes[s + 2] = offset;
@@ -183,8 +190,7 @@ export class Ring {
     ioUringRegister(fd, IORING_REGISTER_SYNC_CANCEL, addressOf(cancel), 1);
     ioUringEnter(fd, 0, 0, IORING_ENTER_GETEVENTS);
     ioUringRegister(fd, IORING_UNREGISTER_FILES, 0, 0);
-    this.mapped.unmap();
-    close(fd);
+    releaseRing(this.mapped.mapping);
   }
 
   private cqe(i: number): number {

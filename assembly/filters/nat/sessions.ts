@@ -1,0 +1,311 @@
+// Sessions are made and ended here: for packets that the fast path (index.ts) found none for. A session has a mapping, which
+// has a port of an outside address (RFC 4787's terms; RFC 6146's BIB and session table).
+
+import { counter, now, PROTOCOL_ICMP, PROTOCOL_TCP, randomBelow, worker, workers } from "pktflow/assembly";
+import { Mapping } from "pktflow/assembly/lib/mapping-table";
+import { PortPool } from "pktflow/assembly/lib/port-pool";
+import {
+  isSame,
+  SESSION_CHANGES,
+  SESSION_IN,
+  SESSION_LIVE,
+  SESSION_MAPPING,
+  SESSION_OUT,
+  sessionOf,
+  timerOf,
+  unitsOf,
+} from "pktflow/assembly/lib/session-table";
+import { Counters, params } from "./params";
+import { changesOf } from "./rewrite";
+import {
+  CLASS_ICMP,
+  CLASS_TRANSITORY,
+  CLASS_UDP,
+  inAddresses,
+  inPorts,
+  KIND_IN,
+  mappingAddress,
+  mappingPort,
+  mappings,
+  outAddresses,
+  outPorts,
+  pairedOutside,
+  poolAddress,
+  poolOf,
+  sessions,
+} from "./settings";
+
+/** Sessions looked at in a tick, and once a batch when there is no room: some 80 us and 10 us. */
+const REAP_TICK: u32 = 8192;
+const REAP_NO_ROOM: u32 = 1024;
+/** Of one packet: it may lose its session to another worker while it looks for it. */
+const TRIES: u32 = 4;
+
+/** What makeLocked() did. AGAIN: another session came in between, or one just ended. */
+const MADE: i32 = 1;
+const NO_ROOM: i32 = 0;
+const AGAIN: i32 = -1;
+
+/** Ports below are those of servers (RFC 6335: the system ports). */
+const WELL_KNOWN: u32 = 1024;
+
+const GOLDEN_GAMMA: u64 = 0x9e3779b97f4a7c15;
+const KEYED: u64 = 1 << 63;
+
+let reapFrom: u32 = 0;
+let reapedAt: u64 = 0;
+
+// What was wrong when sessionOut() gave none: a counter.
+let refusal: u32 = 0;
+
+// The session seen last, as it was then: plain values, which stay right for the packet at hand even if another worker ends
+// it meanwhile.
+let record: usize = 0;
+let timer: u64 = 0;
+let addresses: u64 = 0;
+let ports: u32 = 0;
+let changes: u32 = 0;
+
+export function seenRecord(): usize {
+  return record;
+}
+export function seenTimer(): u64 {
+  return timer;
+}
+/** The tuple of the other direction: what the packet becomes. */
+export function seenAddresses(): u64 {
+  return addresses;
+}
+export function seenPorts(): u32 {
+  return ports;
+}
+export function seenChanges(): u32 {
+  return changes;
+}
+
+/** The tuple of a packet from inside, without what its session does not tell apart. */
+export function outTuple(protocol: u8, all: u32): u64 {
+  return (<u64>all & outPorts) | ((<u64>protocol) << 32);
+}
+/** The same of a packet from outside. */
+export function inTuple(protocol: u8, all: u32): u64 {
+  return (<u64>all & inPorts) | ((<u64>protocol) << 32) | KIND_IN;
+}
+
+/** Is there a live session for a packet from inside with these addresses and ports, both as in the packet? */
+export function findOut(protocol: u8, all: u64, allPorts: u32): bool {
+  return look(all & outAddresses, outTuple(protocol, allPorts), SESSION_IN);
+}
+/** The same for one from outside. */
+export function findIn(protocol: u8, all: u64, allPorts: u32): bool {
+  return look(all & inAddresses, inTuple(protocol, allPorts), SESSION_OUT);
+}
+
+/** Sees the session that has a tuple, and its other one, at `other` of the record. No lock. */
+function look(a: u64, b: u64, other: usize): bool {
+  const tuple = sessions.find(a, b);
+  if (tuple == 0) return false;
+  const at = sessionOf(tuple);
+  const before = timerOf(at);
+  // Again, now that the generation is known.
+  if (atomic.load<u64>(tuple) != a || atomic.load<u64>(tuple, 8) != b) return false;
+  record = at;
+  addresses = atomic.load<u64>(at + other);
+  ports = atomic.load<u32>(at + other, 8);
+  changes = atomic.load<u32>(at, SESSION_CHANGES);
+  timer = timerOf(at);
+  return isSame(before, timer) && !sessions.isExpired(timer, unitsOf(now()));
+}
+
+/**
+ * The session of a packet from inside, made if there is none.
+ * @returns false: there is none, and why was counted
+ */
+export function openOut(protocol: u8, all: u64, allPorts: u32): bool {
+  if (findOut(protocol, all, allPorts)) return true;
+  const key = mappingKey(protocol, all, allPorts);
+  refusal = Counters.tableFull;
+  for (let tries = TRIES; tries != 0; tries--) {
+    const bucket = mappings.lock(key);
+    if (bucket == 0) break;
+    const result = makeLocked(bucket, key, protocol, all, allPorts);
+    mappings.unlock(bucket);
+    if (result == MADE) return true;
+    if (result == AGAIN) continue;
+    // No room: it is looked for, once a batch.
+    if (reapedAt == now()) break;
+    reapedAt = now();
+    reap(reapFrom, REAP_NO_ROOM);
+    reapFrom += REAP_NO_ROOM;
+  }
+  counter(refusal).add(1);
+  return false;
+}
+
+function makeLocked(bucket: usize, key: u64, protocol: u8, all: u64, allPorts: u32): i32 {
+  const a = all & outAddresses;
+  const b = outTuple(protocol, allPorts);
+  const tuple = sessions.find(a, b);
+  if (tuple != 0) {
+    // Another worker was faster; or one whose time is over was not removed yet.
+    if (look(a, b, SESSION_IN)) return MADE;
+    const seen = timerOf(sessionOf(tuple));
+    if (!sessions.isExpired(seen, unitsOf(now())) || !endLocked(bucket, sessionOf(tuple), seen)) return AGAIN;
+  }
+  let mapping = mappings.find(bucket, key);
+  if (changetype<usize>(mapping) == 0) {
+    mapping = makeMapping(bucket, key, protocol, all, allPorts);
+    if (changetype<usize>(mapping) == 0) return NO_ROOM;
+  } else if (
+    mapping.remoteAddress != mappingAddress(<u32>(all >> 32)) ||
+    mapping.remotePort != mappingPort(allPorts >> 16)
+  ) {
+    // Two of 2^64 keys are the same: see mappingKey.
+    refusal = Counters.noPort;
+    return NO_ROOM;
+  }
+  const made = sessions.take();
+  let result = NO_ROOM;
+  if (made == 0) {
+    refusal = Counters.tableFull;
+  } else {
+    write(made, mapping, protocol, all, allPorts);
+    result = sessions.publish(made, firstClass(protocol), 0, unitsOf(now())) ? MADE : AGAIN;
+  }
+  if (result != MADE) {
+    if (mapping.sessions == 0) mappings.end(bucket, mapping);
+    return result;
+  }
+  if (mapping.sessions++ == 0) counter(Counters.mappingsMade).add(1);
+  counter(Counters.sessionsMade).add(1);
+  record = made;
+  timer = timerOf(made);
+  addresses = load<u64>(made, SESSION_IN);
+  ports = load<u32>(made, SESSION_IN + 8);
+  changes = load<u32>(made, SESSION_CHANGES);
+  return MADE;
+}
+
+/** A mapping of a new port, or one at address 0: then `refusal` says why. */
+function makeMapping(bucket: usize, key: u64, protocol: u8, all: u64, allPorts: u32): Mapping {
+  const none = changetype<Mapping>(0);
+  const pool = poolOf(pairedOutside(<u32>all), protocol);
+  const free = mappings.pool(pool);
+  const port = takePort(free, bswap<u16>(<u16>allPorts));
+  if (port < 0) {
+    refusal = Counters.noPort;
+    return none;
+  }
+  const mapping = mappings.make(bucket, key, pool, <u16>port);
+  if (changetype<usize>(mapping) == 0) {
+    free.release(port);
+    refusal = Counters.tableFull;
+    return none;
+  }
+  mapping.remoteAddress = mappingAddress(<u32>(all >> 32));
+  mapping.remotePort = mappingPort(allPorts >> 16);
+  return mapping;
+}
+
+/**
+ * Preserved where it is free; else one on the same side of 1024, and of the same parity where there is one (RFC 4787
+ * REQ-3a and 4); else any.
+ */
+function takePort(free: PortPool, wanted: u32): i32 {
+  const first: u32 = params.ports.first;
+  const last: u32 = params.ports.last;
+  if (wanted >= first && wanted <= last && free.take(wanted)) return <i32>wanted;
+  // Without a look at each, as long as nothing but these ports is taken of the pool.
+  if (free.taken > last - first) return -1;
+  const isLow = wanted < WELL_KNOWN;
+  const low = isLow ? first : max(first, WELL_KNOWN);
+  const high = isLow ? min(last, WELL_KNOWN - 1) : last;
+  if (low <= high) {
+    const port = takeWithin(free, low, high, wanted);
+    if (port >= 0 || (low == first && high == last)) return port;
+  }
+  return takeWithin(free, first, last, wanted);
+}
+
+function takeWithin(free: PortPool, first: u32, last: u32, wanted: u32): i32 {
+  return free.takeAny(first, last, first + randomBelow(last - first + 1), wanted);
+}
+
+/** Fills a session's record; publish() makes it one. */
+function write(at: usize, mapping: Mapping, protocol: u8, all: u64, allPorts: u32): void {
+  const outside = poolAddress(mapping.pool);
+  const port = <u32>bswap<u16>(mapping.port);
+  const isQuery = protocol == PROTOCOL_ICMP;
+  store<u64>(at, all & outAddresses);
+  store<u64>(at, outTuple(protocol, allPorts), 8);
+  // From outside, source and destination are the other way round.
+  store<u64>(at, ((all >> 32) | ((<u64>outside) << 32)) & inAddresses, SESSION_IN);
+  store<u64>(at, inTuple(protocol, (isQuery ? 0 : allPorts >> 16) | (port << 16)), SESSION_IN + 8);
+  store<u32>(at, changesOf(protocol, <u32>all, outside, allPorts, port), SESSION_CHANGES);
+  store<u32>(at, mappings.numberOf(mapping), SESSION_MAPPING);
+}
+
+/** Ends a session, and its mapping with the last one. Needs the lock. @returns false: it was used meanwhile */
+function endLocked(bucket: usize, at: usize, seen: u64): bool {
+  const mapping = mappings.at(load<u32>(at, SESSION_MAPPING));
+  if (!sessions.remove(at, seen)) return false;
+  counter(Counters.sessionsExpired).add(1);
+  if (--mapping.sessions != 0) return true;
+  mappings.end(bucket, mapping);
+  counter(Counters.mappingsExpired).add(1);
+  return true;
+}
+
+/** Ends sessions whose time is over; the workers share the table out between them. */
+export function reapInTurn(): void {
+  reap(reapFrom + worker() * REAP_TICK, REAP_TICK);
+  reapFrom += workers() * REAP_TICK;
+}
+
+/** Among `count` records from `from` on, around the end. */
+function reap(from: u32, count: u32): void {
+  const records = sessions.records;
+  const used = records.used;
+  if (used == 0) return;
+  const units = unitsOf(now());
+  let at = from % used;
+  for (let left = min(count, used); left != 0; left--) {
+    const candidate = records.at(at);
+    const seen = timerOf(candidate);
+    if ((seen & SESSION_LIVE) != 0 && sessions.isExpired(seen, units)) reapOne(candidate, seen);
+    at = at + 1 == used ? 0 : at + 1;
+  }
+}
+
+function reapOne(candidate: usize, seen: u64): void {
+  const mapping = atomic.load<u32>(candidate, SESSION_MAPPING);
+  if (mapping == 0) return;
+  // If the session ended since, this may be another mapping's key, or none: then the timer has changed, too.
+  const key = mappings.keyOf(mapping);
+  if (key == 0) return;
+  const bucket = mappings.lock(key);
+  if (bucket == 0) return;
+  if (timerOf(candidate) == seen) endLocked(bucket, candidate, seen);
+  mappings.unlock(bucket);
+}
+
+/** Has a mapping this outside endpoint? */
+export function isMapped(outside: u32, protocol: u8, port: u32): bool {
+  return mappings.pool(poolOf(outside, protocol)).isTaken(<u32>bswap<u16>(<u16>port));
+}
+
+/**
+ * The key of the mapping of an inside endpoint; never 0. Where mappings depend on the remote end, that is mixed in: 48 bits
+ * into 64 that hold 56 already, so two mappings may want one key, once in 2^64. The second is refused then.
+ */
+function mappingKey(protocol: u8, all: u64, allPorts: u32): u64 {
+  const inside = ((<u64>protocol) << 48) | ((<u64>(<u32>all)) << 16) | (<u64>allPorts & 0xffff);
+  const remote = ((<u64>mappingAddress(<u32>(all >> 32))) << 16) | <u64>mappingPort(allPorts >> 16);
+  if (remote == 0) return inside;
+  const mixed = inside ^ (remote * GOLDEN_GAMMA);
+  return (mixed ^ (mixed >> 29)) | KEYED;
+}
+
+function firstClass(protocol: u8): u8 {
+  return protocol == PROTOCOL_TCP ? CLASS_TRANSITORY : protocol == PROTOCOL_ICMP ? CLASS_ICMP : CLASS_UDP;
+}

@@ -1,0 +1,179 @@
+// Sessions: what a translator knows of the packets between two endpoints, in both directions (the kernel's conntrack
+// entry, RFC 6146's session table entry). Shared by all workers; found by what a packet of either direction shows.
+//
+//    session, one cache line
+//    0                        16                       32      40          48        52       56          60
+//   +------------------------+------------------------+-------+-----------+---------+--------+-----------+------
+//   | out: addresses, ports, | in: addresses, ports,  | timer | the index'| changes | mapping| subscriber| notes
+//   |      kind              |     kind               |       | links     |         |        |           |
+//   +------------------------+------------------------+-------+-----------+---------+--------+-----------+------
+//    timer
+//    0       8       16           32        64
+//   +-------+-------+------------+----------+         class: which timeout holds; flags: the user's (TCP states);
+//   | class | flags | generation | last use |         generation: odd while it is a session; last use in UNIT ns
+//   +-------+-------+------------+----------+
+//
+// A tuple is a packet's source and destination address, its two ports, and a kind, all as they lie in the packet, so that
+// nothing is swapped: out is a packet from inside before translation, in one from outside. Each tells what the other
+// becomes. changes: of the checksums, made once: low half, what the addresses change on the way out, high half, what addresses
+// and ports do; on the way in it is the complement (RFC 1624). The user may leave the remote end out of tuples
+// (endpoint-independent filtering) by masking it to 0.
+//
+// Who changes what: whoever adds or removes a session of a mapping holds that mapping's lock (mapping-table.ts). Timers
+// change by compare-and-swap only; removing a session changes the generation, so a use that comes too late fails and is
+// nothing. A busy session's line is written, and moves between workers, some 7 times a second at most.
+
+import { RecordPool } from "./record-pool";
+import { TupleIndex } from "./tuple-index";
+
+const HEADER: usize = 128;
+const TIMEOUTS: usize = 64;
+export const SESSION: u32 = 64;
+export const SESSION_OUT: usize = 0;
+export const SESSION_IN: usize = 16;
+export const SESSION_TIMER: usize = 32;
+export const SESSION_CHANGES: usize = 48;
+export const SESSION_MAPPING: usize = 52;
+export const SESSION_SUBSCRIBER: usize = 56;
+export const SESSION_NOTES: usize = 60;
+const PORTS: usize = 8;
+const KIND: usize = 12;
+/** 2^27 ns, 134 ms: a session lives up to two units longer than its timeout, never shorter. */
+const UNIT_SHIFT: u64 = 27;
+export const SESSION_GENERATION: u64 = 0xffff0000;
+/** Of a timer: it is a session's, and not what was left of one. */
+export const SESSION_LIVE: u64 = 0x10000;
+export const TIMEOUT_CLASSES: u32 = 12;
+
+@unmanaged
+export class SessionTable {
+  private at: u32;
+  private pool: u32;
+
+  static bytes(capacity: u32): usize {
+    return HEADER + align64(RecordPool.bytes(capacity, SESSION)) + align64(TupleIndex.bytes(capacity));
+  }
+
+  /**
+   * Once, in zeroed shared memory, at a multiple of 64, before any worker looks.
+   * @param capacity most sessions, up to 2^22
+   */
+  static format(at: usize, capacity: u32, seed: u64): SessionTable {
+    const table = changetype<SessionTable>(at);
+    const records = at + HEADER;
+    const index = records + align64(RecordPool.bytes(capacity, SESSION));
+    table.pool = <u32>records;
+    table.at = <u32>index;
+    TupleIndex.format(index, RecordPool.format(records, capacity, SESSION), seed);
+    return table;
+  }
+
+  @inline get index(): TupleIndex {
+    return changetype<TupleIndex>(<usize>this.at);
+  }
+  @inline get records(): RecordPool {
+    return changetype<RecordPool>(<usize>this.pool);
+  }
+
+  /** How long sessions of a class live after their last use, ns, up to 9 years. */
+  setTimeout(timeoutClass: u32, ns: u64): void {
+    const units = (ns + ((1 << UNIT_SHIFT) - 1)) >> UNIT_SHIFT;
+    store<u32>(changetype<usize>(this) + ((<usize>timeoutClass) << 2), <u32>units, TIMEOUTS);
+  }
+
+  /** Has its time run out? Signed: a worker whose batch began a little earlier sees a use that is yet to come. */
+  @inline isExpired(timer: u64, units: u32): bool {
+    const timeout = load<u32>(changetype<usize>(this) + ((<usize>timer & 0xff) << 2), TIMEOUTS);
+    return <i32>(units - <u32>(timer >> 32)) > <i32>timeout;
+  }
+
+  /** Address of the tuple (SESSION_OUT or SESSION_IN of a session) that is this, or 0. A hint: see TupleIndex.find. */
+  find(addresses: u64, ports: u64): usize {
+    return this.index.find(this.index.hash(addresses, ports), addresses, ports);
+  }
+
+  /** Address of a record that is the caller's alone, to be written and then published, or 0: all are in use. */
+  take(): usize {
+    return this.records.take();
+  }
+
+  /**
+   * Makes what was written to a taken record a session. Needs the lock of its mapping.
+   * @returns false: one of its tuples is another session's; the record is given back
+   */
+  publish(record: usize, timeoutClass: u8, flags: u8, units: u32): bool {
+    const index = this.index;
+    const out = index.hash(load<u64>(record), load<u64>(record, PORTS));
+    const into = index.hash(load<u64>(record, SESSION_IN), load<u64>(record, SESSION_IN + PORTS));
+    const generation = (atomic.load<u64>(record, SESSION_TIMER) + 0x10000) & SESSION_GENERATION;
+    const timer = ((<u64>units) << 32) | generation | ((<u64>flags) << 8) | <u64>timeoutClass;
+    // Released by this store: who finds the session finds all of it.
+    atomic.store<u64>(record, timer, SESSION_TIMER);
+    if (index.insert(out, record, 0)) {
+      if (index.insert(into, record, 1)) return true;
+      index.remove(out, record, 0);
+    }
+    atomic.store<u64>(record, (timer + 0x10000) & ~SESSION_LIVE, SESSION_TIMER);
+    this.release(record);
+    return false;
+  }
+
+  /**
+   * Ends a session, if it is still what it was when its timer was read. Needs the lock of its mapping.
+   * @returns false: somebody used it since, or it ended already
+   */
+  remove(record: usize, timer: u64): bool {
+    const ended = (timer & ~SESSION_GENERATION) | ((timer + 0x10000) & SESSION_GENERATION);
+    if (atomic.cmpxchg<u64>(record, timer, ended, SESSION_TIMER) != timer) return false;
+    const index = this.index;
+    index.remove(index.hash(load<u64>(record), load<u64>(record, PORTS)), record, 0);
+    index.remove(index.hash(load<u64>(record, SESSION_IN), load<u64>(record, SESSION_IN + PORTS)), record, 1);
+    this.release(record);
+    return true;
+  }
+
+  /** Gives a taken record back that did not become a session. */
+  release(record: usize): void {
+    store<u32>(record, 0, KIND);
+    atomic.store<u32>(record, 0, SESSION_IN + KIND);
+    this.records.put(record);
+  }
+
+  /** Records below this index have been in use at least once: what a search for expired ones has to go through. */
+  get used(): u32 {
+    return this.records.used;
+  }
+}
+
+/** The units in which timers count. */
+export function unitsOf(now: u64): u32 {
+  return <u32>(now >> UNIT_SHIFT);
+}
+
+/** The session that a tuple is of: sessions are cache lines. */
+export function sessionOf(tuple: usize): usize {
+  return tuple & ~63;
+}
+
+export function timerOf(record: usize): u64 {
+  return atomic.load<u64>(record, SESSION_TIMER);
+}
+
+/** Is what was read from a session between two looks at its timer of one session? */
+export function isSame(before: u64, after: u64): bool {
+  return (before & SESSION_LIVE) != 0 && ((before ^ after) & SESSION_GENERATION) == 0;
+}
+
+/**
+ * Notes that a session was used now, or only what state it is in.
+ * @param timer as it was seen: where another worker was faster, its word stands
+ * @param units when it was last used
+ */
+export function setTimer(record: usize, timer: u64, timeoutClass: u8, flags: u8, units: u32): void {
+  const next = ((<u64>units) << 32) | (timer & SESSION_GENERATION) | ((<u64>flags) << 8) | <u64>timeoutClass;
+  if (next != timer) atomic.cmpxchg<u64>(record, timer, next, SESSION_TIMER);
+}
+
+function align64(bytes: usize): usize {
+  return (bytes + 63) & ~63;
+}

@@ -1,0 +1,228 @@
+// Finds 64-byte records by either of two tuples: what a packet of one direction shows, and one of the other. Shared by
+// all workers. A hit costs two cache lines: that of the index and that of the record.
+//
+//    line of the index, 64 bytes
+//    0                16                            48        52
+//   +----------------+-----------------------------+---------+--------
+//   | u16 tag x 8,   | u32 entry x 8:              | chain   | (free)      chain: bit 31 locked, the rest entry + 1 of
+//   | 0: none        | record's index * 2 + side   |         |             the first that has no room in the line
+//   +----------------+-----------------------------+---------+--------
+//    record: side 0's tuple at 0, side 1's at 16; while in a chain, its next (entry + 1) at 40, or 44 for side 1
+//    0              8        12      16             24       28       32          40      44      48
+//   +--------------+--------+-------+--------------+--------+--------+-----------+-------+-------+----------
+//   | a: 64 bits   | b: 32  | kind  | a            | b      | kind   | (user's)  | next 0| next 1| (user's)
+//   +--------------+--------+-------+--------------+--------+--------+-----------+-------+-------+----------
+//
+// kind is never 0 in a tuple, and differs between the sides. Eight tags are compared at once. A line is half full on
+// average when all records are in use; what does not fit is chained, so the table is full when the records are, not before.
+//
+// Reading takes no lock. A reader may see an entry whose record has become another: it compares the tuple, and whoever
+// uses the record holds its generation against that (session-table.ts). A reader may miss what is moved meanwhile: so find()
+// is a hint when it finds nothing, and whoever acts on absence is told by insert(), which locks the line.
+
+import { RecordPool } from "./record-pool";
+
+const HEADER: usize = 64;
+const SEEDS: usize = 16;
+const LINE_SHIFT: usize = 6;
+const ENTRIES: usize = 16;
+const CHAIN: usize = 48;
+const NEXT: usize = 40;
+const LOCKED: u32 = 0x80000000;
+/** A chain this long is walked under the lock only; a reader astray in changing chains gives up here. */
+const LONGEST_WALK: u32 = 64;
+/** As in hash-table.ts: some seconds. */
+const SPINS: u32 = 1 << 31;
+export const SIDE: usize = 16;
+
+@unmanaged
+export class TupleIndex {
+  private pool: u32;
+  /** A hash's upper bits say which line. */
+  shift: u32;
+
+  /** For `capacity` records, two entries each: four to eight bytes of line an entry. */
+  static bytes(capacity: u32): usize {
+    return HEADER + ((<usize>lines(capacity)) << LINE_SHIFT);
+  }
+
+  /** @param records of 64 bytes; @param seed random, so that nobody outside can aim for one line */
+  static format(at: usize, records: RecordPool, seed: u64): TupleIndex {
+    const index = changetype<TupleIndex>(at);
+    index.pool = <u32>changetype<usize>(records);
+    index.shift = <u32>(clz<u32>(lines(records.capacity)) + 1);
+    for (let i: usize = 0; i < 5; i++) {
+      seed = mix(seed + 0x9e3779b97f4a7c15);
+      store<u64>(at + (i << 3), seed, SEEDS);
+    }
+    return index;
+  }
+
+  @inline get records(): RecordPool {
+    return changetype<RecordPool>(<usize>this.pool);
+  }
+
+  /** Address of the first line. */
+  @inline get lines(): usize {
+    return changetype<usize>(this) + HEADER;
+  }
+
+  /** One of the five random numbers of hashOf. */
+  @inline seed(i: usize): u64 {
+    return load<u64>(changetype<usize>(this) + (i << 3), SEEDS);
+  }
+
+  hash(a: u64, b: u64): u32 {
+    return TupleIndex.hashOf(a, b, this.seed(0), this.seed(1), this.seed(2), this.seed(3), this.seed(4));
+  }
+
+  @inline lineOf(hash: u32): usize {
+    return this.lines + ((<usize>(hash >> this.shift)) << LINE_SHIFT);
+  }
+
+  /** Address of an entry's tuple. */
+  @inline tupleOf(entry: u32): usize {
+    return this.records.at(entry >> 1) + (<usize>entry & 1) * SIDE;
+  }
+
+  /** Address of the tuple, in its record, or 0: none was seen. */
+  find(hash: u32, a: u64, b: u64): usize {
+    const line = this.lineOf(hash);
+    for (let hits = TupleIndex.matches(line, TupleIndex.tagOf(hash)); hits != 0; hits &= hits - 1) {
+      const tuple = this.tupleOf(TupleIndex.entryAt(line, ctz<u32>(hits)));
+      if (isTuple(tuple, a, b)) return tuple;
+    }
+    let link = atomic.load<u32>(line, CHAIN) & ~LOCKED;
+    for (let steps = LONGEST_WALK; link != 0 && steps != 0; steps--) {
+      const tuple = this.tupleOf(link - 1);
+      if (isTuple(tuple, a, b)) return tuple;
+      link = atomic.load<u32>(this.nextOf(link - 1));
+    }
+    return 0;
+  }
+
+  /**
+   * Makes a record's tuple of one side be found; the tuple must be written already.
+   * @returns false: another record has the same one, or the line's lock was held for seconds, its holder is gone
+   */
+  insert(hash: u32, record: usize, side: u32): bool {
+    const line = this.lineOf(hash);
+    if (!lock(line)) return false;
+    const tuple = record + <usize>side * SIDE;
+    const fits = !this.isThere(line, hash, load<u64>(tuple), load<u64>(tuple, 8));
+    if (fits) this.place(line, hash, (this.records.indexOf(record) << 1) | side);
+    unlock(line);
+    return fits;
+  }
+
+  /** The record's tuple of one side is found no longer. It must be there. */
+  remove(hash: u32, record: usize, side: u32): bool {
+    const line = this.lineOf(hash);
+    if (!lock(line)) return false;
+    this.take(line, hash, (this.records.indexOf(record) << 1) | side);
+    unlock(line);
+    return true;
+  }
+
+  /**
+   * Vector multiply-shift (Thorup 2015, "High Speed Hashing for Integers and Strings", 3.5): strongly universal for whoever
+   * does not know the seeds. The upper bits are the line, the lower ones the tag.
+   */
+  @inline static hashOf(a: u64, b: u64, s0: u64, s1: u64, s2: u64, s3: u64, s4: u64): u32 {
+    return <u32>(
+      ((s0 + (a & 0xffffffff) * s1 + (a >> 32) * s2 + (b & 0xffffffff) * s3 + (b >> 32) * s4) >> 32)
+    );
+  }
+
+  @inline static tagOf(hash: u32): u32 {
+    return hash | 0x8000;
+  }
+
+  /** A bit for each of a line's eight tags that is this one. */
+  @inline static matches(line: usize, tag: u32): u32 {
+    return <u32>i16x8.bitmask(i16x8.eq(v128.load(line), i16x8.splat(<i16>tag)));
+  }
+
+  @inline static entryAt(line: usize, i: u32): u32 {
+    return load<u32>(line + ((<usize>i) << 2), ENTRIES);
+  }
+
+  private isThere(line: usize, hash: u32, a: u64, b: u64): bool {
+    for (let hits = TupleIndex.matches(line, TupleIndex.tagOf(hash)); hits != 0; hits &= hits - 1) {
+      if (isTuple(this.tupleOf(TupleIndex.entryAt(line, ctz<u32>(hits))), a, b)) return true;
+    }
+    for (let link = atomic.load<u32>(line, CHAIN) & ~LOCKED; link != 0; ) {
+      if (isTuple(this.tupleOf(link - 1), a, b)) return true;
+      link = atomic.load<u32>(this.nextOf(link - 1));
+    }
+    return false;
+  }
+
+  private place(line: usize, hash: u32, entry: u32): void {
+    const free = TupleIndex.matches(line, 0);
+    if (free != 0) {
+      const i = <usize>ctz<u32>(free);
+      atomic.store<u32>(line + (i << 2), entry, ENTRIES);
+      atomic.store<u16>(line + (i << 1), <u16>TupleIndex.tagOf(hash));
+      return;
+    }
+    atomic.store<u32>(this.nextOf(entry), atomic.load<u32>(line, CHAIN) & ~LOCKED);
+    atomic.store<u32>(line, (entry + 1) | LOCKED, CHAIN);
+  }
+
+  private take(line: usize, hash: u32, entry: u32): void {
+    for (let hits = TupleIndex.matches(line, TupleIndex.tagOf(hash)); hits != 0; hits &= hits - 1) {
+      const i = <usize>ctz<u32>(hits);
+      if (TupleIndex.entryAt(line, <u32>i) != entry) continue;
+      atomic.store<u16>(line + (i << 1), 0);
+      return;
+    }
+    let link = atomic.load<u32>(line, CHAIN) & ~LOCKED;
+    if (link == entry + 1) {
+      atomic.store<u32>(line, atomic.load<u32>(this.nextOf(entry)) | LOCKED, CHAIN);
+      return;
+    }
+    while (link != 0) {
+      const before = this.nextOf(link - 1);
+      link = atomic.load<u32>(before);
+      if (link == entry + 1) {
+        atomic.store<u32>(before, atomic.load<u32>(this.nextOf(entry)));
+        return;
+      }
+    }
+  }
+
+  @inline private nextOf(entry: u32): usize {
+    return this.records.at(entry >> 1) + NEXT + ((<usize>entry & 1) << 2);
+  }
+}
+
+function isTuple(tuple: usize, a: u64, b: u64): bool {
+  return atomic.load<u64>(tuple) == a && atomic.load<u64>(tuple, 8) == b;
+}
+
+function lock(line: usize): bool {
+  for (let spins = SPINS; spins != 0; spins--) {
+    const word = atomic.load<u32>(line, CHAIN);
+    if ((word & LOCKED) != 0) continue;
+    if (atomic.cmpxchg<u32>(line, word, word | LOCKED, CHAIN) == word) return true;
+  }
+  return false;
+}
+
+function unlock(line: usize): void {
+  atomic.store<u32>(line, atomic.load<u32>(line, CHAIN) & ~LOCKED, CHAIN);
+}
+
+/** A power of two, two to four entries a line when full, up to 2^22 records. */
+function lines(capacity: u32): u32 {
+  const wanted = (capacity + 1) >> 1;
+  return wanted <= 4 ? 4 : (<u32>1) << (32 - clz<u32>(wanted - 1));
+}
+
+/** The finalizer of splitmix64 (Steele, Lea, Flood 2014). */
+function mix(z: u64): u64 {
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+  return z ^ (z >> 31);
+}

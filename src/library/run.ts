@@ -1,0 +1,103 @@
+/** A pipeline run by a program: started, watched, stopped; see memory-device.ts for the packets. */
+import type { Report } from "../control/report.ts";
+import { parseDuration } from "../params/quantities.ts";
+import { type RunningPipeline, startPipeline } from "../workers/pipeline.ts";
+import { MemoryDevice } from "./memory-device.ts";
+import type { Flow } from "./pipeline.ts";
+
+export interface RunOptions {
+  /** How packets of tun and tap devices move. Default: "auto". */
+  io?: "auto" | "uring" | "poll";
+  /** Stop after this long: ms, or "10s", "500ms". Default: when every source has ended. */
+  for?: number | string;
+  /** Stops the pipeline when it is aborted. */
+  signal?: AbortSignal;
+}
+
+/** A pipeline that runs. */
+export interface Running<Memory extends string = string> {
+  /** Its memory devices by name. */
+  readonly devices: { readonly [M in Memory]: MemoryDevice };
+  /** What went wrong without ending it, said once each; grows while it runs. */
+  readonly warnings: readonly string[];
+  /** The report so far, by packets, filters and paths: what `pktflow run --report` writes. Costs microseconds, no worker is asked. */
+  report(): Report;
+  /** Tells the workers to send what they have and end. @returns `ended` */
+  stop(): Promise<Report>;
+  /** The final report, when all workers have ended and all devices are closed; rejects with what failed first. */
+  readonly ended: Promise<Report>;
+  /** `await using`: stops it. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/**
+ * Starts a pipeline: builds its filters where that is needed, opens its devices, starts its workers.
+ *
+ *     const running = await run(flow, { for: "10s" });
+ *     console.log(await running.ended);
+ *
+ * @returns when every worker runs
+ * @throws SystemError when the system refuses something (the call, its target, errno's name), FilterError when a filter
+ * does not build, Error for what a device refuses; nothing stays open then
+ */
+export async function run<Memory extends string>(
+  flow: Flow<Memory>,
+  options: RunOptions = {},
+): Promise<Running<Memory>> {
+  const limit = options.for === undefined ? undefined : milliseconds(options.for);
+  options.signal?.throwIfAborted();
+  const started = await startPipeline(flow.pipeline, { io: options.io ?? "auto", inProgram: true });
+  const { plan, m } = started;
+  const devices = new Map(
+    plan.devices.flatMap(({ id, kind }, i): [string, MemoryDevice][] =>
+      kind === "memory" ? [[id, new MemoryDevice(m, plan, i, (worker) => started.wake(worker))]] : [],
+    ),
+  );
+  const stop = () => started.stop();
+  const timer = limit === undefined ? undefined : setTimeout(stop, limit);
+  options.signal?.addEventListener("abort", stop);
+  if (options.signal?.aborted === true) stop();
+  const ended = untilEnded(started, () => {
+    clearTimeout(timer);
+    options.signal?.removeEventListener("abort", stop);
+    for (const device of devices.values()) device.over();
+  });
+  // Who starts it may look at its end much later.
+  ended.catch(() => {});
+  return {
+    devices: Object.fromEntries(devices) as { [M in Memory]: MemoryDevice },
+    warnings: started.warnings,
+    report: () => started.report(),
+    stop: () => {
+      stop();
+      return ended;
+    },
+    ended,
+    async [Symbol.asyncDispose]() {
+      stop();
+      await ended;
+    },
+  };
+}
+
+async function untilEnded(started: RunningPipeline, over: () => void): Promise<Report> {
+  try {
+    await started.ended;
+  } finally {
+    over();
+  }
+  return started.report();
+}
+
+/** The longest that timers run, ms. */
+const LONGEST = 2 ** 31 - 1;
+
+function milliseconds(duration: number | string): number {
+  const value = typeof duration === "number" ? duration : (parseDuration(duration) ?? Number.NaN) / 1e6;
+  if (!(value >= 0 && value <= LONGEST)) {
+    throw new RangeError(
+      `run(): for: a duration is wanted, up to 24 days: 10000 (ms), "10s"; has ${JSON.stringify(duration)}`,
+    );
+  }
+  return value;
+}

@@ -1,0 +1,81 @@
+// A filter that does not end, on a device of two queues under traffic of the kernel: its queue is detached, its worker
+// replaced, and what goes through the other queue does not notice.
+import { execFileSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { afterAll, expect, test } from "vitest";
+import { conservation } from "../../src/control/report.ts";
+import { describeKernel } from "../support/namespace.ts";
+import { MAIN, ROOT, readReport, TemporaryFolder } from "../support/pktflow.ts";
+import { misbehaving } from "../workers/filters.ts";
+
+const folder = new TemporaryFolder();
+afterAll(() => folder.remove());
+
+/** Runs a command in a lab whose lan sends through the filter. */
+function lab(io: string, bad: "loop" | "trap", command: string) {
+  const file = folder.file(`${bad}-${io}.yaml`);
+  const report = folder.file(`${bad}-${io}.json`);
+  writeFileSync(
+    file,
+    `pktflow: 1
+devices:
+  lan: { kind: tun, queues: 2, address: 10.77.0.1/24, offload: off }
+  wan: { kind: tun, queues: 2, address: 10.78.0.1/24, offload: off }
+filters:
+  bad: { kind: ${misbehaving(folder.path, bad, bad)}, port: 9 }
+paths:
+  out: { from: lan, through: [bad], to: wan }
+  back: { from: wan, to: lan }
+`,
+  );
+  const args = [MAIN, "lab", "--quiet", "--io", io, "--report", report, file, "--", "bash", "-c", command];
+  const output = execFileSync(process.execPath, args, {
+    cwd: ROOT,
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  return { output, report: readReport(report) };
+}
+
+/** Four pings at once, of different flows, so that some go through either queue. */
+const PINGS = `
+for i in 1 2 3 4; do ping -q -c 40 -i 0.02 -W 1 10.78.0.1 & done | grep -o "[0-9]* received"; wait`;
+
+describeKernel("a filter that does not end, under traffic", () => {
+  test.each(["poll", "uring"])("costs its queue a moment, no more: %s", (io) => {
+    const { output, report } = lab(io, "loop", `exec 3<>/dev/udp/10.78.0.1/9; echo x >&3; sleep 1; ${PINGS}`);
+    // A second later every flow goes through, whichever queue it was on.
+    expect(output.match(/40 received/g)?.length).toBe(4);
+    expect(report.replacedWorkers).toBe(1);
+    expect(report.filters["bad"].traps).toBe(1);
+    expect(report.filters["bad"].lastTrap).toBe("did not end within 250 ms of processor time");
+    expect(conservation(report).missing).toBe(0);
+  });
+  test("a worker that is not concerned goes on meanwhile", () => {
+    // Each ping is a flow; those on the queue that hangs lose what comes before it is detached, the others nothing.
+    const { output, report } = lab(
+      "poll",
+      "loop",
+      `for i in $(seq 8); do ping -q -c 60 -i 0.02 -W 1 10.78.0.1 & done > $0.out; sleep 0.3; exec 3<>/dev/udp/10.78.0.1/9; echo x >&3; wait; grep -o "[0-9]* received" $0.out`.replaceAll(
+        "$0",
+        folder.file("pings"),
+      ),
+    );
+    const received = [...output.matchAll(/(\d+) received/g)].map((match) => Number(match[1]));
+    expect(received.length).toBe(8);
+    // Of 1.2 s, at most some 0.5 are lost to a flow.
+    expect(Math.min(...received)).toBeGreaterThan(10);
+    expect(report.replacedWorkers).toBe(1);
+    expect(conservation(report).missing).toBe(0);
+  });
+  test("a trap costs the packet at fault alone, uring", () => {
+    const { output, report } = lab(
+      "uring",
+      "trap",
+      `ping -q -c 100 -i 0.01 -W 1 10.78.0.1 > ${folder.file("trap.out")} & exec 3<>/dev/udp/10.78.0.1/9; for i in $(seq 20); do echo x >&3; sleep 0.02; done; wait $!; grep -o "[0-9]* received" ${folder.file("trap.out")}`,
+    );
+    expect(output).toContain("100 received");
+    expect(report.filters["bad"]).toMatchObject({ traps: 20, trapped: 20 });
+    expect(conservation(report).missing).toBe(0);
+  });
+});
