@@ -5,7 +5,7 @@
 import { BATCH, CONTEXT, DESCRIPTOR, OUTPUT_HOLD } from "../batches/layout.ts";
 import { batchAt, batchCount, batchPush, type PacketMemory } from "../batches/memory.ts";
 
-/** Packets that a filter has in hand at most while its cases run. */
+/** Packets that a filter may have in hand in a case, unless it says so itself. */
 export const HELD_SLOTS = 64;
 const HOLDER = 1 << 16;
 const HOLDER_MASK = 0x7fff0000;

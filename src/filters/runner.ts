@@ -17,7 +17,7 @@ import { EncodedParams } from "../params/encode.ts";
 import { formatDuration, readDuration } from "../params/quantities.ts";
 import type { Case, Fields } from "./cases.ts";
 import { FilterError } from "./error.ts";
-import { type Emission, HELD_SLOTS, Holding } from "./holding.ts";
+import { type Emission, Holding } from "./holding.ts";
 import {
   type FilterInstance,
   instantiate,
@@ -135,7 +135,7 @@ export class Bench {
       outputs: take(outputs.length * 8),
     }));
     const held = heldBy(test.filter);
-    const all = held === 0 ? slots : slots + HELD_SLOTS;
+    const all = held === 0 ? slots : slots + test.slots;
     const free = take(BATCH.ENTRIES + 4 * all);
     this.free = free;
     const [emitted, holders] = [take(BATCH.ENTRIES + 4 * all), take(4 * all)];
@@ -225,7 +225,7 @@ export class Bench {
     if (this.holding) this.descriptor = batchPop(m, this.free);
     const { descriptor } = this;
     if (descriptor === 0)
-      throw new FilterError(`the filter holds all ${HELD_SLOTS} packets that a case may have`);
+      throw new FilterError(`the filter holds all ${this.test.slots} packets that the case allows`);
     this.place(descriptor, built, packet, device);
     this.word(this.batch + BATCH.COUNT, 1);
     this.word(this.batch + BATCH.ENTRIES, descriptor);
