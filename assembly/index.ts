@@ -2,6 +2,7 @@
 
 export * from "./abi/batch";
 export * from "./abi/context";
+export * from "./abi/hold";
 export * from "./abi/layout";
 export * from "./abi/packet";
 export * from "./lib/checksum";
