@@ -1,5 +1,8 @@
 // nat with packets that scapy made, judged by scapy: addresses, ports and every checksum.
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
+import { Folder, hasTool, pcapFile, tshark } from "../support/pcap.ts";
 import { LACKS_SCAPY, scapyMake, scapySees } from "../support/scapy.ts";
 import { FilterBench, type FilterModule, filterModule } from "./bench.ts";
 
@@ -53,6 +56,29 @@ describe.skipIf(LACKS_SCAPY !== undefined)(
         expect(seen.ports.at(-1)).toBe(originals[i].ports[0]);
       });
     });
+
+    test.skipIf(!hasTool("tshark"))(
+      "tshark finds nothing malformed and no bad checksum (needs tshark)",
+      () => {
+        const folder = new Folder();
+        const errors = translated.map((bytes) => bench.send(icmpError(bytes, OUTSIDE, 2000)).bytes);
+        const answers = translated.map((bytes) => bench.send(answer(bytes)).bytes);
+        const all = [...translated, ...answers, ...errors];
+        const file = join(folder.path, "translated.pcap");
+        writeFileSync(file, pcapFile(all.map((bytes, i) => ({ seconds: i, fraction: 0, bytes }))));
+        const checks = ["ip", "tcp", "udp"].flatMap((kind) => ["-o", `${kind}.check_checksum:TRUE`]);
+        const status = ["ip", "tcp", "udp", "icmp"].map((kind) => `${kind}.checksum.status`);
+        // What an ICMP error quotes is shown too: each field is a list, innermost last.
+        const rows = tshark(file, [...status, "_ws.malformed"], ...checks);
+        folder.remove();
+        expect(rows.length).toBe(all.length);
+        const verdicts = new Set(rows.flatMap((row) => row.slice(0, 4).flatMap((cell) => cell.split(","))));
+        // 1: good; 2: not verified (part of a quote); empty: not of this protocol; 0 would be bad.
+        expect([...verdicts].sort()).not.toContain("0");
+        expect(verdicts.has("1")).toBe(true);
+        expect(rows.every((row) => (row[4] ?? "") === "")).toBe(true);
+      },
+    );
 
     test.each([8, 28, 2000])(
       "ICMP errors that quote %d bytes behind the IP header, from outside",
