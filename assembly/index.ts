@@ -2,11 +2,13 @@
 
 export * from "./abi/batch";
 export * from "./abi/context";
+export * from "./abi/hold";
 export * from "./abi/layout";
 export * from "./abi/packet";
 export * from "./lib/checksum";
 export * from "./lib/edit";
-export * from "./lib/flow-key";
+export * from "./lib/flow";
+export * from "./lib/log";
 export * from "./lib/prefix-tree";
 export * from "./lib/token-bucket";
 export * from "./lib/worker-table";

@@ -86,8 +86,8 @@ function packetOf({ isIpv4, from, to, proto, port }) {
 }
 
 /** A filter on a memory of its own, with its packets dissected. @returns what runs it over all packets once */
-export async function load(params, packets, outputs = ["next", "drop"]) {
-  const manifest = loadManifest(join(BUILTIN, "acl"), "acl");
+export async function load(params, packets, outputs = ["next", "drop"], kind = "acl") {
+  const manifest = loadManifest(join(BUILTIN, kind), kind);
   const { module } = await loadFilter(manifest);
   const began = performance.now();
   const parsed = parseParams(manifest.params, params);

@@ -65,13 +65,14 @@ const SET = {
 /** Only where they are asked for by name. */
 const MORE = {
   acl: script("acl"),
+  nat: script("nat"),
   "all-peers": [FORWARD, ...turns, "--peers"],
   "all-peers-tcp": [FORWARD, ...turns, "--load", "tcp", "--peers"],
   "all-peers-ping": [FORWARD, ...turns, "--load", "ping", "--peers"],
   "gateway-peers": [GATEWAY, ...turns, "--peers"],
 };
 /** These write no results of their own. */
-const PLAIN = ["filters", "acl"];
+const PLAIN = ["filters", "acl", "nat"];
 
 const all = { ...SET, ...MORE };
 const names = options.only?.split(",") ?? Object.keys(SET);

@@ -8,6 +8,7 @@
 
 import {
   CONTEXT_COUNTERS,
+  CONTEXT_DEVICE_COUNT,
   CONTEXT_DEVICES,
   CONTEXT_FREE,
   CONTEXT_NOW,
@@ -125,6 +126,11 @@ export function outputs(): u32 {
 /** Address of the worker's free list (a batch used as a stack). */
 export function freeList(): usize {
   return <usize>load<u32>(contextAddress, CONTEXT_FREE);
+}
+
+/** How many devices the pipeline has: they are numbered from 0. */
+export function devices(): u32 {
+  return load<u32>(contextAddress, CONTEXT_DEVICE_COUNT);
 }
 
 function deviceInfo(device: u8): usize {

@@ -1,45 +1,58 @@
-// What makes a packet one of a flow, as 128 bits: a key for WorkerTable.
-//
-// Example: when was this flow seen last?
-//
-//   if (!readFlowKey(p)) return OUTPUT_NEXT;
-//   const value = WorkerTable.at(workerState()).put(flowKeyHigh, flowKeyLow, now());
+// 64-bit keys by which filters tell flows and prefixes apart. Hashed with a seed that nobody outside knows, so that two that
+// meet share a key by chance only: among a million flows, once in 37 million tables.
 
 import { Packet } from "../abi/packet";
-import { IPV4_DESTINATION, IPV4_SOURCE, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/ipv4";
-import { IPV6_DESTINATION, IPV6_SOURCE } from "../wire/ipv6";
+import { be32, be64 } from "../wire/bytes";
+import { IPV4_SOURCE } from "../wire/ipv4";
+import { IPV6_SOURCE } from "../wire/ipv6";
 
-/** The key that readFlowKey() read last, in halves. */
-export let flowKeyHigh: u64 = 0;
-export let flowKeyLow: u64 = 0;
-
-/**
- * Reads a packet's flow, in the direction that it goes, into flowKeyHigh and flowKeyLow: addresses, protocol, and the ports of
- * TCP and UDP (0 for others, and for fragments but the first). Of IPv4 it is all of these, so no two flows are alike; of IPv6 a
- * hash of them without a secret: two flows that were made to may be alike.
- * @returns false: it is no IP packet, and the key is as it was
- */
-export function readFlowKey(p: Packet): bool {
-  const hasPorts = p.isTransport(PROTOCOL_TCP) || p.isTransport(PROTOCOL_UDP);
-  const ports: u64 = hasPorts ? <u64>load<u32>(p.transport) : 0;
-  const rest = ((<u64>p.protocol) << 32) | ports;
-  const ip = p.ip;
-  if (p.isIpv4) {
-    flowKeyHigh = ((<u64>load<u32>(ip, IPV4_SOURCE)) << 32) | <u64>load<u32>(ip, IPV4_DESTINATION);
-    flowKeyLow = rest;
-    return true;
-  }
-  if (!p.isIpv6) return false;
-  flowKeyHigh = mix(mix(load<u64>(ip, IPV6_SOURCE)) ^ load<u64>(ip, IPV6_SOURCE + 8)) ^ rest;
-  // Bit 63 keeps it apart from every key of IPv4.
-  flowKeyLow =
-    mix(mix(load<u64>(ip, IPV6_DESTINATION) ^ rest) ^ load<u64>(ip, IPV6_DESTINATION + 8)) | ((<u64>1) << 63);
-  return true;
-}
+/** Key of what is no IP packet: all of it is one flow. */
+export const KEY_NOT_IP: u64 = 1;
 
 /** The finalizer of splitmix64 (Steele, Lea, Flood 2014). */
-function mix(key: u64): u64 {
-  let z = (key ^ (key >> 30)) * 0xbf58476d1ce4e5b9;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  return z ^ (z >> 31);
+export function mix(x: u64): u64 {
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+  return x ^ (x >> 31);
+}
+
+/** The same for both directions of a flow, and for all fragments between two addresses. Never 0. */
+export function flowKey(p: Packet, seed: u64): u64 {
+  if (!p.isIp) return KEY_NOT_IP;
+  // Ports lie first in a TCP or UDP header. Only a datagram's first fragment has them, so no fragment is told by them.
+  const hasPorts = (p.protocol == 6 || p.protocol == 17) && p.hasTransport && !p.isFragment;
+  const ports: u32 = hasPorts ? load<u32>(p.transport) : 0;
+  const from = endpoint(p, 0, ports & 0xffff, seed);
+  const to = endpoint(p, 1, ports >> 16, seed);
+  return mix(from + to + <u64>p.protocol * 0x9e3779b97f4a7c15) | 1;
+}
+
+function endpoint(p: Packet, which: u32, port: u32, seed: u64): u64 {
+  if (p.isIpv4) {
+    const address = load<u32>(p.ip + IPV4_SOURCE + ((<usize>which) << 2));
+    return mix((((<u64>address) << 16) | <u64>port) ^ seed);
+  }
+  const at = p.ip + IPV6_SOURCE + ((<usize>which) << 4);
+  return mix(mix(load<u64>(at) ^ seed) ^ load<u64>(at, 8)) ^ mix(<u64>port + seed);
+}
+
+/**
+ * Key of the prefix that the source (0) or destination (1) address lies in; IPv4 and IPv6 have none in common. Never 0.
+ * @param bits4 0 to 32, @param bits6 0 to 128: bits of an address that make its prefix
+ */
+export function prefixKey(p: Packet, which: u32, bits4: u32, bits6: u32, seed: u64): u64 {
+  if (p.isIpv4) {
+    const address = (<u64>be32(p.ip + IPV4_SOURCE + ((<usize>which) << 2))) << 32;
+    return mix(head(address, bits4) ^ seed) | 1;
+  }
+  if (!p.isIpv6) return KEY_NOT_IP;
+  const at = p.ip + IPV6_SOURCE + ((<usize>which) << 4);
+  const high = head(be64(at), min<u32>(bits6, 64));
+  const low = bits6 > 64 ? head(be64(at + 8), bits6 - 64) : 0;
+  return mix(mix(high ^ ~seed) ^ low) | 1;
+}
+
+/** The first bits of 64. */
+function head(word: u64, bits: u32): u64 {
+  return bits == 0 ? 0 : word & (~(<u64>0) << (64 - bits));
 }

@@ -112,7 +112,7 @@ export const BATCH = {
   ENTRIES: 16,
 } as const;
 
-/** Context: what one filter instance on one worker knows beside its packets. 128 bytes. */
+/** Context: what one filter instance on one worker knows beside its packets. 192 bytes, three cache lines. */
 export const CONTEXT = {
   WORKER: 0,
   WORKERS: 4,
@@ -139,9 +139,37 @@ export const CONTEXT = {
   FREE: 68,
   /** DeviceInfo table (DEVICE_INFO.SIZE bytes each), indexed by DESCRIPTOR.DEVICE. */
   DEVICES: 72,
+  /** How many devices there are in that table. */
+  DEVICE_COUNT: 76,
   /** Packets whose output the filter does not have (u64); core's partition counts and drops them. */
   BAD_OUTPUTS: 80,
-  SIZE: 128,
+  /** When the filter wants its wake() called, CLOCK_MONOTONIC ns (u64); 0: never. */
+  DUE: 88,
+  /** Batch of packets that the filter emits; core's emit empties it. 0: it may not hold any. */
+  EMITTED: 96,
+  /**
+   * Who holds the worker's descriptors, u32 each in their order: HOLDER of the filter's context in the upper half, the output
+   * by which it is emitted (u8), the number of the step at which it goes on (u8); 0: no filter does. Bit 31: it has been
+   * emitted, and is in EMITTED.
+   */
+  HOLDERS: 100,
+  /** Address of the worker's first descriptor. */
+  DESCRIPTORS: 104,
+  /** The filter in HOLDERS: its index + 1, in the upper half. */
+  HOLDER: 108,
+  /** Number of the step at hand among those that use the filter. */
+  STEP: 112,
+  /** By that number: addresses of tables as at OUTPUT_BATCHES, but [0] leads on along the path (u32 each). */
+  STEP_TABLES: 116,
+  /** Most packets that the filter may hold at a time, fresh ones that it has not emitted yet included. */
+  HOLD_LIMIT: 120,
+  /** How many it holds. */
+  HELD: 124,
+  /** Packets that it has made out of nothing (u64). */
+  FRESH: 128,
+  /** Ring of what the filter says: LOG in log.ts; 0: its manifest has no messages. */
+  LOG: 140,
+  SIZE: 192,
 } as const;
 
 /** What the host needs beside an isolated filter's memory: room to copy with, and counters of dissect that nobody reads. */
@@ -185,6 +213,8 @@ export const VNET_HEADER = 12;
 export const BATCH_PACKETS = 64;
 export const OUTPUT_NEXT = 0;
 export const OUTPUT_DROP = 1;
+/** DESCRIPTOR.OUTPUT of a packet that the filter keeps, after hold() has said that it may. */
+export const OUTPUT_HOLD = 254;
 /**
  * DESCRIPTOR.OUTPUT of a packet that the device refused as a super-packet or with an unfinished checksum: it leaves in
  * finished packets.

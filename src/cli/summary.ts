@@ -95,13 +95,14 @@ function countersOf(name: string, counters: Record<string, number>): string[] {
   return parts.length === 0 ? [] : [`${name}: ${parts.join(", ")}`];
 }
 
-/** "in 100 = out 98 + drops 2 (firewall drop 2)" */
+/** "in 100 + made 1 = out 98 + held 1 + drops 2 (firewall drop 2)" */
 function balance(report: Report): string {
-  const { in: received, out, drops, missing } = conservation(report);
+  const { in: received, out, fresh, held, drops, missing } = conservation(report);
   const dropped = Object.values(drops).reduce((a, b) => a + b, 0);
   const reasons = Object.entries(drops).map(([what, n]) => `${what} ${whole(n)}`);
   const line =
-    `in ${whole(received)} = out ${whole(out)} + drops ${whole(dropped)}` +
+    `in ${whole(received)}${fresh > 0 ? ` + made ${whole(fresh)}` : ""} = out ${whole(out)}` +
+    `${held > 0 ? ` + held ${whole(held)}` : ""} + drops ${whole(dropped)}` +
     (reasons.length > 0 ? ` (${reasons.join(", ")})` : "");
   return missing === 0 ? line : colors.red(`${line}: ${whole(missing)} unaccounted for`);
 }

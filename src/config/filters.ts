@@ -5,6 +5,7 @@ import { mayNameOutput, NAME, namedOutputs, parseParam } from "../params/parse.t
 import { closest } from "../params/suggest.ts";
 import type { ParamSpec, ParamType, ParamValue, ParamValues } from "../params/types.ts";
 import { ConfigError, type Diagnostics } from "./diagnostics.ts";
+import { expandFiles } from "./list-files.ts";
 import { HOST_KEYS, loadManifest, readText } from "./manifest.ts";
 import { asMap, checkParams, namedEntries, readKind } from "./shape.ts";
 import type { Span } from "./source.ts";
@@ -13,6 +14,8 @@ import type { FilterConfig, Isolation, Manifest, OnTrap } from "./types.ts";
 
 /** Descriptors number outputs in a byte. */
 const MOST_OUTPUTS = 256;
+/** The last two mean something else in a filter that holds packets: OUTPUT_HOLD and OUTPUT_FINISH. */
+const MOST_OUTPUTS_HOLDING = 254;
 const HOST_SPECS: Record<"on-trap" | "isolation", ParamSpec> = {
   "on-trap": {
     name: "on-trap",
@@ -94,7 +97,8 @@ function readFilter(
   if (!manifests.has(kind)) manifests.set(kind, findManifest(kind, who, span, places, diagnostics));
   const manifest = manifests.get(kind);
   if (!manifest) return symbol;
-  const params = checkParams(map, HOST_KEYS, manifest.params, who, keySpan, diagnostics, (path) => {
+  const whole = expandFiles(map, manifest.params, places.pipelineFile, diagnostics);
+  const params = checkParams(whole, HOST_KEYS, manifest.params, who, keySpan, diagnostics, (path) => {
     const file = isAbsolute(path) ? path : join(dirname(places.pipelineFile), path);
     try {
       return { name: file, text: readText(file) };
@@ -107,20 +111,21 @@ function readFilter(
     const message = `${who}: isolation: none is not for this filter, which needs a memory of its own`;
     diagnostics.error(entry(map, "isolation")!.value.span, "contradiction", message);
   }
+  if ((isolation ?? manifest.isolation) === "memory" && manifest.holds !== 0) {
+    const message = `${who}: isolation: memory is not for a filter that holds packets`;
+    diagnostics.error(entry(map, "isolation")?.value.span ?? keySpan, "contradiction", message);
+  }
   const outputs = ["next", "drop", ...manifest.outputs.map((output) => output.name)];
   for (const name of namedOutputs(manifest.params, params)) if (!outputs.includes(name)) outputs.push(name);
-  if (outputs.length > MOST_OUTPUTS) {
-    diagnostics.error(
-      keySpan,
-      "out-of-range",
-      `${who} has ${outputs.length} outputs, ${MOST_OUTPUTS} is the most`,
-    );
+  const most = manifest.holds === 0 ? MOST_OUTPUTS : MOST_OUTPUTS_HOLDING;
+  if (outputs.length > most) {
+    diagnostics.error(keySpan, "out-of-range", `${who} has ${outputs.length} outputs, ${most} is the most`);
   }
   const counters = expandCounters(manifest, params);
   const twice = duplicate(counters);
   if (twice !== undefined)
     diagnostics.error(keySpan, "duplicate-name", `${who} has two counters called ${JSON.stringify(twice)}`);
-  symbol.outputSpans = () => outputSpans(manifest.params, map);
+  symbol.outputSpans = () => outputSpans(manifest.params, whole);
   symbol.config = {
     id: key,
     manifest,

@@ -12,7 +12,12 @@ import { Source } from "./source.ts";
 import { describe, type Entry, entry, type MapNode, plain } from "./tree.ts";
 import type { Manifest } from "./types.ts";
 
-const KEYS = ["summary", "params", "outputs", "counters", "state", "converts", "isolation"];
+const KEYS = [
+  ...["summary", "params", "outputs", "counters", "state", "holds", "super-packets", "converts"],
+  ...["isolation", "logs"],
+];
+/** Most packets that a manifest may ask for; an io_uring has no more entries. */
+export const MOST_HELD = 16_384;
 /** Keys of a filter in a pipeline that belong to the host. */
 export const HOST_KEYS = ["kind", "on-trap", "isolation"];
 /** Outputs that every filter has, and the word that stands for one of them. */
@@ -95,6 +100,7 @@ function readManifest(
   }
   const converts = readConverts(map, diagnostics);
   const isolation = readIsolation(map, diagnostics);
+  const logs = documented(map, "logs", [], diagnostics).map(({ name, doc }) => ({ name, text: doc }));
   return {
     kind,
     location,
@@ -103,8 +109,11 @@ function readManifest(
     outputs: documented(map, "outputs", [], diagnostics).map((output) => readOutput(output, diagnostics)),
     counters: readCounters(map, params, diagnostics),
     state: readState(map, diagnostics),
+    holds: readHolds(map, params, diagnostics),
+    superPackets: readSuperPackets(map, diagnostics),
     ...(converts ? { converts } : {}),
     ...(isolation ? { isolation } : {}),
+    ...(logs.length > 0 ? { logs } : {}),
   };
 }
 
@@ -194,6 +203,33 @@ function readState(map: MapNode, diagnostics: Diagnostics): Manifest["state"] {
       );
   }
   return state;
+}
+
+function readSuperPackets(map: MapNode, diagnostics: Diagnostics): boolean {
+  const found = entry(map, "super-packets");
+  if (!found) return true;
+  const value = plain(found.value);
+  const words: unknown[] = ["yes", true, "no", false];
+  if (words.includes(value)) return words.indexOf(value) < 2;
+  diagnostics.error(
+    found.value.span,
+    "bad-value",
+    `super-packets wants yes or no, has ${describe(found.value)}`,
+  );
+  return true;
+}
+
+/** A number of packets, or the parameter that has it. */
+function readHolds(map: MapNode, params: ParamSpec[], diagnostics: Diagnostics): number | string {
+  const found = entry(map, "holds");
+  if (!found) return 0;
+  const value = plain(found.value);
+  if (typeof value === "number" && Number.isInteger(value) && value > 0 && value <= MOST_HELD) return value;
+  const spec = params.find(({ name }) => name === value);
+  if (spec !== undefined && (spec.type.kind === "u32" || spec.type.kind === "u16")) return spec.name;
+  const wants = `1 to ${MOST_HELD} packets, or the name of a parameter of type u16 or u32`;
+  diagnostics.error(found.value.span, "bad-value", `holds wants ${wants}, has ${describe(found.value)}`);
+  return 0;
 }
 
 function readConverts(map: MapNode, diagnostics: Diagnostics): Manifest["converts"] {

@@ -17,6 +17,7 @@ import { applyOverrides } from "./overrides.ts";
 import { type PathSymbol, readPaths } from "./paths.ts";
 import { asMap, unknownKeys } from "./shape.ts";
 import { Source } from "./source.ts";
+import { settleOffloads } from "./super-packets.ts";
 import { describe, entry, type MapNode, plain } from "./tree.ts";
 import type { DeviceManifest, PathConfig, Pipeline } from "./types.ts";
 import type { Environment } from "./variables.ts";
@@ -91,6 +92,7 @@ function readPipeline(
   if (paths.size > 0) checkUse(devices, filters, diagnostics);
   checkFlows(paths, devices, diagnostics);
   if (!diagnostics.empty) return undefined;
+  settleOffloads(paths, devices, diagnostics);
   const deviceConfigs = [...devices.values()].flatMap(({ config }) => config ?? []);
   const queues = deviceConfigs.map(({ params }) =>
     typeof params["queues"] === "number" ? params["queues"] : 1,

@@ -61,6 +61,7 @@ export function pipelineSchema(deviceManifests: DeviceManifest[], filterManifest
           ],
         },
         (specs) => [...hostSpecs, ...specs],
+        true,
       ),
       path: {
         type: "object",
@@ -108,13 +109,14 @@ function byKind(
   manifests: { kind: string; summary: string; params: ParamSpec[] }[],
   kinds: JsonSchema,
   specsOf: (specs: ParamSpec[]) => ParamSpec[],
+  mayBeFile = false,
 ): JsonSchema {
   return {
     type: "object",
     required: ["kind"],
     properties: { kind: { description: "What it is.", ...kinds } },
     allOf: manifests.map(({ kind, summary, params }) => {
-      const { properties, required } = paramsSchema(specsOf(params));
+      const { properties, required } = paramsSchema(specsOf(params), mayBeFile);
       return {
         if: { properties: { kind: { const: kind } }, required: ["kind"] },
         // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema; nobody awaits a schema.

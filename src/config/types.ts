@@ -13,8 +13,14 @@ export interface Manifest {
   outputs: { name: string; doc: string }[];
   /** A counter, or one counter for each element of the list parameter `each` (named by its `name` field or its index). */
   counters: { name: string; doc: string; each?: string }[];
+  /** Messages that it may say, numbered; in a text {a} and {b} stand for numbers. Absent: none. */
+  logs?: { name: string; text: string }[];
   /** Bytes of private state a worker, and of state shared by all workers. */
   state: { worker: number | "computed"; shared: number | "computed" };
+  /** Most packets that it holds at a time on a worker: a number, or the name of the parameter that says it. 0: none. */
+  holds: number | string;
+  /** false: wants packets one by one, as they are on the wire. */
+  superPackets: boolean;
   /** Takes packets of one layer and gives packets of the other; absent: they leave as they came. */
   converts?: { from: 2 | 3; to: 2 | 3 };
   /** It needs a memory of its own; absent: it does not. */

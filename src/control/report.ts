@@ -40,6 +40,9 @@ export interface FilterReport {
   /** How often it trapped, or had to be ended, and the packets that were dropped for it. */
   traps: number;
   trapped: number;
+  /** Packets that it has in hand, fresh ones among them, and how many it has made out of nothing so far. */
+  held: number;
+  fresh: number;
   /** Why it trapped last; "": it never did. */
   lastTrap: string;
   /** Packets among the dropped ones for which it chose an output that it does not have. */
@@ -132,8 +135,10 @@ function filterReport(m: PacketMemory, plan: Plan, index: number): FilterReport 
   const sampledNs = sum((instance) => instance.host + HOST_COUNTER.SAMPLED_NS);
   const sampledPackets = sum((instance) => instance.host + HOST_COUNTER.SAMPLED_PACKETS);
   const trapped = sum((instance) => instance.host + HOST_COUNTER.TRAPPED);
+  const held = instances.reduce((total, { context }) => total + m.u32[(context + CONTEXT.HELD) >>> 2], 0);
+  const fresh = sum((instance) => instance.context + CONTEXT.FRESH);
   return {
-    packets: outputs.reduce((a, b) => a + b, 0) + trapped,
+    packets: outputs.reduce((a, b) => a + b, 0) + trapped + held - fresh,
     outputs: Object.fromEntries(filter.outputs.map((name, i) => [name, outputs[i]])),
     counters: Object.fromEntries(
       filter.counters.map((name, i) => [name, sum((instance) => instance.counters + 8 * i)]),
@@ -141,6 +146,8 @@ function filterReport(m: PacketMemory, plan: Plan, index: number): FilterReport 
     nsPerPacket: sampledPackets === 0 ? 0 : Math.round((sampledNs / sampledPackets) * 10) / 10,
     traps: sum((instance) => instance.host + HOST_COUNTER.TRAPS),
     trapped,
+    held,
+    fresh,
     lastTrap: instances.map((instance) => readReason(m, instance.host)).find((text) => text !== "") ?? "",
     badOutputs: sum((instance) => instance.context + CONTEXT.BAD_OUTPUTS),
   };
@@ -164,8 +171,8 @@ function batchReport(m: PacketMemory, plan: Plan): Report["batches"] {
 }
 
 /**
- * Where every packet went. After a run `in` plus `segmented` equals `out` plus `coalesced` plus all drops; a difference
- * while it runs is in flight.
+ * Where every packet went. After a run `in` plus `segmented` and `fresh` equals `out` plus `coalesced`, `held` and all
+ * drops; a difference while it runs is in flight.
  */
 export interface Conservation {
   in: number;
@@ -174,9 +181,13 @@ export interface Conservation {
   segmented: number;
   /** Packets that went into others. */
   coalesced: number;
+  /** Packets that filters have made. */
+  fresh: number;
+  /** Packets that filters have in hand. */
+  held: number;
   /** "lan would-block", "firewall drop", "path bounce": packets. */
   drops: Record<string, number>;
-  /** in + segmented - out - coalesced - drops. */
+  /** in + segmented + fresh - out - coalesced - held - drops. */
   missing: number;
 }
 
@@ -189,6 +200,8 @@ export function conservation(report: Report): Conservation {
   let sent = 0;
   let segmented = 0;
   let coalesced = 0;
+  let fresh = 0;
+  let held = 0;
   for (const [id, device] of Object.entries(report.devices)) {
     for (const queue of device.queues) {
       received += queue.rx.packets;
@@ -201,9 +214,11 @@ export function conservation(report: Report): Conservation {
   for (const [id, filter] of Object.entries(report.filters)) {
     count(`${id} drop`, Object.values(filter.outputs)[OUTPUT_DROP]);
     count(`${id} trapped`, filter.trapped);
+    fresh += filter.fresh;
+    held += filter.held;
   }
   for (const [id, path] of Object.entries(report.paths)) count(`path ${id}`, path.dropped);
   const dropped = Object.values(drops).reduce((a, b) => a + b, 0);
-  const missing = received + segmented - sent - coalesced - dropped;
-  return { in: received, out: sent, segmented, coalesced, drops, missing };
+  const missing = received + segmented + fresh - sent - coalesced - held - dropped;
+  return { in: received, out: sent, segmented, coalesced, fresh, held, drops, missing };
 }

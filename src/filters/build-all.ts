@@ -2,7 +2,7 @@
  * `npm run build`: core.wasm and every built-in filter, each only if its sources changed, and the filters' reference pages
  * in build/docs/filters. One process: asc loads once.
  */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { loadManifest } from "../config/manifest.ts";
 import { generateParams } from "../params/generate.ts";
@@ -22,6 +22,16 @@ async function attempt(what: string, build: () => Promise<BuildResult>): Promise
   }
 }
 
+/** What an earlier build left of sources that are gone would be packed with the rest. */
+function removeStale(): void {
+  const build = join(PACKAGE, "build");
+  for (const name of readdirSync(build, { recursive: true, encoding: "utf8" })) {
+    const source = /^(?!wasm\/|docs\/|bench-results\/)(.*?)\.(?:js|js\.map|d\.ts)$/.exec(name)?.[1];
+    if (source !== undefined && !existsSync(join(PACKAGE, "src", `${source}.ts`))) rmSync(join(build, name));
+  }
+}
+
+removeStale();
 const docs = join(PACKAGE, "build", "docs", "filters");
 mkdirSync(docs, { recursive: true });
 let failed = !(await attempt("core", buildCore));

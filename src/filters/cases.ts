@@ -9,6 +9,7 @@ import { entry, type MapNode, type Node, plain } from "../config/tree.ts";
 import type { FilterConfig } from "../config/types.ts";
 import { BUILTIN } from "./build.ts";
 import { FilterError } from "./error.ts";
+import { HELD_SLOTS } from "./holding.ts";
 import { fieldsOf } from "./notation.ts";
 
 export interface Case {
@@ -19,6 +20,8 @@ export interface Case {
   filter: FilterConfig;
   layer: 2 | 3;
   workers: number;
+  /** Packets that a filter may have in hand beside the one that comes. */
+  slots: number;
   devices: { mtu: number; layer: 2 | 3 }[];
   packets: Fields[];
   /** Instead of the comparison of each packet: what must come out by "next", in order. */
@@ -38,12 +41,13 @@ export type CaptureReader = (file: string) => CapturedPackets;
 
 const CASE_KEYS = [
   ...["purpose", "params", "layer", "workers", "devices", "packets", "counters"],
-  ...["pcap-in", "pcap-out"],
+  ...["pcap-in", "pcap-out", "slots"],
 ];
 const PACKET_KEYS = [
   ...["in", "at", "device", "queue", "worker", "mark", "repeat", "gso"],
-  ...["out", "bytes", "changed", "mark-out"],
+  ...["out", "bytes", "changed", "mark-out", "emits"],
 ];
+const EMISSION_KEYS = ["packet", "out", "at", "bytes", "changed"];
 /**
  * Reads a filter's cases.yaml.
  * @param folder absolute path of the filter's folder
@@ -100,10 +104,11 @@ function readCase(
       filter,
       layer,
       workers: Number(fields["workers"] ?? 1),
+      slots: Number(fields["slots"] ?? HELD_SLOTS),
       devices: devices.map((device) => ({ mtu: 1500, layer, ...device })),
       packets:
         input?.capture.packets.map(({ bytes, at }) => ({ in: { raw: bytes }, at: `${Math.round(at)}ns` })) ??
-        packets.map((packet) => fieldsOf(packet, "a packet of a case", PACKET_KEYS)),
+        packets.map((packet) => packetOf(packet)),
       captured: output && {
         file: output.file,
         packets: output.capture.packets.map(({ bytes }) => bytes),
@@ -115,6 +120,12 @@ function readCase(
     diagnostics.error(node.span, "bad-case", error.message);
     return undefined;
   }
+}
+
+function packetOf(packet: unknown): Fields {
+  const fields = fieldsOf(packet, "a packet of a case", PACKET_KEYS);
+  for (const one of (fields["emits"] ?? []) as unknown[]) fieldsOf(one, "an emission", EMISSION_KEYS);
+  return fields;
 }
 
 function readCaptureOf(

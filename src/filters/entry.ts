@@ -16,6 +16,7 @@ const CALLED = [
   "init",
   "initShared",
   "tick",
+  "wake",
   "workerStateSize",
   "sharedStateSize",
 ] as const;
@@ -52,6 +53,7 @@ export function generateEntry(index: Source, isolation: Isolation = "none"): str
     );
   }
   if (has("tick")) parts.push("export function tick(context: i32): void { filter.tick(); }");
+  if (has("wake")) parts.push("export function wake(context: i32): void { filter.wake(); }");
   for (const name of ["workerStateSize", "sharedStateSize"] as const) {
     if (!has(name)) continue;
     parts.push(

@@ -15,6 +15,8 @@ export interface FilterInstance {
   /** Sets the output of `count` packets whose descriptors' addresses lie at `vector`. */
   process(vector: number, count: number): void;
   tick?(context: number): void;
+  /** When the time that it wrote at CONTEXT.DUE has come. */
+  wake?(context: number): void;
   /** Address in the vector of the packet that process() is at. On a trap, those before it are done. */
   progress?: WebAssembly.Global;
   /** Once a filter, before the workers start: fills the shared state. */

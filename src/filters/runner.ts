@@ -4,11 +4,20 @@
  */
 import { basename } from "node:path";
 import { BATCH, CONTEXT, DESCRIPTOR, DEVICE_INFO, HEADROOM } from "../batches/layout.ts";
-import { counterRead, descriptorReset, PacketMemory, u64Write } from "../batches/memory.ts";
+import {
+  batchPop,
+  batchPush,
+  counterRead,
+  descriptorReset,
+  PacketMemory,
+  u64Read,
+  u64Write,
+} from "../batches/memory.ts";
 import { EncodedParams } from "../params/encode.ts";
-import { readDuration } from "../params/quantities.ts";
+import { formatDuration, readDuration } from "../params/quantities.ts";
 import type { Case, Fields } from "./cases.ts";
 import { FilterError } from "./error.ts";
+import { type Emission, Holding } from "./holding.ts";
 import {
   type FilterInstance,
   instantiate,
@@ -22,6 +31,8 @@ import { type BuiltPacket, buildPacket } from "./notation.ts";
 /** Time does not start at zero, so that a filter cannot mistake "never" for "just now". */
 const FIRST_NOW = 3600e9;
 const FIRST_WALL_CLOCK = 1_700_000_000e9;
+/** Where a packet is that the filter has kept, in a case's `out`. */
+const HELD = "held";
 /** Variables whose names begin so have a value for one packet only. */
 const ANEW = "any";
 const SLOT_BYTES = 131_072;
@@ -85,7 +96,14 @@ export class Bench {
   private readonly core: Core;
   private readonly instances: { filter: FilterInstance; context: number; counters: number }[];
   private readonly batch: number;
-  private readonly descriptor: number;
+  /** Of the packet at hand, and the first of all. */
+  private descriptor: number;
+  private readonly descriptors: number;
+  private readonly free: number;
+  /** undefined: the filter holds no packets. */
+  private readonly holding: Holding | undefined;
+  /** What it has emitted and the case has not looked at yet. */
+  private emissions: Emission[] = [];
   private readonly slot: number;
   private readonly slots: number;
   private readonly scratch: number;
@@ -116,11 +134,16 @@ export class Bench {
       counters: take(counters.length * 8),
       outputs: take(outputs.length * 8),
     }));
-    const free = take(BATCH.ENTRIES);
+    const held = heldBy(test.filter);
+    const all = held === 0 ? slots : slots + test.slots;
+    const free = take(BATCH.ENTRIES + 4 * all);
+    this.free = free;
+    const [emitted, holders] = [take(BATCH.ENTRIES + 4 * all), take(4 * all)];
     this.batch = take(BATCH.ENTRIES + 4 * slots);
     this.scratch = take(1024);
-    this.descriptor = take(DESCRIPTOR.SIZE * slots);
-    this.slot = take(SLOT_BYTES * slots);
+    this.descriptors = take(DESCRIPTOR.SIZE * all);
+    this.descriptor = this.descriptors;
+    this.slot = take(SLOT_BYTES * all);
     const pages = Math.ceil(next / 65_536);
     const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
     this.m = new PacketMemory(memory);
@@ -145,9 +168,24 @@ export class Bench {
       this.word(context + CONTEXT.OUTPUT_COUNTERS, worker.outputs);
       this.word(context + CONTEXT.FREE, free);
       this.word(context + CONTEXT.DEVICES, devices);
+      this.word(context + CONTEXT.DEVICE_COUNT, test.devices.length);
       u64Write(this.m, context + CONTEXT.NOW, FIRST_NOW);
       u64Write(this.m, context + CONTEXT.WALL_CLOCK, FIRST_WALL_CLOCK);
     });
+    for (let i = 0; i < all; i++) {
+      this.word(this.descriptors + i * DESCRIPTOR.SIZE + DESCRIPTOR.SLOT, this.slot + i * SLOT_BYTES);
+      this.word(this.descriptors + i * DESCRIPTOR.SIZE + DESCRIPTOR.CAPACITY, SLOT_BYTES);
+    }
+    if (held > 0) {
+      this.holding = new Holding(this.m, {
+        emitted,
+        holders,
+        descriptors: this.descriptors,
+        free,
+        slots: all,
+      });
+      for (const { context } of workers) this.holding.allow(context, held);
+    }
     if (!isIsolated(module)) instantiate(module, memory).initShared?.(workers[0].context);
     const shape = {
       slotBytes: SLOT_BYTES,
@@ -172,35 +210,40 @@ export class Bench {
 
   /** Sends a packet through the filter. @returns what came out otherwise than the case says */
   send(packet: Fields): Failure[] {
-    const { m, descriptor } = this;
+    const { m } = this;
     if (packet["at"] !== undefined) this.advance(packet["at"]);
     const worker = this.instances[Number(packet["worker"] ?? 0)];
     if (worker === undefined) throw new FilterError(`the case has ${this.instances.length} workers`);
     const device = Number(packet["device"] ?? 0);
     if (!(device in this.test.devices)) throw new FilterError(`the case has no device ${device}`);
-    const raw = (packet["in"] as { raw?: Uint8Array }).raw;
+    const raw = (packet["in"] as { raw?: Uint8Array } | undefined)?.raw;
+    if (packet["in"] === undefined) return this.compareEmissions(packet);
     const built = raw ? plainPacket(raw) : buildPacket(packet["in"], this.variables);
     const unknown = built.places.find(({ name }) => !this.variables.has(name));
     if (unknown) throw new FilterError(`$${unknown.name} has no value yet`);
 
-    this.place(0, built, packet, device);
+    if (this.holding) this.descriptor = batchPop(m, this.free);
+    const { descriptor } = this;
+    if (descriptor === 0)
+      throw new FilterError(`the filter holds all ${this.test.slots} packets that the case allows`);
+    this.place(descriptor, built, packet, device);
     this.word(this.batch + BATCH.COUNT, 1);
     this.word(this.batch + BATCH.ENTRIES, descriptor);
     this.core.dissect(this.batch, this.test.layer, this.scratch, this.scratch + 64);
     // What a filter forgets to set must not pass for next.
     m.u8[descriptor + DESCRIPTOR.OUTPUT] = 255;
     worker.filter.process(this.batch + BATCH.ENTRIES, 1);
-    return raw ? this.collect() : this.compare(packet, built.bytes);
+    const failures = raw ? this.collect() : this.compare(packet, built.bytes);
+    if (!this.holding) return failures;
+    if (!this.holding.isHeld(descriptor)) batchPush(m, this.free, descriptor);
+    this.emitted();
+    return [...failures, ...this.compareEmissions(packet)];
   }
 
   /** Puts a packet into a slot, its descriptor as a device leaves it. */
-  private place(index: number, { bytes, partial }: BuiltPacket, packet: Fields, device: number): void {
+  private place(descriptor: number, { bytes, partial }: BuiltPacket, packet: Fields, device: number): void {
     const { m } = this;
-    const descriptor = this.descriptor + index * DESCRIPTOR.SIZE;
-    const slot = this.slot + index * SLOT_BYTES;
-    this.word(descriptor + DESCRIPTOR.SLOT, slot);
-    this.word(descriptor + DESCRIPTOR.CAPACITY, SLOT_BYTES);
-    const data = slot + HEADROOM;
+    const data = m.u32[(descriptor + DESCRIPTOR.SLOT) >>> 2] + HEADROOM;
     m.u8.set(bytes, data);
     descriptorReset(m, descriptor, data, bytes.length, device | (Number(packet["queue"] ?? 0) << 8));
     this.word(descriptor + DESCRIPTOR.MARK, Number(packet["mark"] ?? 0));
@@ -221,18 +264,25 @@ export class Bench {
    * @returns ns a batch, for each of `rounds` batches
    */
   time(packets: BuiltPacket[], rounds: number): number[] {
-    const [{ filter }] = this.instances;
+    const [{ filter, context }] = this.instances;
     const times: number[] = [];
     this.word(this.batch + BATCH.COUNT, this.slots);
     for (let round = 0; round < rounds; round++) {
       for (let i = 0; i < this.slots; i++) {
-        this.place(i, packets[i % packets.length], {}, 0);
-        this.word(this.batch + BATCH.ENTRIES + 4 * i, this.descriptor + i * DESCRIPTOR.SIZE);
+        const descriptor = this.descriptors + i * DESCRIPTOR.SIZE;
+        this.place(descriptor, packets[i % packets.length], {}, 0);
+        this.word(this.batch + BATCH.ENTRIES + 4 * i, descriptor);
       }
       this.core.dissect(this.batch, this.test.layer, this.scratch, this.scratch + 64);
       const start = performance.now();
       filter.process(this.batch + BATCH.ENTRIES, this.slots);
       times.push((performance.now() - start) * 1e6);
+      if (!this.holding) continue;
+      // A second later all has left, and the next batch finds as much room as this one.
+      this.now += 1e9;
+      this.setTime(context);
+      filter.wake?.(context);
+      this.holding.forget(context, this.slots);
     }
     return times;
   }
@@ -272,7 +322,8 @@ export class Bench {
     const { m, descriptor } = this;
     const data = m.u32[(descriptor + DESCRIPTOR.DATA) >>> 2];
     const length = m.u32[(descriptor + DESCRIPTOR.LENGTH) >>> 2];
-    if (data < this.slot || data + length > this.slot + SLOT_BYTES) return undefined;
+    const slot = m.u32[(descriptor + DESCRIPTOR.SLOT) >>> 2];
+    if (data < slot || data + length > slot + SLOT_BYTES) return undefined;
     return m.u8.slice(data, data + length);
   }
 
@@ -280,7 +331,10 @@ export class Bench {
     const { m, descriptor } = this;
     const failures: Failure[] = [];
     const output = m.u8[descriptor + DESCRIPTOR.OUTPUT];
-    const name = this.test.filter.outputs[output] ?? `output ${output}, which the filter does not have`;
+    const isHeld = this.holding?.isHeld(descriptor) === true;
+    const name = isHeld
+      ? HELD
+      : (this.test.filter.outputs[output] ?? `output ${output}, which the filter does not have`);
     const expected = packet["out"] ?? "next";
     if (name !== expected) failures.push({ text: `left by ${name}, not by ${expected}` });
     const mark = m.u32[(descriptor + DESCRIPTOR.MARK) >>> 2];
@@ -289,7 +343,8 @@ export class Bench {
     const bytes = this.bytesOut();
     if (bytes === undefined) return [...failures, { text: "its data lies outside its slot" }];
     // What becomes of a dropped packet's bytes is nobody's business, unless the case says so.
-    const matters = name !== "drop" || packet["bytes"] !== undefined || packet["changed"] !== undefined;
+    const matters =
+      (name !== "drop" && name !== HELD) || packet["bytes"] !== undefined || packet["changed"] !== undefined;
     if (matters)
       failures.push(...difference(bytes, this.expectedBytes(packet, sent, bytes), this.test.layer));
     return failures;
@@ -319,17 +374,78 @@ export class Bench {
     const reading = readDuration(at, {});
     if (!("value" in reading)) throw new FilterError(`at ${reading.refusal.message}`);
     if (reading.value < this.now) throw new FilterError(`at ${at}: time does not go back`);
+    this.wakeUntil(reading.value);
     this.now = reading.value;
     for (const { filter, context } of this.instances) {
-      u64Write(this.m, context + CONTEXT.NOW, FIRST_NOW + this.now);
-      u64Write(this.m, context + CONTEXT.WALL_CLOCK, FIRST_WALL_CLOCK + this.now);
+      this.setTime(context);
       filter.tick?.(context);
+      this.emitted();
     }
+  }
+
+  private setTime(context: number): void {
+    u64Write(this.m, context + CONTEXT.NOW, FIRST_NOW + this.now);
+    u64Write(this.m, context + CONTEXT.WALL_CLOCK, FIRST_WALL_CLOCK + this.now);
+  }
+
+  /** Wakes every instance that is due up to a time, each when it is. */
+  private wakeUntil(time: number): void {
+    const due = (context: number) => {
+      const at = u64Read(this.m, context + CONTEXT.DUE);
+      return at === 0 ? Number.POSITIVE_INFINITY : Math.max(at - FIRST_NOW, this.now);
+    };
+    for (;;) {
+      const [first] = [...this.instances].sort((a, b) => due(a.context) - due(b.context));
+      if (due(first.context) > time) return;
+      this.now = due(first.context);
+      this.setTime(first.context);
+      u64Write(this.m, first.context + CONTEXT.DUE, 0);
+      first.filter.wake?.(first.context);
+      this.emitted();
+    }
+  }
+
+  private emitted(): void {
+    if (this.holding) this.emissions.push(...this.holding.take(this.now));
+  }
+
+  /** What the filter has emitted since the packet before, against what this one says under `emits`. */
+  private compareEmissions(packet: Fields): Failure[] {
+    const { emissions } = this;
+    this.emissions = [];
+    const wanted = (packet["emits"] ?? []) as Fields[];
+    const failures: Failure[] = [];
+    if (emissions.length !== wanted.length) {
+      failures.push({ text: `emits ${emissions.length} packets, not ${wanted.length}` });
+    }
+    wanted.slice(0, emissions.length).forEach((one, i) => {
+      const { output, bytes, at } = emissions[i];
+      const where = `emission ${i + 1}: `;
+      const name = this.test.filter.outputs[output];
+      const expected = one["out"] ?? "next";
+      if (name !== expected) failures.push({ text: `${where}left by ${name}, not by ${expected}` });
+      const time = one["at"] === undefined ? undefined : readDuration(one["at"], {});
+      if (time && "value" in time && time.value !== at) {
+        failures.push({
+          text: `${where}left at ${formatDuration(at)}, not at ${formatDuration(time.value)}`,
+        });
+      }
+      const like = this.test.packets[Number(one["packet"] ?? 0) - 1]?.["in"];
+      const notation = { ...one, in: like };
+      const sent = like === undefined ? new Uint8Array() : buildPacket(like, this.variables).bytes;
+      for (const failure of difference(bytes, this.expectedBytes(notation, sent, bytes), this.test.layer))
+        failures.push({ ...failure, text: `${where}${failure.text}` });
+    });
+    return failures;
   }
 
   private word(address: number, value: number): void {
     this.m.u32[address >>> 2] = value;
   }
+}
+
+function heldBy({ manifest, params }: Case["filter"]): number {
+  return typeof manifest.holds === "number" ? manifest.holds : (params[manifest.holds] as number);
 }
 
 /** A map with the values of another put over it, maps in maps too. */

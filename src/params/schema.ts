@@ -65,9 +65,12 @@ const SCALARS: Record<Exclude<ParamType["kind"], "enum" | "code" | "list" | "rec
   ),
 };
 
-/** One parameter: its type, its range, its doc and its default, for an editor to show. */
-export function paramSchema(spec: ParamSpec): JsonSchema {
-  const schema = typeSchema(spec.type, spec);
+/**
+ * One parameter: its type, its range, its doc and its default, for an editor to show.
+ * @param mayBeFile a list may name files that hold its elements: config/list-files.ts
+ */
+export function paramSchema(spec: ParamSpec, mayBeFile = false): JsonSchema {
+  const schema = typeSchema(spec.type, spec, mayBeFile);
   const notes = [spec.doc, rangeNote(spec)].filter((note) => note !== "").join(" ");
   return {
     ...(notes === "" ? {} : { description: notes }),
@@ -77,24 +80,40 @@ export function paramSchema(spec: ParamSpec): JsonSchema {
 }
 
 /** The properties of a map of parameters. `required` has what has no default. */
-export function paramsSchema(specs: ParamSpec[]): {
+export function paramsSchema(
+  specs: ParamSpec[],
+  mayBeFile = false,
+): {
   properties: Record<string, JsonSchema>;
   required: string[];
 } {
   return {
-    properties: Object.fromEntries(specs.map((spec) => [spec.name, paramSchema(spec)])),
+    properties: Object.fromEntries(specs.map((spec) => [spec.name, paramSchema(spec, mayBeFile)])),
     required: specs.filter(isRequired).map((spec) => spec.name),
   };
 }
 
 /** A set in place of a prefix. */
 const SET_NAME = text("[a-z][a-z0-9-]*", "the name of a set");
+/** A file with the elements of a list. */
+const FILE: JsonSchema = {
+  type: "object",
+  properties: { file: { type: "string", description: "An element a line; relative to this file." } },
+  required: ["file"],
+  additionalProperties: false,
+};
 
-function typeSchema(type: ParamType, bounds: { min?: number; max?: number; sets?: string }): JsonSchema {
+function typeSchema(
+  type: ParamType,
+  bounds: { min?: number; max?: number; sets?: string },
+  mayBeFile = false,
+): JsonSchema {
   switch (type.kind) {
     case "list": {
-      const prefixes = typeSchema(type.of, {});
-      const items = bounds.sets === undefined ? prefixes : { anyOf: [prefixes, SET_NAME] };
+      const kinds = [typeSchema(type.of, {})];
+      if (bounds.sets !== undefined) kinds.push(SET_NAME);
+      if (mayBeFile) kinds.push(FILE);
+      const items = kinds.length === 1 ? kinds[0] : { anyOf: kinds };
       const list = {
         type: "array",
         items,

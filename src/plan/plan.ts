@@ -16,7 +16,8 @@ import {
   ISOLATED_SCRATCH,
   OUTPUT_DROP,
 } from "../batches/layout.ts";
-import type { Pipeline } from "../config/types.ts";
+import { LOG } from "../batches/log.ts";
+import type { FilterConfig, Pipeline } from "../config/types.ts";
 import { Allocator, slotBytes } from "./memory.ts";
 import { planPaths } from "./paths.ts";
 import type {
@@ -42,6 +43,10 @@ const LONGEST_IP = 65535;
 const SEGMENT_SLOTS = 2 * BATCH_PACKETS;
 /** What the slots of all workers may take. They are touched when packets lie in them, so most are never resident. */
 const MOST_SLOT_BYTES = 2 ** 29;
+/** What filters may hold, of all workers. */
+const MOST_HELD_BYTES = 2 ** 30;
+/** And on one: an io_uring has no more entries than twice as many. */
+const MOST_HELD_SLOTS = 16_384;
 const NO_RANGE: Range = { address: 0, bytes: 0 };
 
 /** @throws Error when it would need more memory than there are addresses */
@@ -61,6 +66,8 @@ export function makePlan(pipeline: Pipeline, devices: DeviceFacts[], filters: Fi
     onTrap: filter.onTrap,
     outputs: filter.outputs,
     counters: filter.counters,
+    logs: filter.manifest.logs ?? [],
+    holds: heldBy(filter),
     ...(filters[i].isolated ? { isolated: filters[i].isolated } : {}),
     params: memory.range(filters[i].paramsBytes),
     sharedState: memory.range(filters[i].sharedStateBytes),
@@ -89,6 +96,11 @@ export function makePlan(pipeline: Pipeline, devices: DeviceFacts[], filters: Fi
     paths,
     workers,
   };
+}
+
+function heldBy({ manifest, params }: FilterConfig): number {
+  const { holds } = manifest;
+  return typeof holds === "number" ? holds : Math.min(params[holds] as number, MOST_HELD_SLOTS);
 }
 
 type PortShape = Pick<PortPlan, "device" | "queue" | "path" | "transmits">;
@@ -128,7 +140,10 @@ function planWorker(
   const hasOffloads = devices.some((device) => device.vnetHeader > 0);
   const longest = Math.max(...devices.map((device) => device.mtu), hasOffloads ? LONGEST_IP : 0);
   const bytes = slotBytes(HEADROOM, longest + TAILROOM);
-  const slotCount = slotsOf(shapes, workers, bytes, hasOffloads ? SEGMENT_SLOTS : 0);
+  const moving = slotsOf(shapes, workers, bytes, hasOffloads ? SEGMENT_SLOTS : 0);
+  const limits = holdLimits(filters, Math.floor(MOST_HELD_BYTES / workers / bytes));
+  // Beside, so that whatever filters hold, as many as before are left to move.
+  const slotCount = moving + limits.reduce((sum, limit) => sum + limit, 0);
   // Any batch may come to hold every packet of the worker, so none can overflow.
   const batch = () => memory.take(BATCH.ENTRIES + 4 * slotCount);
   const descriptors = memory.take(DESCRIPTOR.SIZE * slotCount);
@@ -152,6 +167,11 @@ function planWorker(
       counters: memory.take(8 * filter.counters.length),
       outputCounters: memory.take(8 * filter.outputs.length),
       host: memory.take(HOST_COUNTER.BYTES),
+      log: filter.logs.length === 0 ? 0 : memory.take(LOG.BYTES),
+      hold:
+        limits[i] === 0
+          ? undefined
+          : { limit: limits[i], emitted: batch(), stepTables: memory.take(4 * usesOf(paths, i)) },
       scratch: filter.isolated === undefined ? 0 : memory.take(ISOLATED_SCRATCH.BYTES),
     }),
   );
@@ -160,11 +180,27 @@ function planWorker(
     counters: memory.take(24),
     dropCounters: memory.take(8),
     tables: path.steps.map((step) => memory.take(4 * step.outputs.length)),
+    resume: path.steps.map((step) => (limits[step.filter] === 0 ? 0 : batch())),
   }));
   const batches = memory.take(16);
   const slots = { address: memory.take(bytes * slotCount), count: slotCount, bytes };
+  const holders = slotCount > moving ? memory.take(4 * slotCount) : 0;
   const flows = hasOffloads ? memory.take(4 * COALESCE_FLOWS) : 0;
-  return { control, slots, descriptors, free, flows, ports, instances, paths: pathPlans, batches };
+  return { control, slots, descriptors, free, flows, holders, ports, instances, paths: pathPlans, batches };
+}
+
+/** How many packets each filter may hold: what it asks for, or its share of `most` where all ask for more. */
+function holdLimits(filters: FilterPlan[], most: number): number[] {
+  const asked = filters.reduce((sum, { holds }) => sum + holds, 0);
+  const granted = Math.min(most, MOST_HELD_SLOTS);
+  return filters.map(({ holds }) =>
+    asked <= granted ? holds : Math.max(1, Math.floor((holds * granted) / asked)) * Math.sign(holds),
+  );
+}
+
+/** At how many steps a filter stands. */
+function usesOf(paths: PathPlan[], filter: number): number {
+  return paths.flatMap(({ steps }) => steps).filter((step) => step.filter === filter).length;
 }
 
 /**

@@ -53,6 +53,10 @@ export interface FilterPlan {
   isolated?: readonly number[];
   outputs: string[];
   counters: string[];
+  /** Messages that it may say. */
+  logs: { name: string; text: string }[];
+  /** Most packets that it asks to hold at a time on a worker; 0: none. */
+  holds: number;
   params: Range;
   sharedState: Range;
 }
@@ -86,6 +90,16 @@ export interface PortPlan {
   buffer: Range;
 }
 
+/** What an instance needs to hold packets. */
+export interface HoldPlan {
+  /** Most at a time: what it asks for, or less where slots are long. */
+  limit: number;
+  /** Batch of what it emits. */
+  emitted: number;
+  /** Addresses of its steps' tables, u32 each, in the order of paths and steps. */
+  stepTables: number;
+}
+
 /** One filter instance on one worker. */
 export interface InstancePlan {
   context: number;
@@ -94,6 +108,10 @@ export interface InstancePlan {
   outputCounters: number;
   /** What the host counts itself: HOST_COUNTER in batches/counters.ts. */
   host: number;
+  /** LOG of what it says; 0: nothing. */
+  log: number;
+  /** Of a filter that holds packets; undefined: it does not. */
+  hold: HoldPlan | undefined;
   /** ISOLATED_SCRATCH of an isolated filter; 0 otherwise. */
   scratch: number;
 }
@@ -106,10 +124,15 @@ export interface WorkerPlan {
   free: number;
   /** COALESCE_FLOWS u32 for core's finish; 0: it is never called. */
   flows: number;
+  /** Who holds each descriptor, u32 each: CONTEXT.HOLDERS; 0: no filter may. */
+  holders: number;
   ports: PortPlan[];
   instances: InstancePlan[];
-  /** By path: the batch in which its packets stand, its counters (packets, bytes, datagrams; u64), per step its table. */
-  paths: { batch: number; counters: number; dropCounters: number; tables: number[] }[];
+  /**
+   * By path: the batch in which its packets stand, its counters (packets, bytes, datagrams; u64), per step its table, and
+   * the batch behind it in which packets go on that a filter has emitted; 0: the filter holds none.
+   */
+  paths: { batch: number; counters: number; dropCounters: number; tables: number[]; resume: number[] }[];
   /** u64 each: batches that were not empty, packets in them. */
   batches: number;
 }

@@ -10,6 +10,7 @@ import { batchCount, batchMove, counterAdd, type PacketMemory } from "../batches
 import { outputBatch } from "../plan/plan.ts";
 import type { Plan, WorkerPlan } from "../plan/types.ts";
 import type { Core } from "./core.ts";
+import { dueOf, heldBy, reclaim, stepNumber } from "./hold.ts";
 import { Instance } from "./instance.ts";
 
 interface Step {
@@ -17,10 +18,16 @@ interface Step {
   context: number;
   /** Where each output leads, for partition. */
   table: number;
+  /** It may hold packets and emit others; always the last of its part of a path. */
+  holds: boolean;
+  /** Its number among the steps that use its filter. */
+  number: number;
 }
 
+/** A path; where a filter holds packets, the part up to that filter, or the part behind it. */
 interface Path {
   batch: number;
+  /** 0: counted where the path begins. */
   counters: number;
   dropCounters: number;
   steps: Step[];
@@ -37,9 +44,18 @@ export class Chain {
   private readonly m: PacketMemory;
   private readonly core: Core;
   private readonly paths: Path[];
+  /** Some filter holds packets. */
+  readonly holds: boolean;
+  /** Some filter wants to be woken at times. */
+  readonly hasTimers: boolean;
   private readonly instances: Instance[];
+  private readonly worker: WorkerPlan;
+  /** By filter: it holds packets. */
+  private readonly holding: boolean[];
   private readonly free: number;
   private round = 0;
+  /** The batch that a filter is at; 0: none is at any. */
+  private current = 0;
 
   constructor(m: PacketMemory, plan: Plan, worker: WorkerPlan, core: Core, modules: WebAssembly.Module[]) {
     this.m = m;
@@ -49,7 +65,15 @@ export class Chain {
       (module, i) => new Instance(m, plan.filters[i], worker, i, module, core, plan.devices.length),
     );
     this.hasTick = this.instances.some((instance) => instance.hasTick);
-    this.paths = plan.paths.map((path, p) => {
+    this.worker = worker;
+    this.holding = worker.instances.map(({ hold }) => hold !== undefined);
+    this.holds = this.holding.includes(true);
+    this.instances.forEach((instance, i) => {
+      if (!this.holding[i]) return;
+      instance.onLost = () => reclaim(m, worker, instance.context, instance.host, this.current);
+    });
+    this.hasTimers = this.instances.some((instance, i) => this.holding[i] && instance.hasWake);
+    this.paths = plan.paths.flatMap((path, p) => {
       const mine = worker.paths[p];
       const steps = path.steps.map((step, s): Step => {
         const table = mine.tables[s];
@@ -60,15 +84,62 @@ export class Chain {
           instance: this.instances[step.filter],
           context: worker.instances[step.filter].context,
           table,
+          holds: this.holding[step.filter],
+          number: stepNumber(plan, p, s),
         };
       });
-      return { ...mine, steps, target: targetOf(path.to, worker) };
+      return this.parts(mine, steps, targetOf(path.to, worker));
     });
   }
 
   /** The batch of a path, where a device that feeds it puts its packets. */
   batchOf(path: number): number {
-    return this.paths[path].batch;
+    return this.worker.paths[path].batch;
+  }
+
+  /** Cuts a path behind each filter that holds packets, so that what it emits goes on there. */
+  private parts(mine: WorkerPlan["paths"][number], steps: Step[], target: number): Path[] {
+    const { m } = this;
+    const parts: Path[] = [{ ...mine, steps: [], target }];
+    steps.forEach((step, s) => {
+      const part = parts[parts.length - 1];
+      part.steps.push(step);
+      if (!step.holds) return;
+      part.target = mine.resume[s];
+      m.u32[step.table >>> 2] = mine.resume[s];
+      parts.push({ ...mine, batch: mine.resume[s], counters: 0, steps: [], target });
+    });
+    return parts;
+  }
+
+  /** How many packets filters hold. */
+  get held(): number {
+    return this.worker.instances.reduce(
+      (sum, { context }, i) => sum + (this.holding[i] ? heldBy(this.m, context) : 0),
+      0,
+    );
+  }
+
+  /** When the next filter wants to be woken, CLOCK_MONOTONIC ns; Infinity: none does. */
+  get due(): number {
+    let due = Number.POSITIVE_INFINITY;
+    for (let i = 0; i < this.instances.length; i++) {
+      if (this.holding[i]) due = Math.min(due, dueOf(this.m, this.instances[i].context));
+    }
+    return due;
+  }
+
+  /** Wakes every filter whose time has come. What they emit waits for run(). */
+  wake(now: number): void {
+    for (let i = 0; i < this.instances.length; i++) {
+      const instance = this.instances[i];
+      if (!this.holding[i] || dueOf(this.m, instance.context) > now) continue;
+      const at = (instance.context + CONTEXT.DUE) >>> 2;
+      this.m.u32[at] = 0;
+      this.m.u32[at + 1] = 0;
+      instance.wake(now);
+      this.core.emit(instance.context);
+    }
   }
 
   /** Tells every filter the time. Once a round, before run(). @param now CLOCK_MONOTONIC ns @param wallClock ns */
@@ -94,11 +165,16 @@ export class Chain {
       const path = this.paths[i];
       if (batchCount(this.m, path.batch) > 0) this.runPath(path, now, timed);
     }
+    // A filter of several paths may have emitted into one that has had its turn.
+    if (this.holds && this.paths.some((path) => batchCount(this.m, path.batch) > 0)) this.run(now);
   }
 
   /** Calls tick on every filter that has one. */
   tick(now: number): void {
-    for (let i = 0; i < this.instances.length; i++) this.instances[i].tick(now);
+    for (let i = 0; i < this.instances.length; i++) {
+      this.instances[i].tick(now);
+      if (this.holding[i]) this.core.emit(this.instances[i].context);
+    }
   }
 
   /** What filters did that the user should hear of, said once. */
@@ -109,14 +185,18 @@ export class Chain {
   private runPath(path: Path, now: number, timed: boolean): void {
     const m = this.m;
     const batch = path.batch;
-    this.core.measure(batch, path.counters);
+    if (path.counters !== 0) this.core.measure(batch, path.counters);
     for (let s = 0; s < path.steps.length; s++) {
       const count = batchCount(m, batch);
       if (count === 0) return;
       const step = path.steps[s];
       m.u32[(step.context + CONTEXT.OUTPUT_BATCHES) >>> 2] = step.table;
+      if (step.holds) m.u32[(step.context + CONTEXT.STEP) >>> 2] = step.number;
       const start = timed ? performance.now() : 0;
-      if (!step.instance.process(batch, now)) {
+      this.current = batch;
+      const isRunning = step.instance.process(batch, now);
+      this.current = 0;
+      if (!isRunning) {
         this.discard(batch, step.instance, count);
         continue;
       }
@@ -126,6 +206,7 @@ export class Chain {
         counterAdd(m, host + HOST_COUNTER.SAMPLED_PACKETS, count);
       }
       this.core.partition(batch, step.context);
+      if (step.holds) this.core.emit(step.context);
     }
     const left = batchCount(m, batch);
     if (left === 0) return;

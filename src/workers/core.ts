@@ -7,6 +7,8 @@ export interface Core {
   dissect(batch: number, layer: number, rx: number, malformed: number): void;
   /** Sends each packet of a batch where its output leads: 0 stays, the others go to the batches in the context's table. */
   partition(batch: number, context: number): void;
+  /** Sends what the filter has emitted where its outputs lead from the steps at which it held it. */
+  emit(context: number): void;
   /** Adds a batch's packets, bytes and datagrams to three counters. */
   measure(batch: number, counters: number): void;
   /**

@@ -53,6 +53,9 @@ export class Instance {
   /** undefined: it is paused, and made anew when that is over. */
   private wasm: FilterInstance | undefined;
   private readonly ticks: boolean;
+  private readonly wakes: boolean;
+  /** Called when it has trapped, and what it knew of packets is lost. */
+  onLost: (() => void) | undefined;
   private pausedUntil = 0;
   private pause = FIRST_PAUSE;
   private credit = MOST_CREDIT;
@@ -91,7 +94,9 @@ export class Instance {
     this.free = worker.free;
     this.place = (worker.control + WORKER_CONTROL.FILTER) >>> 2;
     this.number = index + 1;
-    this.ticks = WebAssembly.Module.exports(module).some(({ name }) => name === "tick");
+    const exported = WebAssembly.Module.exports(module).map(({ name }) => name);
+    this.ticks = exported.includes("tick");
+    this.wakes = exported.includes("wake");
     // A worker before this one was ended in a call of this filter that did not.
     this.pausedUntil = u64Read(m, this.host + HOST_COUNTER.PAUSED_UNTIL);
     if (this.pausedUntil !== 0) return;
@@ -100,6 +105,10 @@ export class Instance {
     } catch (error) {
       throw new FilterTrap(`filter "${filter.id}": init trapped: ${(error as Error).message}`);
     }
+  }
+
+  get hasWake(): boolean {
+    return this.wakes;
   }
 
   get hasTick(): boolean {
@@ -148,6 +157,18 @@ export class Instance {
     this.m.i32[this.place] = this.number;
     try {
       this.wasm.tick(this.context);
+    } catch (error) {
+      this.trapped(error, now);
+    } finally {
+      this.m.i32[this.place] = 0;
+    }
+  }
+
+  wake(now: number): void {
+    if (this.wasm?.wake === undefined) return;
+    this.m.i32[this.place] = this.number;
+    try {
+      this.wasm.wake(this.context);
     } catch (error) {
       this.trapped(error, now);
     } finally {
@@ -283,6 +304,7 @@ export class Instance {
       );
     }
     this.wasm = undefined;
+    this.onLost?.();
     const earned =
       Math.floor(this.packetsSinceTrap / CREDIT_PACKETS) + Math.floor((now - this.trappedAt) / CREDIT_TIME);
     this.packetsSinceTrap = 0;
@@ -328,4 +350,5 @@ export function writeContext(
   word(CONTEXT.OUTPUT_COUNTERS, plan.outputCounters);
   word(CONTEXT.FREE, worker.free);
   word(CONTEXT.DEVICES, deviceInfo);
+  word(CONTEXT.LOG, plan.log);
 }

@@ -9,6 +9,7 @@ import { BATCH_PACKETS, DESCRIPTOR, DEVICE_INFO } from "../batches/layout.ts";
 import { batchAt, batchCount, batchMove, counterAdd, type PacketMemory } from "../batches/memory.ts";
 import type { Engine } from "../io/types.ts";
 import type { Plan, WorkerPlan } from "../plan/types.ts";
+import { Alarm } from "./alarm.ts";
 import type { Chain } from "./chain.ts";
 import type { Core } from "./core.ts";
 import type { WorkerPort } from "./ports.ts";
@@ -16,6 +17,9 @@ import type { WorkerPort } from "./ports.ts";
 /** How often filters with a tick get one: while packets flow, and while the worker sleeps. ns */
 const TICK_BUSY = 100e6;
 const TICK_IDLE = 1e9;
+
+/** A worker that drains looks at its command this often, ms: nobody wakes it. */
+const LONGEST_DRAIN_SLEEP = 50;
 
 const NO_SLOT = 8 * DROP_REASONS.indexOf("no-slot");
 
@@ -38,6 +42,7 @@ export class Loop {
   /** Signals every worker: the last finite source of the pipeline has ended. */
   private readonly wakeAll: () => void;
   private nextTick = 0;
+  private readonly alarm = new Alarm();
 
   constructor(
     m: PacketMemory,
@@ -74,11 +79,13 @@ export class Loop {
       const now = this.clock.monotonic();
       // Before the engine's turn: who has just been woken may have a packet in hand.
       due = this.inhale(now);
+      if (this.chain.hasTimers && this.wake()) due = 0;
       if (due !== 0) this.rest(due, now);
       else if (this.chain.hasTick && now >= this.nextTick) this.tick(now, TICK_BUSY);
       this.engine.turn();
     }
     this.drain();
+    if (this.chain.holds) this.waitForHeld(command);
   }
 
   /**
@@ -201,16 +208,58 @@ export class Loop {
       if (now >= this.nextTick) this.tick(now, TICK_IDLE);
       timeout = Math.min(timeout, this.nextTick - now);
     }
+    let wakeAt = Number.POSITIVE_INFINITY;
+    if (this.chain.hasTimers) {
+      const time = this.clock.monotonic();
+      wakeAt = this.chain.due - this.alarm.early;
+      if (wakeAt <= time) return;
+      timeout = Math.min(timeout, wakeAt - time);
+    }
     const asleep = (this.worker.control + WORKER_CONTROL.ASLEEP) >>> 2;
     Atomics.store(this.m.i32, asleep, 1);
     this.engine.wait(timeout);
     Atomics.store(this.m.i32, asleep, 0);
+    if (wakeAt !== Number.POSITIVE_INFINITY) this.alarm.woke(wakeAt, this.clock.monotonic());
   }
 
   private tick(now: number, period: number): void {
     this.chain.setTime(now, now + this.clock.epochOffset);
     this.chain.tick(now);
     this.nextTick = now + period;
+    if (!this.chain.holds) return;
+    this.chain.run(now);
+    this.exhale();
+  }
+
+  /** Wakes the filters whose time has come. @returns whether it was any's */
+  private wake(): boolean {
+    const now = this.clock.monotonic();
+    if (this.chain.due > now) return false;
+    this.chain.setTime(now, now + this.clock.epochOffset);
+    this.chain.wake(now);
+    this.chain.run(now);
+    this.exhale();
+    return true;
+  }
+
+  /**
+   * All sources have ended: what filters hold for a time leaves when it has come, unless the pipeline is told to stop. What
+   * they keep then, the report counts as held.
+   */
+  private waitForHeld(command: number): void {
+    const { i32 } = this.m;
+    const asleep = (this.worker.control + WORKER_CONTROL.ASLEEP) >>> 2;
+    while (Atomics.load(i32, command) === COMMAND.DRAIN && this.chain.held > 0) {
+      const left = (this.chain.due - this.clock.monotonic()) / 1e6;
+      if (left === Number.POSITIVE_INFINITY) return;
+      Atomics.store(i32, asleep, 1);
+      if (left > 0) Atomics.wait(i32, command, COMMAND.DRAIN, Math.min(left, LONGEST_DRAIN_SLEEP));
+      Atomics.store(i32, asleep, 0);
+      if (!this.wake()) continue;
+      this.engine.settle();
+      this.exhale();
+      this.engine.settle();
+    }
   }
 
   /** The run ends when every finite source of every worker has ended: the last one to end tells all. */

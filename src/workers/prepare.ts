@@ -2,7 +2,7 @@
  * From a pipeline to what its workers need, on the main thread: filters loaded and sized, the plan made, the shared
  * memory filled with parameters, contexts, descriptors and free lists.
  */
-import { BATCH, DESCRIPTOR, DEVICE_INFO } from "../batches/layout.ts";
+import { BATCH, CONTEXT, DESCRIPTOR, DEVICE_INFO } from "../batches/layout.ts";
 import { batchPush, PacketMemory } from "../batches/memory.ts";
 import type { Pipeline } from "../config/types.ts";
 import { factsBeforeOpening } from "../devices/facts.ts";
@@ -13,6 +13,7 @@ import { PAGE } from "../plan/memory.ts";
 import { makePlan } from "../plan/plan.ts";
 import type { DeviceFacts, FilterFacts, Plan } from "../plan/types.ts";
 import { ENOMEM, SystemError } from "../sys/errno.ts";
+import { writeHold } from "./hold.ts";
 import { writeContext } from "./instance.ts";
 
 export interface Filters {
@@ -59,9 +60,11 @@ export function fillMemory(pipeline: Pipeline, plan: Plan, filters: Filters): Pa
     m.u8.set(filters.params[i].at(params.address), params.address);
     plan.workers.forEach((worker, w) => {
       writeContext(m, worker, w, plan.workers.length, plan.deviceInfo, plan.filters[i], i);
+      m.u32[(worker.instances[i].context + CONTEXT.DEVICE_COUNT) >>> 2] = plan.devices.length;
     });
     initShared(m, plan, filters.loaded[i], i);
   });
+  for (const worker of plan.workers) writeHold(m, plan, worker);
   return m;
 }
 
@@ -102,7 +105,8 @@ function writeSlots(m: PacketMemory, worker: Plan["workers"][number]): void {
     worker.free,
     ...worker.ports.flatMap((port) => [port.rxBatch, port.exitBatch, port.txBatch]),
   ];
-  for (const batch of [...batches, ...worker.paths.map((path) => path.batch)]) {
+  const onPaths = worker.paths.flatMap(({ batch, resume }) => [batch, ...resume.filter((one) => one !== 0)]);
+  for (const batch of [...batches, ...onPaths]) {
     m.u32[(batch + BATCH.CAPACITY) >>> 2] = slots.count;
   }
   // The free list is a stack: the last one pushed is the first one used.

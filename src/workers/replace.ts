@@ -12,6 +12,7 @@ import { conservation, makeReport } from "../control/report.ts";
 import { releaseOrphan } from "../io/uring/orphan.ts";
 import type { Plan } from "../plan/types.ts";
 import { clockMonotonic } from "../sys/calls.ts";
+import { resetHold } from "./hold.ts";
 import { TIME_LIMIT } from "./watchdog.ts";
 
 /** How long a filter that has hung is left alone on its worker, ns; doubled every time. */
@@ -37,6 +38,8 @@ export async function untilGone(m: PacketMemory, control: number, limit: number)
  */
 export function countHang(m: PacketMemory, plan: Plan, worker: number, filter: number): number {
   const { host } = plan.workers[worker].instances[filter];
+  // What filters held is lost as well.
+  resetHold(m, plan.workers[worker]);
   counterAdd(m, host + HOST_COUNTER.TRAPS, 1);
   writeReason(m, host, HANG_REASON);
   const lost = conservation(makeReport(m, { ...plan, workers: [plan.workers[worker]] }, 0)).missing;
@@ -49,7 +52,8 @@ export function resetWorker(m: PacketMemory, plan: Plan, worker: number, filter:
   const { control, slots, descriptors, free, ports, paths, instances } = plan.workers[worker];
   releaseOrphan(m, control);
   const batches = ports.flatMap((port) => [port.rxBatch, port.exitBatch, port.txBatch]);
-  for (const batch of [free, ...batches, ...paths.map((path) => path.batch)]) {
+  const onPaths = paths.flatMap((path) => [path.batch, ...path.resume.filter((resume) => resume !== 0)]);
+  for (const batch of [free, ...batches, ...onPaths]) {
     m.u32[(batch + BATCH.COUNT) >>> 2] = 0;
   }
   for (let i = slots.count - 1; i >= 0; i--) batchPush(m, free, descriptors + i * DESCRIPTOR.SIZE);

@@ -7,7 +7,7 @@ import { PacketMemory } from "../batches/memory.ts";
 import { createEngine } from "../io/engine.ts";
 import { clockMonotonic, eventfdSignal } from "../sys/calls.ts";
 import { SystemError } from "../sys/errno.ts";
-import { threadId } from "../sys/process.ts";
+import { setTimerSlack, threadId } from "../sys/process.ts";
 import { Chain } from "./chain.ts";
 import { instantiateCore } from "./core.ts";
 import { Loop, type LoopClock } from "./loop.ts";
@@ -34,6 +34,7 @@ export default function work(task: WorkerTask): WorkerResult {
     ports = opened.ports;
     const modules = task.modules.map((bytes) => new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>));
     chain = new Chain(m, plan, worker, core, modules);
+    if (chain.hasTimers) setTimerSlack(1);
     const engine = createEngine(task.io, m, worker, opened.kernel, task.wakes[task.worker]);
     try {
       m.i32[(worker.control + WORKER_CONTROL.ENGINE) >>> 2] = ENGINES.indexOf(engine.name);

@@ -9,6 +9,7 @@ import { buildPacket } from "../../src/filters/notation.ts";
 const PROBE = `
 import { Packet } from "pktflow/assembly";
 import { Edit } from "pktflow/assembly/lib/edit";
+import { flowKeyHigh, flowKeyLow, readFlowKey } from "pktflow/assembly/lib/flow";
 import { PrefixTree } from "pktflow/assembly/lib/prefix-tree";
 import { WorkerTable } from "pktflow/assembly/lib/worker-table";
 export function treeBytes(n: u32): u32 { return <u32>PrefixTree.bytes(n); }
@@ -19,6 +20,12 @@ export function tableBytes(n: u32, bytes: u32): u32 { return <u32>WorkerTable.by
 export function tableFormat(at: usize, n: u32, bytes: u32, seed: u64): void { WorkerTable.format(at, n, bytes, seed); }
 export function tablePut(at: usize, high: u64, low: u64, now: u64): usize { return WorkerTable.at(at).put(high, low, now); }
 export function tableFind(at: usize, high: u64, low: u64): usize { return WorkerTable.at(at).find(high, low); }
+export function flow(p: usize, to: usize): bool {
+  const isIp = readFlowKey(changetype<Packet>(p));
+  store<u64>(to, flowKeyHigh);
+  store<u64>(to, flowKeyLow, 8);
+  return isIp;
+}
 function edit(p: usize): Edit { return Edit.of(changetype<Packet>(p)); }
 export function setTtl(p: usize, v: u32): void { edit(p).ttl = <u8>v; }
 export function setDscp(p: usize, v: u32): void { edit(p).dscp = <u8>v; }
@@ -198,6 +205,41 @@ describe("Edit: a field that is set leaves every checksum as a whole computation
       }),
       { numRuns: 300 },
     );
+  });
+  test("readFlowKey: packets have the same key where addresses, protocol and ports are the same, and only there", () => {
+    const few = fc.integer({ min: 0, max: 2 });
+    const shape = fc.record({ v6: fc.boolean(), tcp: fc.boolean(), a: few, b: few, from: few, to: few });
+    const keyOf = ({
+      v6,
+      tcp,
+      a,
+      b,
+      from,
+      to,
+    }: {
+      v6: boolean;
+      tcp: boolean;
+      a: number;
+      b: number;
+      from: number;
+      to: number;
+    }) => {
+      const address = (n: number) => (v6 ? `2001:db8::${n}` : `10.0.0.${n}`);
+      const transport = { "from-port": from, "to-port": to };
+      const ip = { from: address(a), to: address(b) };
+      place({ [v6 ? "ipv6" : "ipv4"]: ip, [tcp ? "tcp" : "udp"]: transport }, tcp ? 6 : 17, v6 ? 6 : 4, true);
+      expect(probe["flow"](D, SCRATCH)).toBe(1);
+      return Buffer.from(u8.slice(SCRATCH, SCRATCH + 16)).toString("hex");
+    };
+    fc.assert(
+      fc.property(shape, shape, (one, other) => {
+        expect(keyOf(one) === keyOf(other)).toBe(JSON.stringify(one) === JSON.stringify(other));
+      }),
+      { numRuns: 1000 },
+    );
+    place({ hex: "ff00" }, 0, 4, false);
+    view.setUint32(D + DESCRIPTOR.FLAGS, PACKET_FLAG.NOT_IP, true);
+    expect(probe["flow"](D, SCRATCH)).toBe(0);
   });
   test("UDP without a checksum stays without (RFC 768); a packet without a transport header has its IPv4 header's alone", () => {
     const udp = { "from-port": 1, "to-port": 2, checksum: "none" };

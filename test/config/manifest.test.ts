@@ -22,6 +22,8 @@ describe("a manifest", () => {
       outputs: [],
       counters: [],
       state: { worker: 0, shared: 0 },
+      holds: 0,
+      superPackets: true,
     });
   });
 

@@ -21,6 +21,8 @@ const FIRST = PAGE;
 const GUARD = 512;
 const PATTERN = 0xa5;
 const SLOT = 4096;
+/** Of super-packets, in the same place. */
+const LONG_SLOT = 65_536 + 512;
 
 export interface FilterModule {
   manifest: Manifest;
@@ -86,7 +88,7 @@ export class FilterBench {
     this.batch = this.take(BATCH.ENTRIES + 4);
     this.scratch = this.take(1024);
     this.descriptor = this.take(DESCRIPTOR.SIZE);
-    this.slot = this.take(GUARD + SLOT + GUARD) + GUARD;
+    this.slot = this.take(GUARD + LONG_SLOT + GUARD) + GUARD;
     const pages = Math.ceil((this.next + extra) / PAGE);
     const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
     this.m = new PacketMemory(memory);
@@ -106,6 +108,7 @@ export class FilterBench {
       this.word(context + CONTEXT.COUNTERS, counters);
       this.word(context + CONTEXT.OUTPUTS, this.outputs.length);
       this.word(context + CONTEXT.DEVICES, devices);
+      this.word(context + CONTEXT.DEVICE_COUNT, 1);
       u64Write(this.m, context + CONTEXT.NOW, this.now);
     });
     instantiate(module, memory).initShared?.(plans[0].context);
@@ -125,7 +128,7 @@ export class FilterBench {
 
   /** Moves the time of all workers on, and gives each its tick. */
   advance(seconds: number): void {
-    this.now += seconds * 1e9;
+    this.now = Math.round(this.now + seconds * 1e9);
     for (const { filter, context } of this.workers) {
       u64Write(this.m, context + CONTEXT.NOW, this.now);
       filter.tick?.(context);
@@ -171,6 +174,20 @@ export class FilterBench {
     const sent = this.result(descriptor);
     if (sent.output === undefined) throw new Error("the filter chose an output that it does not have");
     return sent;
+  }
+
+  /** Sends a UDP/IPv4 super-packet, its checksum partial. @param gsoSize bytes of data in each of its segments */
+  sendSuper(bytes: Uint8Array, gsoSize: number, worker = 0): Sent {
+    const { m, slot, descriptor } = this;
+    this.write(descriptor, slot, LONG_SLOT, bytes, false);
+    m.u8[descriptor + DESCRIPTOR.VNET_FLAGS] = 1;
+    m.u16[(descriptor + DESCRIPTOR.VNET_CSUM_START) >>> 1] = 20;
+    m.u16[(descriptor + DESCRIPTOR.VNET_CSUM_OFFSET) >>> 1] = 6;
+    m.u8[descriptor + DESCRIPTOR.VNET_GSO_TYPE] = 5;
+    m.u16[(descriptor + DESCRIPTOR.VNET_GSO_SIZE) >>> 1] = gsoSize;
+    this.core.dissect(this.batch, this.layer, this.scratch, this.scratch + 64);
+    this.workers[worker].filter.process(this.batch + BATCH.ENTRIES, 1);
+    return this.result(descriptor);
   }
 
   /** What lies in the bench's slot behind byte `from` of it: nobody may have touched it since send() filled it. */

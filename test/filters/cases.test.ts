@@ -4,7 +4,7 @@ import { basename, relative } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { loadManifest } from "../../src/config/manifest.ts";
 import { buildCore, builtinFilters, PACKAGE } from "../../src/filters/build.ts";
-import { type Case, readCases } from "../../src/filters/cases.ts";
+import { type Case, type Fields, readCases } from "../../src/filters/cases.ts";
 import { loadFilter } from "../../src/filters/library.ts";
 import { runCase } from "../../src/filters/runner.ts";
 
@@ -31,7 +31,12 @@ describe.each(filters)("%s", (name, folder) => {
   test("every counter and every output that the manifest names is seen in a case", () => {
     const { outputs, counters } = loadManifest(folder, name);
     const counted = new Set(cases.flatMap((one) => Object.keys(one.counters)));
-    const taken = new Set(cases.flatMap((one) => one.packets.map((packet) => packet["out"])));
+    const emitted = (packet: Fields) => (packet["emits"] ?? []) as Fields[];
+    const taken = new Set(
+      cases.flatMap((one) =>
+        one.packets.flatMap((packet) => [packet, ...emitted(packet)].map(({ out }) => out)),
+      ),
+    );
     for (const { name: counter, each } of counters) {
       const isThis = (c: string) => (each === undefined ? c === counter : c.startsWith(`${counter}.`));
       expect([...counted].some(isThis), `counter ${counter}`).toBe(true);

@@ -38,6 +38,7 @@ test("the examples of statements compile, as a filter's packet()", async () => {
   );
   const text = `import { ${[...new Set([...imported, "OUTPUT_NEXT", "OUTPUT_DROP", "Output", "Packet"])].join(", ")} } from "pktflow/assembly";
 class Counters { static readonly sampled: u32 = 0; }
+class Logs { static readonly slow: u32 = 0; }
 export function packet(p: Packet): Output {
 ${statements.map((statement) => `  {\n${statement}  }`).join("\n")}
   return OUTPUT_NEXT;

@@ -62,6 +62,8 @@ export const sample: Manifest = {
     { name: "host", doc: "A host's packets.", each: "hosts" },
   ],
   state: { worker: 0, shared: 0 },
+  holds: 0,
+  superPackets: true,
 };
 
 /** Its parameters as they would stand in a pipeline file. */

@@ -21,6 +21,8 @@ const manifest: Manifest = {
   outputs: [],
   counters: [],
   state: { worker: 100, shared: 1000 },
+  holds: 0,
+  superPackets: true,
 };
 const tun = (queues: number): DeviceFacts => ({
   layer: 3,

@@ -7,6 +7,7 @@
 import {
   counter,
   Ipv4,
+  log,
   now,
   OUTPUT_DROP,
   OUTPUT_NEXT,
@@ -18,7 +19,7 @@ import {
   Tcp,
   Udp,
 } from "pktflow/assembly";
-import { Counters, params } from "./params";
+import { Counters, Logs, params } from "./params";
 
 const PLACES: u32 = 65536;
 const STEP: u64 = 40;
@@ -43,7 +44,7 @@ export function packet(p: Packet): Output {
     if (stepOf(atomic.load<u64>(place)) == params.knocks.length) return OUTPUT_NEXT;
     counter(Counters.refused).add(1);
   } else {
-    knock(<u16>port);
+    knock(p, <u16>port);
   }
   // Nobody learns that a knock was heard.
   return OUTPUT_DROP;
@@ -76,7 +77,7 @@ function stepOf(word: u64): i32 {
   return <i32>((word >> STEP) & 0xff);
 }
 
-function knock(port: u16): void {
+function knock(p: Packet, port: u16): void {
   const last = params.knocks.length;
   for (;;) {
     const word = atomic.load<u64>(place);
@@ -90,7 +91,10 @@ function knock(port: u16): void {
     const changed = (tag << TAG) | ((<u64>next) << STEP) | (until & UNTIL);
     if (atomic.cmpxchg<u64>(place, word, changed) != word) continue;
     counter(isRight ? Counters.knocks : Counters.wrong).add(1);
-    if (next == last) counter(Counters.opened).add(1);
+    if (next == last) {
+      counter(Counters.opened).add(1);
+      log(Logs.opened, Ipv4.of(p).source);
+    }
     return;
   }
 }

@@ -109,6 +109,9 @@ export async function watch(
   warn();
   // What goes wrong while it runs is said then, unless a table is drawn over and over where it would be said.
   const saying = out.isTTY && options.quiet !== true ? undefined : setInterval(warn, 1000).unref();
+  running.followLogs(({ filter, text }) => {
+    if (options.quiet !== true) process.stderr.write(`pktflow: ${filter}: ${text}\n`);
+  });
   const view = options.quiet === true ? undefined : startLiveView(out, () => running.report());
   const stop = () => running.stop();
   signals.deliver(stop);

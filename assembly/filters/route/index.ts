@@ -1,0 +1,136 @@
+// Longest prefix match: which output a packet leaves by is a matter of its address alone. The table is built before the
+// workers start, and all of them read it.
+//
+//    0     4       8        12      16       20       24        64
+//   +-----+-------+--------+-------+--------+--------+---------+-------+---------+---------+---------+-------+--------+
+//   | IPv4: bits, direct | IPv6: bits, direct | nodes | leaves | | Build | IPv4 direct | IPv6 direct | nodes | leaves |
+//   +-----+-------+--------+-------+--------+--------+---------+-------+---------+---------+---------+-------+--------+
+
+import {
+  Batch,
+  be32,
+  be64,
+  counter,
+  IPV4_DESTINATION,
+  IPV4_SOURCE,
+  IPV6_DESTINATION,
+  IPV6_SOURCE,
+  Output,
+  sharedState,
+} from "pktflow/assembly";
+import { By, Counters, params } from "./params";
+import { firstRoute, routeStride, sortRoutes } from "./routes";
+import {
+  Build,
+  build,
+  count,
+  countedLeaves,
+  countedNodes,
+  directBits,
+  directBytes,
+  find,
+  NO_ROUTE,
+  nodeBytes,
+} from "./table";
+
+const BITS4: usize = 0;
+const DIRECT4: usize = 4;
+const BITS6: usize = 8;
+const DIRECT6: usize = 12;
+const NODES: usize = 16;
+const LEAVES: usize = 20;
+const HEADER: usize = 64;
+
+let bits4: u32 = 0;
+let bits6: u32 = 0;
+let direct4: usize = 0;
+let direct6: usize = 0;
+let nodes: usize = 0;
+let leaves: usize = 0;
+let at4: usize = 0;
+let at6: usize = 0;
+let otherwise: Output = 0;
+
+// What the routes need, found out by measure().
+let routes4: u32 = 0;
+let nodesNeeded: u32 = 0;
+let leavesNeeded: u32 = 0;
+
+function measure(): void {
+  routes4 = sortRoutes();
+  const first = firstRoute();
+  const stride = routeStride();
+  const middle = first + <usize>routes4 * stride;
+  const total = <u32>params.routes.length;
+  bits4 = directBits(true, routes4);
+  bits6 = directBits(false, total - routes4);
+  count(first, middle, stride, bits4);
+  nodesNeeded = countedNodes();
+  leavesNeeded = countedLeaves();
+  count(middle, first + <usize>total * stride, stride, bits6);
+  nodesNeeded += countedNodes();
+  leavesNeeded += countedLeaves();
+}
+
+export function sharedStateSize(_: usize): usize {
+  measure();
+  const tables = directBytes(bits4) + directBytes(bits6);
+  return HEADER + Build.BYTES + tables + nodeBytes(nodesNeeded) + ((<usize>leavesNeeded) << 1);
+}
+
+export function initShared(): void {
+  measure();
+  const state = sharedState();
+  const b = changetype<Build>(state + HEADER);
+  const tables = state + HEADER + Build.BYTES;
+  b.scratch = state + HEADER + 64;
+  direct4 = tables;
+  direct6 = direct4 + directBytes(bits4);
+  b.nodeAt = direct6 + directBytes(bits6);
+  b.leafAt = b.nodeAt + nodeBytes(nodesNeeded);
+  const first = firstRoute();
+  const stride = routeStride();
+  const middle = first + <usize>routes4 * stride;
+  build(b, direct4, bits4, first, middle, stride);
+  build(b, direct6, bits6, middle, first + <usize>params.routes.length * stride, stride);
+  store<u32>(state, bits4, BITS4);
+  store<u32>(state, <u32>direct4, DIRECT4);
+  store<u32>(state, bits6, BITS6);
+  store<u32>(state, <u32>direct6, DIRECT6);
+  store<u32>(state, <u32>b.nodeAt, NODES);
+  store<u32>(state, <u32>b.leafAt, LEAVES);
+}
+
+export function init(): void {
+  const state = sharedState();
+  bits4 = load<u32>(state, BITS4);
+  direct4 = <usize>load<u32>(state, DIRECT4);
+  bits6 = load<u32>(state, BITS6);
+  direct6 = <usize>load<u32>(state, DIRECT6);
+  nodes = <usize>load<u32>(state, NODES);
+  leaves = <usize>load<u32>(state, LEAVES);
+  at4 = params.by == By.from ? IPV4_SOURCE : IPV4_DESTINATION;
+  at6 = params.by == By.from ? IPV6_SOURCE : IPV6_DESTINATION;
+  otherwise = params.default_;
+}
+
+export function batch(b: Batch): void {
+  const packets = b.count;
+  let without: u32 = 0;
+  let notIp: u32 = 0;
+  for (let i: u32 = 0; i < packets; i++) {
+    const p = b.at(i);
+    let value: u32 = NO_ROUTE;
+    if (p.isIpv4) value = find(direct4, bits4, nodes, leaves, (<u64>be32(p.ip + at4)) << 32, 0);
+    else if (p.isIpv6) value = find(direct6, bits6, nodes, leaves, be64(p.ip + at6), be64(p.ip + at6 + 8));
+    else notIp++;
+    if (value == NO_ROUTE) {
+      without++;
+      p.output = otherwise;
+    } else p.output = <Output>value;
+  }
+  if (without != 0) {
+    counter(Counters.noRoute).add(without - notIp);
+    counter(Counters.notIp).add(notIp);
+  }
+}

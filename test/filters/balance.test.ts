@@ -1,0 +1,136 @@
+// balance: its table is the paper's, shares and disruption are what the paper says of it, and packets go by it.
+import { beforeAll, describe, expect, test } from "vitest";
+import { CONTEXT } from "../../src/batches/layout.ts";
+import { buildPacket } from "../../src/filters/notation.ts";
+import { maglevTable } from "../reference/maglev.ts";
+import { FilterBench, type FilterModule, filterModule } from "./bench.ts";
+
+let balance: FilterModule;
+beforeAll(async () => {
+  balance = await filterModule("balance");
+});
+
+interface Backend {
+  name: string;
+  weight: number;
+  drain?: boolean;
+}
+const named = (count: number, weight: (i: number) => number = () => 1): Backend[] =>
+  Array.from({ length: count }, (_, i) => ({ name: `backend-${i}`, weight: weight(i) }));
+
+function bench(backends: Backend[], more: object = {}): FilterBench {
+  return new FilterBench(balance, { backends: backends.map((one) => ({ ...one, via: one.name })), ...more });
+}
+
+/** The table of those that take new connections, read from the filter's state. */
+function table(b: FilterBench, backends: number): number[] {
+  const state = b.m.u32[(b.workers[0].context + CONTEXT.SHARED_STATE) >>> 2];
+  const size = b.m.u32[state >>> 2];
+  const scratch = Math.ceil((backends * 16) / 64) * 64;
+  return Array.from(b.m.u8.slice(state + 64 + scratch, state + 64 + scratch + size));
+}
+
+function shares(entries: number[], count: number): number[] {
+  const found = new Array<number>(count).fill(0);
+  for (const backend of entries) found[backend]++;
+  return found.map((entriesOf) => entriesOf / entries.length);
+}
+
+describe("the table", () => {
+  test.each([
+    ["one backend", named(1), 7],
+    ["the paper's example of three, of a table of seven", named(3), 7],
+    ["weights", named(5, (i) => [1, 2, 10, 0, 3][i]), 1009],
+    ["250 of them", named(250), 65_537],
+  ])("is that of the paper's pseudocode: %s", (_, backends, size) => {
+    expect(table(bench(backends, { size }), backends.length)).toEqual(maglevTable(backends, size));
+  });
+
+  test("has a prime of entries", () => {
+    for (const [size, prime] of [
+      [2, 2],
+      [8, 11],
+      [65_536, 65_537],
+      [655_370, 655_373],
+    ]) {
+      expect(table(bench(named(2), { size }), 2)).toHaveLength(prime);
+    }
+  });
+});
+
+describe("what the paper says", () => {
+  test("a table a hundred times as large as the backends gives each within 1 % of its share (5.3)", () => {
+    // 65,537 entries, more than a hundred times 250.
+    const found = shares(table(bench(named(250)), 250), 250);
+    for (const share of found) expect(Math.abs(share * 250 - 1)).toBeLessThan(0.01);
+  });
+
+  test("shares follow weights as closely", () => {
+    const backends = named(20, (i) => 1 + (i % 4));
+    const total = backends.reduce((sum, { weight }) => sum + weight, 0);
+    shares(table(bench(backends), 20), 20).forEach((share, i) => {
+      expect(Math.abs((share * total) / backends[i].weight - 1)).toBeLessThan(0.01);
+    });
+  });
+
+  test.each([
+    ["the small table", 65_537, 0.02],
+    ["the large one disturbs fewer", 655_373, 0.006],
+  ])("when backends fail, hardly any other entry changes, %s (5.3, figure 12)", (_, size, most) => {
+    const backends = named(250);
+    const before = table(bench(backends, { size }), 250);
+    // One of 250; the paper's axis begins there. Figure 12 has 1000 backends, and 5 failing of them for the least.
+    const failed = 17;
+    const after = table(
+      bench(
+        backends.filter((__, i) => i !== failed),
+        { size },
+      ),
+      249,
+    ).map((b) => (b < failed ? b : b + 1));
+    const moved = before.filter((backend, i) => backend !== failed && backend !== after[i]).length;
+    expect(before.filter((backend) => backend === failed).length / size).toBeCloseTo(1 / 250, 4);
+    expect(moved / size).toBeLessThan(most);
+  });
+});
+
+describe("packets", () => {
+  const packet = (flow: number, flags: string[]) =>
+    buildPacket({
+      ipv4: { from: `10.0.${flow >> 8}.${flow & 255}`, to: "192.0.2.1" },
+      tcp: { "from-port": 1024 + (flow % 977), "to-port": 80, flags },
+    }).bytes;
+
+  test("are spread as the shares say, and stay where their connection is on every worker", () => {
+    const backends = named(4, (i) => i + 1);
+    const b = new FilterBench(
+      balance,
+      { backends: backends.map((one) => ({ ...one, via: one.name })) },
+      { workers: 3 },
+    );
+    const FLOWS = 20_000;
+    const went = Array.from({ length: FLOWS }, (_, flow) => b.send(packet(flow, ["syn"]), flow % 3).output);
+    for (let flow = 0; flow < FLOWS; flow += 7)
+      expect(b.send(packet(flow, ["ack"]), (flow + 1) % 3).output).toBe(went[flow]);
+    backends.forEach(({ name, weight }) => {
+      const share = went.filter((output) => output === name).length / FLOWS;
+      expect(Math.abs(share - weight / 10)).toBeLessThan(5 * Math.sqrt(0.25 / FLOWS));
+    });
+  });
+
+  test("of connections that began elsewhere go on, while a backend drains and when it is gone for most", () => {
+    const FLOWS = 5000;
+    const before = bench(named(10));
+    const went = Array.from({ length: FLOWS }, (_, flow) => before.send(packet(flow, ["syn"])).output);
+    const draining = bench(named(10).map((one, i) => ({ ...one, drain: i === 3 })));
+    for (let flow = 0; flow < FLOWS; flow++)
+      expect(draining.send(packet(flow, ["ack"])).output).toBe(went[flow]);
+    for (let flow = FLOWS; flow < 2 * FLOWS; flow++)
+      expect(draining.send(packet(flow, ["syn"])).output).not.toBe("backend-3");
+    const without = bench(named(10).filter((_, i) => i !== 3));
+    const moved = went.filter(
+      (output, flow) => output !== "backend-3" && without.send(packet(flow, ["ack"])).output !== output,
+    );
+    expect(moved.length / FLOWS).toBeLessThan(0.02);
+  });
+});
