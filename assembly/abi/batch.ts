@@ -1,5 +1,11 @@
 // The packets of one call of process(), for filters whose loop matters. A view: the address is that of the vector
 // of descriptor addresses, the count is the call's.
+//
+// Example: the loop that packet() has by itself.
+//
+//   export function batch(b: Batch): void {
+//     for (let i: u32 = 0; i < b.count; i++) b.at(i).output = OUTPUT_NEXT;
+//   }
 
 import { Packet } from "./packet";
 

@@ -1,5 +1,10 @@
 // What a filter instance knows beside its packets: time, chance, its worker, its counters, parameters and state.
 // The host's worker owns the context and writes it before each batch; layout.ts has its layout.
+//
+// Example: one packet in a hundred, counted.
+//
+//   if (randomBelow(100) != 0) return OUTPUT_NEXT;
+//   counter(Counters.sampled).add(1);
 
 import {
   CONTEXT_COUNTERS,

@@ -1,6 +1,10 @@
 // One packet: the 64-byte descriptor of layout.ts as a class, so that changetype<Packet>(address) is the packet.
 // The host's worker owns the descriptor; a filter may read every field, change the packet's bytes, and change the
 // fields whose comment says so. Field order and widths are the layout; the checks at the end hold them to it.
+//
+// Example: what is there to read, asked before it is read.
+//
+//   if (p.isIpv4 && p.isTransport(PROTOCOL_UDP) && Udp.of(p).destinationPort == 53) p.mark = 1;
 
 import { flowHash } from "../lib/flow-hash";
 import {

@@ -7,6 +7,13 @@
 // A change is the sum of ~old + new over the words that changed (RFC 1624, equation 3: HC' = ~(~HC + ~m + m')).
 // Make it once, then apply it to every checksum that covers those words: an address is in the IPv4 header's and,
 // through the pseudo-header, in the transport's.
+//
+// Example: another source address, in the IPv4 header's checksum and in TCP's (lib/edit.ts does this and more).
+//
+//   const change = change32(Ipv4.of(p).source, 0x0a000001);
+//   Ipv4.of(p).source = 0x0a000001;
+//   applyChange(p.ip + IPV4_CHECKSUM, change);
+//   applyChange(p.transport + TCP_CHECKSUM, change);
 
 /** Adds the carries back in. */
 export function fold(sum: u64): u32 {

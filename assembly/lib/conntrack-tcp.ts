@@ -124,12 +124,18 @@ export function beLiberal(own: usize): void {
   store<u8>(own, load<u8>(own, SIDE + BITS) | LIBERAL, SIDE + BITS);
 }
 
+/** Beyond of what was offered, or acknowledges what was not sent. */
+export const WINDOW_OUTSIDE: u32 = 0;
+/** Late: it passes, and shows nothing that is not known better. */
+export const WINDOW_PASSED: u32 = 1;
+export const WINDOW_INSIDE: u32 = 2;
+
 /**
- * Does a segment lie in the windows? If so, what it shows is kept.
+ * Where does a segment lie in the windows? If inside, what it shows is kept.
  * @param own the connection's 64 bytes, held by this worker
  * @param state before the segment
  */
-export function tcpInWindow(own: usize, p: Packet, state: u32, isReply: bool): bool {
+export function tcpInWindow(own: usize, p: Packet, state: u32, isReply: bool): u32 {
   const tcp = Tcp.of(p);
   const flags = tcp.flags;
   const sender = own + (isReply ? SIDE : 0);
@@ -139,10 +145,10 @@ export function tcpInWindow(own: usize, p: Packet, state: u32, isReply: bool): b
   const isRst = (flags & TCP_RST) != 0;
   if (isRst && isReply && state == TCP_SYN_SENT) {
     // RFC 9293, 3.5.2: a reset answers a SYN if it acknowledges it.
-    return isAck && tcp.acknowledgment == load<u32>(receiver);
+    return isAck && tcp.acknowledgment == load<u32>(receiver) ? WINDOW_INSIDE : WINDOW_OUTSIDE;
   }
   if (load<u32>(sender, MAX_WINDOW) == 0) {
-    if (isRst) return true;
+    if (isRst) return WINDOW_INSIDE;
     firstOf(sender, p);
     if (isSyn) {
       // Windows are scaled if both sides say so (RFC 7323, 2.2).
@@ -150,12 +156,12 @@ export function tcpInWindow(own: usize, p: Packet, state: u32, isReply: bool): b
         store<u8>(sender, 0, SCALE);
         store<u8>(receiver, 0, SCALE);
       }
-      if (!isAck) return true;
+      if (!isAck) return WINDOW_INSIDE;
     } else beLiberal(own);
   } else if (isSyn && !isReply && state == TCP_SYN_SENT) {
     // Sent again, maybe by a host that has begun anew.
     firstOf(sender, p);
-    return true;
+    return WINDOW_INSIDE;
   }
   const end = endOf(p);
   const seq = isRst && tcp.sequence == 0 && !isAck ? load<u32>(sender) : tcp.sequence;
@@ -163,14 +169,24 @@ export function tcpInWindow(own: usize, p: Packet, state: u32, isReply: bool): b
   const window = isSyn ? <u32>tcp.window : (<u32>tcp.window) << (<u32>load<u8>(sender, SCALE));
   const answers = load<u32>(receiver, MAX_WINDOW);
   const isLiberal = (load<u8>(sender, BITS) & LIBERAL) != 0;
+  // It acknowledges what nobody has sent.
+  if (isRst && isAck && answers == 0 && !isLiberal) return WINDOW_OUTSIDE;
   if (!isLiberal && answers != 0) {
-    if (isAfter(seq, load<u32>(sender, MAX_END) + 1)) return false;
-    if (isAfter(load<u32>(sender) - answers - 1, end)) return false;
-    if (isAfter(ack, load<u32>(receiver) + 1)) return false;
+    if (isAfter(ack, load<u32>(receiver) + 1)) return WINDOW_OUTSIDE;
+    // Some senders overshoot what they are offered, by less than a window, and their connections must live (as in Linux 6).
+    const limit = load<u32>(sender, MAX_END);
+    const isOver = isAfter(seq, limit + 1);
+    if (isOver && end - limit > answers) return WINDOW_OUTSIDE;
+    if (isAfter(load<u32>(sender) - answers - 1, end)) return WINDOW_PASSED;
     const back = max(load<u32>(sender, MAX_WINDOW), LEAST_ACK_WINDOW);
-    if (isAfter(load<u32>(receiver) - back - 1, ack)) return false;
+    if (isAfter(load<u32>(receiver) - back - 1, ack)) return isOver ? WINDOW_OUTSIDE : WINDOW_PASSED;
+    if (isOver && !isRst) {
+      // What it offers itself is not trusted.
+      store<u32>(sender, end);
+      return WINDOW_INSIDE;
+    }
   }
-  if (isRst) return true;
+  if (isRst) return WINDOW_INSIDE;
   if (window > load<u32>(sender, MAX_WINDOW)) store<u32>(sender, window, MAX_WINDOW);
   if (isAfter(end, load<u32>(sender))) store<u32>(sender, end);
   if (answers == 0 && isAfter(end, load<u32>(sender, MAX_END))) store<u32>(sender, end, MAX_END);
@@ -179,7 +195,7 @@ export function tcpInWindow(own: usize, p: Packet, state: u32, isReply: bool): b
       store<u32>(receiver, ack + max<u32>(window, 1), MAX_END);
     store<u32>(own + (isReply ? 4 : 0), ack, LAST_ACK_OF);
   }
-  return true;
+  return WINDOW_INSIDE;
 }
 
 /**

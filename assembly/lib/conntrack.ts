@@ -63,6 +63,8 @@ import {
   tcpNext,
   tcpOpens,
   tcpResets,
+  WINDOW_INSIDE,
+  WINDOW_OUTSIDE,
 } from "./conntrack-tcp";
 
 /** Of no connection, or of one that nobody has answered yet. */
@@ -187,15 +189,22 @@ function trackTcp(p: Packet, now: u64): u32 {
   }
   if (next == TCP_STAY && isReply && state == TCP_SYN_SENT) {
     // An ACK in answer to a SYN: who has an old connection challenges the new one (RFC 5961, 4). It shows nothing of this.
-    table.release(word, state, 0, false, now);
+    table.release(word, state, WORD_REPLIED, false, now);
     return CT_ESTABLISHED;
   }
-  if (next != TCP_INVALID && !tcpInWindow(own, p, state, isReply)) next = TCP_INVALID;
-  if (next == TCP_INVALID) {
+  const place = next == TCP_INVALID ? WINDOW_OUTSIDE : tcpInWindow(own, p, state, isReply);
+  if (place != WINDOW_INSIDE) {
     table.release(word, state, 0, false, now);
-    return CT_INVALID;
+    if (place == WINDOW_OUTSIDE) return CT_INVALID;
+    return hadReply != 0 || isReply ? CT_ESTABLISHED : CT_NEW;
   }
   if (next == TCP_STAY) next = state;
+  if ((flags & TCP_RST) != 0 && hadReply == 0) {
+    // All that ever came of it: refused, or given up.
+    table.release(word, state, 0, false, now);
+    table.remove();
+    return isReply ? CT_ESTABLISHED : CT_NEW;
+  }
   if ((flags & TCP_RST) != 0) {
     // One that ends nothing does not keep it open either.
     const ends = tcpResets(own, p, state, isReply);

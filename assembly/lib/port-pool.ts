@@ -29,6 +29,13 @@ export class PortPool {
     return ((word >> (<u64>port & 63)) & 1) != 0;
   }
 
+  /** Takes this port for good, if it is free. @param counts does it count among those that are taken? */
+  reserve(port: u32, counts: bool): bool {
+    if (!this.take(port)) return false;
+    if (!counts) atomic.sub<u32>(changetype<usize>(this), 1, TAKEN);
+    return true;
+  }
+
   /** Takes this port, if it is free. */
   take(port: u32): bool {
     const bit: u64 = (<u64>1) << (<u64>port & 63);

@@ -168,10 +168,11 @@ export function isSame(before: u64, after: u64): bool {
  * Notes that a session was used now, or only what state it is in.
  * @param timer as it was seen: where another worker was faster, its word stands
  * @param units when it was last used
+ * @returns false: another worker was faster
  */
-export function setTimer(record: usize, timer: u64, timeoutClass: u8, flags: u8, units: u32): void {
+export function setTimer(record: usize, timer: u64, timeoutClass: u8, flags: u8, units: u32): bool {
   const next = ((<u64>units) << 32) | (timer & SESSION_GENERATION) | ((<u64>flags) << 8) | <u64>timeoutClass;
-  if (next != timer) atomic.cmpxchg<u64>(record, timer, next, SESSION_TIMER);
+  return next == timer || atomic.cmpxchg<u64>(record, timer, next, SESSION_TIMER) == timer;
 }
 
 function align64(bytes: usize): usize {

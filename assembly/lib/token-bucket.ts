@@ -4,6 +4,12 @@
 //   +---------------+---------------+
 //   | credit        | last          |     credit: ns of tokens saved, times rate: a token is worth 10^9; last: ns
 //   +---------------+---------------+
+//
+// Example: 1000 packets a second for each worker, 50 at once (16 bytes of state).
+//
+//   export function init(): void { TokenBucket.at(workerState()).fill(50, now()); }
+//   ...
+//   if (!TokenBucket.at(workerState()).take(1, 1000, 50, now())) return OUTPUT_DROP;
 
 const TOKEN: u64 = 1_000_000_000;
 

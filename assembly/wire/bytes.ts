@@ -1,4 +1,8 @@
 // Network byte order. Wasm loads are little-endian and need no alignment.
+//
+// Example: the first two bytes behind a UDP header.
+//
+//   if (p.transport + 10 <= p.ipEnd) p.mark = be16(p.transport + 8);
 
 export function be16(at: usize): u16 {
   return bswap<u16>(load<u16>(at));

@@ -5,6 +5,10 @@
 //   | destination | source      | etherType | payload
 //   +-------------+-------------+-----------+---------
 //   a tag stands where etherType is: TPID (2), then PCP:3 DEI:1 VID:12, then the next type
+//
+// Example: on layer 2, what type of frame it is.
+//
+//   if (p.length >= ETHERNET_HEADER && Ethernet.at(p.data).type == ETHERTYPE_ARP) return OUTPUT_NEXT;
 
 import { be16, setBe16 } from "./bytes";
 

@@ -4,6 +4,10 @@
 //   +------+------+----------+--------------+-----------------+------
 //   | type | code | checksum | identifier   | sequence        | data     of an echo; of an error, bytes 4 to 8
 //   +------+------+----------+--------------+-----------------+------    depend on its type, data is what it is about
+//
+// Example: echo requests only.
+//
+//   if (p.isTransport(PROTOCOL_ICMP) && Icmp.of(p).type == ICMP_ECHO) return OUTPUT_DROP;
 
 import { Packet } from "../abi/packet";
 import { be16, setBe16 } from "./bytes";

@@ -5,6 +5,10 @@
 //   |ver:4   | TOS | total length| id | flags:3        | TTL | protocol | checksum | source | destination | options
 //   |IHL:4   |     |             |    | offset:13      |     |          |          |        |             |
 //   +--------+-----+-------------+----+----------------+-----+----------+----------+--------+-------------+--------
+//
+// Example: is it from 10.0.0.0/8?
+//
+//   if (p.isIpv4 && Ipv4.of(p).source >> 24 == 10) return OUTPUT_DROP;
 
 import { Packet } from "../abi/packet";
 import { be16, be32, setBe16, setBe32 } from "./bytes";

@@ -4,6 +4,10 @@
 //   +----------------------+---------------+-------------+-----------+--------------+--------------+
 //   | ver:4 class:8 flow:20| payload length| next header | hop limit | source (16)  | dest. (16)   |
 //   +----------------------+---------------+-------------+-----------+--------------+--------------+
+//
+// Example: a hop limit that is about to run out.
+//
+//   if (p.isIpv6 && Ipv6.of(p).hopLimit <= 1) return OUTPUT_DROP;
 
 import { Packet } from "../abi/packet";
 import { be16, be32, be64, setBe16, setBe64 } from "./bytes";

@@ -4,6 +4,10 @@
 //   +------------+-----------------+----------+---------+--------------+-------+--------+----------+---------+---
 //   | source port| destination port| sequence | ack     | offset:4 res:4| flags | window | checksum | urgent  | opt.
 //   +------------+-----------------+----------+---------+--------------+-------+--------+----------+---------+---
+//
+// Example: a packet that opens a connection.
+//
+//   if (p.isTransport(PROTOCOL_TCP) && (Tcp.of(p).flags & 0x12) == 0x02) return OUTPUT_DROP;
 
 import { Packet } from "../abi/packet";
 import { be16, be32, setBe16 } from "./bytes";

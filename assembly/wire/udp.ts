@@ -4,6 +4,10 @@
 //   +------------+-----------------+--------+----------+------
 //   | source port| destination port| length | checksum | data
 //   +------------+-----------------+--------+----------+------
+//
+// Example: DNS queries.
+//
+//   if (p.isTransport(PROTOCOL_UDP) && Udp.of(p).destinationPort == 53) return OUTPUT_DROP;
 
 import { Packet } from "../abi/packet";
 import { be16, setBe16 } from "./bytes";

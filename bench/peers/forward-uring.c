@@ -1,12 +1,11 @@
 // As forward.c, through io_uring without liburing: the writes of a round and the reads of the next go down in one call.
 // A burst that comes back full doubles, one that comes back short shrinks to what came; an empty one is polled for.
+// A thread serves one direction: THREADS is 2.
 #include "tun.h"
 #include <linux/io_uring.h>
-#include <poll.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#define BURST 64
 #define ENTRIES 256
 #define PACKET 2048
 #ifndef RWF_NOWAIT
@@ -107,6 +106,6 @@ static void *loop(void *argument) {
 }
 
 int main(int argc, char **argv) {
-  if (argc < 6) errx(2, "usage: forward-uring NETNS_A DEVICE_A NETNS_B DEVICE_B QUEUES");
-  forward_all(argv, 0, NULL, loop);
+  if (argc < 7 || atoi(argv[6]) != 2) errx(2, "usage: forward-uring " USAGE "; THREADS is 2");
+  start_threads(argv, 0, NULL, 1, loop);
 }

@@ -13,19 +13,13 @@ static void offloads(int fd) {
   if (ioctl(fd, TUNSETOFFLOAD, tcp | TUN_F_USO4 | TUN_F_USO6) && ioctl(fd, TUNSETOFFLOAD, tcp)) err(1, "TUNSETOFFLOAD");
 }
 
-static void *loop(void *argument) {
-  struct way *way = argument;
-  static __thread uint8_t packet[HEADER + 65536];
-  for (;;) {
-    ssize_t length = read(way->in, packet, sizeof packet);
-    if (length < HEADER + 20) continue;
-    one_hop(packet + HEADER);
-    if (write(way->out, packet, length) < 0) continue;
-  }
-  return NULL;
+static bool hop(uint8_t *packet, ssize_t length) {
+  if (length < HEADER + 20) return false;
+  one_hop(packet + HEADER);
+  return true;
 }
 
 int main(int argc, char **argv) {
-  if (argc < 6) errx(2, "usage: forward-vnet NETNS_A DEVICE_A NETNS_B DEVICE_B QUEUES");
-  forward_all(argv, IFF_VNET_HDR, offloads, loop);
+  if (argc < 7) errx(2, "usage: forward-vnet " USAGE);
+  forward_all(argv, IFF_VNET_HDR, offloads, hop);
 }

@@ -1,7 +1,9 @@
 // What the forwarders share: they are started as
-//   forward NETNS_A DEVICE_A NETNS_B DEVICE_B QUEUES [...]
+//   forward NETNS_A DEVICE_A NETNS_B DEVICE_B QUEUES THREADS [...]
 // with the numbers of two open network namespaces, open a TUN device in each, print "ready", wait for a line while
 // somebody gives the devices addresses and routes, forward both ways, and end with their standard input.
+// THREADS a queue: 2, each waits in read for the packets of one direction; 1, it serves both directions, as a worker of
+// pktflow does, and waits in poll.
 #ifndef TUN_H
 #define TUN_H
 #define _GNU_SOURCE
@@ -10,8 +12,10 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,10 +24,18 @@
 #include <unistd.h>
 
 #define MOST_QUEUES 256
+#define USAGE "NETNS_A DEVICE_A NETNS_B DEVICE_B QUEUES THREADS"
+// A struct virtio_net_hdr and the longest IP packet.
+#define LONGEST (10 + 65536)
+// Packets of one direction before the other has its turn.
+#define BURST 64
 
 struct way {
   int in, out;
 };
+
+// What a program does with a packet; false: it is not forwarded.
+typedef bool (*work)(uint8_t *packet, ssize_t length);
 
 static int open_queue(int netns, const char *name, int flags) {
   int own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
@@ -51,8 +63,9 @@ static inline void one_hop(uint8_t *packet) {
   packet[11] = sum;
 }
 
-// A thread for each direction and queue. `flags` for TUNSETIFF; `prepare` sees every descriptor before it is used.
-static void forward_all(char **argv, int flags, void (*prepare)(int), void *(*loop)(void *)) {
+// Opens the queues, and starts a thread for every `group` ways of the 2 * QUEUES. `flags` for TUNSETIFF; `prepare` sees
+// every descriptor before it is used.
+static inline void start_threads(char **argv, int flags, void (*prepare)(int), int group, void *(*loop)(void *)) {
   int queues = atoi(argv[5]);
   if (queues < 1 || queues > MOST_QUEUES) errx(2, "QUEUES is 1 to %d", MOST_QUEUES);
   static struct way ways[2 * MOST_QUEUES];
@@ -65,10 +78,49 @@ static void forward_all(char **argv, int flags, void (*prepare)(int), void *(*lo
   puts("ready");
   fflush(stdout);
   if (getchar() == EOF) return;
-  for (int i = 0; i < 2 * queues; i++) {
+  for (int i = 0; i < 2 * queues; i += group) {
     pthread_t thread;
     if (pthread_create(&thread, 0, loop, &ways[i])) err(1, "pthread_create");
   }
   while (getchar() != EOF) continue;
+}
+
+static work do_work;
+
+// False: there was no packet.
+static inline bool pass(const struct way *way, uint8_t *packet) {
+  ssize_t length = read(way->in, packet, LONGEST);
+  if (length < 0) return false;
+  // A full queue drops: flow control, not an error.
+  if (length >= 20 && do_work(packet, length) && write(way->out, packet, length) < 0) return true;
+  return true;
+}
+
+static void *one_way(void *argument) {
+  static __thread uint8_t packet[LONGEST];
+  for (;;) pass(argument, packet);
+  return NULL;
+}
+
+static void *both_ways(void *argument) {
+  struct way *ways = argument;
+  static __thread uint8_t packet[LONGEST];
+  for (int i = 0; i < 2; i++)
+    if (fcntl(ways[i].in, F_SETFL, O_NONBLOCK)) err(1, "O_NONBLOCK");
+  struct pollfd wait[2] = {{.fd = ways[0].in, .events = POLLIN}, {.fd = ways[1].in, .events = POLLIN}};
+  for (;;) {
+    bool dry = true;
+    for (int i = 0; i < 2; i++)
+      for (int n = 0; n < BURST && pass(&ways[i], packet); n++) dry = false;
+    if (dry && poll(wait, 2, -1) < 0 && errno != EINTR) err(1, "poll");
+  }
+  return NULL;
+}
+
+static inline void forward_all(char **argv, int flags, void (*prepare)(int), work work) {
+  int threads = atoi(argv[6]);
+  if (threads != 1 && threads != 2) errx(2, "THREADS is 1 or 2");
+  do_work = work;
+  start_threads(argv, flags, prepare, threads == 1 ? 2 : 1, threads == 1 ? both_ways : one_way);
 }
 #endif

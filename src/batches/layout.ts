@@ -167,6 +167,8 @@ export const CONTEXT = {
   HELD: 124,
   /** Packets that it has made out of nothing (u64). */
   FRESH: 128,
+  /** Ring of what the filter says: LOG in log.ts; 0: its manifest has no messages. */
+  LOG: 140,
   SIZE: 192,
 } as const;
 

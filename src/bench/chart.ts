@@ -7,7 +7,7 @@
  *   row's label   ████████████▌▓▓▓▓▓▓|--|  text
  *   row's label   o-----o----------o       text
  */
-import type { BenchResult, CompareResult, MemoryResult } from "./results.ts";
+import type { BenchResult, CompareResult, Comparison, MemoryResult, RunResult } from "./results.ts";
 
 interface Row {
   label: string;
@@ -50,13 +50,14 @@ const COLOURS = ["#2b6cb0", "#63a4dd", "#1a4a7f", "#9cc5ea"];
 const OTHER = "#8a94a0";
 
 export function benchChart({ pipeline, from, to, machine, runs }: BenchResult): string {
-  const name = (size: number, queues: number) => `${size} B, ${queues} queue${queues === 1 ? "" : "s"}`;
-  const latencies = runs.flatMap(({ size, queues, idle, load }) =>
+  const name = ({ traffic, size, queues: { length } }: RunResult) =>
+    `${traffic === "tcp" ? "TCP" : `${size} B`}, ${length} queue${length === 1 ? "" : "s"}`;
+  const latencies = runs.flatMap((run) =>
     [
-      { kind: "idle", times: idle },
-      { kind: "load", times: load },
+      { kind: "idle", times: run.idle },
+      { kind: "load", times: run.load },
     ].map(({ kind, times: { p50, p99, p999 } }): Row => {
-      const label = `${name(size, queues.length)}, ${kind}`;
+      const label = `${name(run)}, ${kind}`;
       if (p50 === undefined || p99 === undefined || p999 === undefined)
         return { label, text: "no probe came" };
       return { label, marks: [p50, p99, p999], text: [p50, p99, p999].map(short).join(" / ") };
@@ -66,46 +67,72 @@ export function benchChart({ pipeline, from, to, machine, runs }: BenchResult): 
     title: `${pipeline}: ${from} to ${to}`,
     subtitle: subtitle(machine),
     panels: [
-      {
-        title: "Throughput, by queue",
-        unit: "M packets/s",
-        rows: runs.map(({ size, queues, sum }) => ({
-          label: name(size, queues.length),
-          bars: queues.map(({ packets }) => packets / 1e6),
-          text: `${short(sum.packets / 1e6)} M, ${sum.gigabits.toFixed(2)} Gb/s`,
-        })),
-      },
-      {
-        title: "Processor time a packet",
-        unit: "ns",
-        rows: runs.map(({ size, queues, sum }) => ({
-          label: name(size, queues.length),
-          bars: [sum.cpuPerPacket],
-          text: `${short(sum.cpuPerPacket)} ns`,
-        })),
-      },
+      throughputPanel(runs, name),
+      processorPanel(runs, name),
       { title: "Latency p50 / p99 / p99.9", unit: "us, logarithmic", logarithmic: true, rows: latencies },
     ],
   });
+}
+
+function throughputPanel(runs: RunResult[], name: (run: RunResult) => string): Panel {
+  const tcp = runs[0].traffic === "tcp";
+  return {
+    title: "Throughput, by queue",
+    unit: tcp ? "Gb/s on the wire" : "M datagrams/s",
+    rows: runs.map((run) => ({
+      label: name(run),
+      bars: run.queues.map(({ datagrams, gigabits }) => (tcp ? gigabits : datagrams / 1e6)),
+      text: `${short(run.sum.datagrams / 1e6)} M, ${run.sum.gigabits.toFixed(2)} Gb/s`,
+    })),
+  };
+}
+
+/** Of a super-packet as of any other; a stream is measured in gigabytes. */
+function processorPanel(runs: RunResult[], name: (run: RunResult) => string): Panel {
+  const tcp = runs[0].traffic === "tcp";
+  return {
+    title: tcp ? "Processor time a gigabyte" : "Processor time a packet",
+    unit: tcp ? "ms" : "ns",
+    rows: runs.map((run) => {
+      const cost = run.cpuPerGigabyte ?? run.sum.cpuPerPacket;
+      return { label: name(run), bars: [cost], text: `${short(cost)} ${tcp ? "ms" : "ns"}` };
+    }),
+  };
 }
 
 export function compareChart({ pipeline, machine, peers }: CompareResult): string {
   return svg({
     title: `${pipeline} and its peers`,
     subtitle: subtitle(machine),
-    panels: peers.map(({ size, queues, pairs, contenders }) => ({
-      title: `${size} B, ${queues} queue${queues === 1 ? "" : "s"}, median and range of ${pairs} turn${pairs === 1 ? "" : "s"}`,
-      unit: "M datagrams/s",
-      rows: contenders.map(({ name, datagrams: { median, min, max }, ratio }, i) => ({
-        label: name,
-        bars: [median / 1e6],
-        range: [min / 1e6, max / 1e6],
-        text: `${short(median / 1e6)} M${i === 0 ? "" : `, pktflow ${ratio.median.toFixed(2)} x`}`,
-        own: i === 0,
-      })),
-    })),
+    panels: peers.map(({ traffic, size, queues, pairs, contenders }) => {
+      const load = { udp: `UDP, ${size} B`, tcp: "TCP", ping: "round trip" }[traffic];
+      const [unit, per, symbol] = UNITS[traffic];
+      return {
+        title: `${load}, ${queues} queue${queues === 1 ? "" : "s"}, median and range of ${pairs} turn${pairs === 1 ? "" : "s"}`,
+        unit,
+        rows: contenders.map(({ name, datagrams, goodput, roundTrip, ratio, above }, i) => {
+          const by = above === undefined ? `${ratio.median.toFixed(2)} x` : `+ ${above.median.toFixed(1)} us`;
+          const beside = `, pktflow ${by.replace("+ -", "- ")}`;
+          const { median, min, max } = (datagrams ?? goodput ?? roundTrip)!;
+          return {
+            label: name,
+            bars: [median / per],
+            range: [min / per, max / per] as [number, number],
+            text: `${short(median / per)} ${symbol}${i === 0 ? "" : beside}`,
+            own: i === 0,
+          };
+        }),
+      };
+    }),
   });
 }
+
+/** Unit of the axis, what one of it is, and its short name. */
+const UNITS: Record<Comparison["traffic"], [unit: string, per: number, short: string]> = {
+  udp: ["M datagrams/s", 1e6, "M"],
+  tcp: ["Gb/s received", 1, "Gb/s"],
+  ping: ["us, p50: less is better", 1, "us"],
+};
 
 export function memoryChart({ pipeline, machine, memory }: MemoryResult): string {
   return svg({

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
-export function entryFile(name: "sender" | "prober" | "chain-worker"): string {
+export function entryFile(name: "sender" | "mover" | "prober" | "chain-worker"): string {
   const beside = fileURLToPath(new URL(`./${name}.js`, import.meta.url));
   return existsSync(beside)
     ? beside

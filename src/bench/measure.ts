@@ -5,7 +5,6 @@ import type { ThreadReport } from "../control/threads.ts";
 import { type Lab, startLab } from "../lab/lab.ts";
 import type { Host } from "../lab/topology.ts";
 import { errnoName } from "../sys/errno.ts";
-import { headerBytes } from "./payload.ts";
 import { rates } from "./rates.ts";
 import type { RunResult } from "./results.ts";
 import { type LoadOptions, pause, type Side, type Stage, statistics, underLoad } from "./stage.ts";
@@ -15,6 +14,9 @@ import { findWay, type Way, withQueues } from "./traffic.ts";
 const QUIET = 50;
 
 const ETHERNET_HEADER = 14;
+const UDP_HEADER = 8;
+/** With timestamps (RFC 7323), as Linux has them. */
+const TCP_HEADER = 32;
 
 export interface MeasureOptions extends LoadOptions {
   queues: number;
@@ -39,7 +41,7 @@ export async function measure(
 ): Promise<{ way: Way; result: RunResult }> {
   const lab = await startLab(withQueues(pipeline, options.queues), { io: options.io });
   try {
-    const way = await findWay(lab, options.source, options.ports);
+    const way = await findWay(lab, options.source, options.ports, options.traffic);
     const stage: Stage = { ...way, from: sideOf(lab.pipeline, way.from), to: sideOf(lab.pipeline, way.to) };
     const count = (): PipelineCounts => ({ report: lab.running.report(), threads: lab.running.threads() });
     const loaded = await underLoad(stage, options, count, ended(lab), () =>
@@ -49,11 +51,15 @@ export async function measure(
     const report = lab.running.report();
     const far = statistics(stage.to);
     const failed = loaded.senders.find(({ failures }) => failures > 0);
-    const { drops, missing, in: received, out } = conservation(report);
-    const header = headerBytes(way.target.octets) + (way.to.layer === 2 ? ETHERNET_HEADER : 0);
+    const { in: received, ...balance } = conservation(report);
+    const { traffic } = options;
+    const ip = way.target.octets.length === 4 ? 20 : 40;
+    const header =
+      ip + (traffic === "tcp" ? TCP_HEADER : UDP_HEADER) + (way.to.layer === 2 ? ETHERNET_HEADER : 0);
     const result: RunResult = {
+      traffic,
       size: options.size,
-      ...rates(loaded.before, loaded.after, way.from.device, way.to.device, header),
+      ...rates(loaded.before, loaded.after, way.from.device, way.to.device, header, traffic),
       io: report.io,
       senders: loaded.senders.length,
       flows: options.flows,
@@ -68,9 +74,7 @@ export async function measure(
       ),
       balance: {
         in: received,
-        out,
-        drops,
-        missing,
+        ...balance,
         received: far.rxPackets + far.rxDropped,
         delivered: report.devices[way.to.device].queues.reduce((sum, queue) => sum + queue.tx.packets, 0),
       },

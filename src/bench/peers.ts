@@ -32,42 +32,64 @@ export interface Skipped {
 
 const FORWARDERS = [
   { name: "forward", what: "C, read and write" },
-  { name: "forward-uring", what: "C, io_uring" },
   { name: "forward-vnet", what: "C, virtio_net_hdr with TSO and USO" },
 ] as const;
+
+export interface PeerOptions {
+  queues: number;
+  traffic: "udp" | "tcp" | "ping";
+  /** Which; undefined: all there are. */
+  against: readonly string[] | undefined;
+  /** Of a C program, a queue. */
+  peerThreads: 1 | 2;
+}
 
 /** Compiles what can be compiled. `close` removes what was made. */
 export function preparePeers(
   pipeline: Pipeline,
-  queues: number,
+  { queues, traffic, against, peerThreads }: PeerOptions,
 ): { peers: Peer[]; skipped: Skipped[]; close(): void } {
   const peers: Peer[] = [];
   const skipped: Skipped[] = [];
   const folder = mkdtempSync(join(tmpdir(), "pktflow-peers-"));
-  const add = (name: string, what: string, built: Built, rest: (port: number) => string[] = () => []) => {
-    if ("why" in built) skipped.push({ name, why: built.why });
-    else {
-      const start = (scene: Scene) => startProgram(built.program, scene, rest(scene.way.target.port));
-      peers.push({ name, what, start });
-    }
-  };
+  const wanted = (name: string) => against === undefined || against.includes(name);
   const ethernet = pipeline.devices.some(({ kind }) => kind === "tap");
   const build = (name: string): Built =>
     ethernet ? { why: "it forwards TUN, and the pipeline has TAP" } : compile(name, folder);
-  for (const { name, what } of FORWARDERS) add(name, what, build(name));
-  const chain = chainArguments(pipeline, queues);
-  if (typeof chain === "string") {
-    skipped.push({ name: "forward-chain", why: chain });
-  } else {
+  const add = (name: string, what: string, threads: 1 | 2, rest: (port: number) => string[] = () => []) => {
+    if (!wanted(name)) return;
+    const built = build(name);
+    if ("why" in built) skipped.push({ name, why: built.why });
+    else {
+      const start = (scene: Scene) =>
+        startProgram(built.program, scene, [String(threads), ...rest(scene.way.target.port)]);
+      const many = threads === 1 ? "one thread a queue" : "a thread a direction";
+      peers.push({ name, what: `${what}, ${many}`, start });
+    }
+  };
+  for (const { name, what } of FORWARDERS) add(name, what, peerThreads);
+  add("forward-uring", "C, io_uring", 2);
+  const chain = chainArguments(pipeline, queues, traffic);
+  if (typeof chain !== "string") {
     const { rules, inside, outside } = chain;
     const what = `C, read and write, checksums verified, ${rules} rules, NAT`;
     const rest = (port: number) => [String(rules), String(port), ...inside.split("/"), outside];
-    add("forward-chain", what, build("forward-chain"), rest);
+    add("forward-chain", what, peerThreads, rest);
+  } else if (wanted("forward-chain")) {
+    skipped.push({ name: "forward-chain", why: chain });
   }
   const missing = ["ip", "nft"].find((tool) => spawnSync(tool, ["-V"]).error !== undefined);
-  if (missing !== undefined) skipped.push({ name: "kernel", why: `${missing} is not installed` });
-  else peers.push({ name: "kernel", what: "veth, routing, nft masquerade and filter", start: startKernel });
+  if (wanted("kernel") && missing !== undefined)
+    skipped.push({ name: "kernel", why: `${missing} is not installed` });
+  else if (wanted("kernel")) peers.push({ name: "kernel", what: kernelDoes(pipeline), start: startKernel });
   return { peers, skipped, close: () => rmSync(folder, { recursive: true, force: true }) };
+}
+
+/** A bridge where the pipeline is a wire. */
+function kernelDoes({ devices, filters }: Pipeline): string {
+  if (devices.some(({ kind }) => kind === "tap")) return "veth, bridge";
+  const nat = filters.some(({ manifest }) => manifest.kind === "nat");
+  return nat ? "veth, routing, nft masquerade and filter" : "veth, routing";
 }
 
 type Built = { program: string } | { why: string };
@@ -100,7 +122,7 @@ export interface MemoryPeer {
 
 /** @returns why it cannot be run */
 export function prepareMemoryPeer(pipeline: Pipeline): MemoryPeer | string {
-  const chain = chainArguments(pipeline, 1);
+  const chain = chainArguments(pipeline, 1, "udp");
   if (typeof chain === "string") return chain;
   const folder = mkdtempSync(join(tmpdir(), "pktflow-peers-"));
   const close = () => rmSync(folder, { recursive: true, force: true });
@@ -120,12 +142,17 @@ export function prepareMemoryPeer(pipeline: Pipeline): MemoryPeer | string {
 }
 
 /** @returns why the C chain does not do what the pipeline does */
-function chainArguments({ filters }: Pipeline, queues: number): ChainArguments | string {
+function chainArguments(
+  { filters }: Pipeline,
+  queues: number,
+  traffic: PeerOptions["traffic"],
+): ChainArguments | string {
   const of = (kind: string) => filters.find(({ manifest }) => manifest.kind === kind)?.params;
   const [nat, acl] = [of("nat"), of("acl")];
   if (nat === undefined || acl === undefined || of("checksum") === undefined)
     return "the pipeline does not have checksum, acl and nat, which is what it does";
   if (queues !== 1) return "it has one queue (--queues 1)";
+  if (traffic !== "udp") return "it lets UDP pass and nothing else";
   const first = (value: unknown) => String(Array.isArray(value) ? value[0] : value);
   return {
     rules: Math.max(1, (acl["rules"] as unknown[]).length),
@@ -134,7 +161,8 @@ function chainArguments({ filters }: Pipeline, queues: number): ChainArguments |
   };
 }
 
-async function startProgram(program: string, scene: Scene, rest: string[]): Promise<Standing> {
+/** A C forwarder between the hosts of a scene. @throws Error */
+export async function startProgram(program: string, scene: Scene, rest: string[]): Promise<Standing> {
   const { topology, from, to, stage } = makeHosts(scene);
   const devices = ["3", stage.from.device, "4", stage.to.device, String(scene.queues)];
   const child = spawn(program, [...devices, ...rest], {
@@ -174,7 +202,7 @@ function ready(child: ChildProcess): Promise<void> {
 }
 
 /** All threads of a process together. */
-function processTimes(pid: number): ThreadTimes {
+export function processTimes(pid: number): ThreadTimes {
   const sum = { running: 0, waiting: 0 };
   for (const thread of readdirSync(`/proc/${pid}/task`)) {
     const { running, waiting } = threadTimes(`/proc/${pid}/task/${thread}`);

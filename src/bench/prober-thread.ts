@@ -1,6 +1,6 @@
 /** The latency probes (prober.ts) as the main thread sees them. */
 import { Worker } from "node:worker_threads";
-import type { Endpoint } from "../sys/datagrams.ts";
+import type { Endpoint } from "../sys/socket.ts";
 import { entryFile } from "./entry.ts";
 
 /** workerData */

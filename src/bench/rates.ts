@@ -1,19 +1,21 @@
 /** From two snapshots to rates, by queue and in sum. Pure. */
 import { conservation, type QueueReport } from "../control/report.ts";
+import type { Traffic } from "./load.ts";
 import type { PipelineCounts } from "./measure.ts";
 import type { QueueRates, RunResult } from "./results.ts";
 import type { StageCounts } from "./stage.ts";
 
 type Snapshot = StageCounts & PipelineCounts;
 
-/** @param header bytes of the headers of a datagram, of which a super-packet has one set for all */
+/** @param header bytes of the headers of a datagram or segment, of which a super-packet has one set for all */
 export function rates(
   before: Snapshot,
   after: Snapshot,
   from: string,
   to: string,
   header: number,
-): Pick<RunResult, "queues" | "sum" | "seconds" | "offered" | "overrun"> {
+  traffic: Traffic,
+): Pick<RunResult, "queues" | "sum" | "seconds" | "offered" | "goodput" | "cpuPerGigabyte" | "overrun"> {
   const seconds = (after.time - before.time) / 1000;
   const queues = after.report.devices[to].queues.map((_, queue) =>
     queueRates(before, after, { from, to, queue, seconds, header }),
@@ -23,6 +25,7 @@ export function rates(
   const packets = (snapshot: Snapshot, field: "batches" | "packets" | "running") =>
     snapshot.threads.reduce((sum, thread) => sum + thread[field], 0);
   const rise = (field: "batches" | "packets" | "running") => packets(after, field) - packets(before, field);
+  const received = after.received - before.received;
   const drops = ({ report }: Snapshot) =>
     Object.values(conservation(report).drops).reduce((sum, count) => sum + count, 0);
   const sum: QueueRates = {
@@ -41,7 +44,12 @@ export function rates(
     queues,
     sum,
     seconds,
-    offered: (after.sent - before.sent) / seconds,
+    ...(traffic === "udp"
+      ? { offered: (after.sent - before.sent) / seconds }
+      : {
+          goodput: (received * 8) / seconds / 1e9,
+          cpuPerGigabyte: quotient(rise("running") * 1e3, received),
+        }),
     overrun: (after.near.txDropped - before.near.txDropped) / seconds,
   };
 }

@@ -31,18 +31,25 @@ export interface Latency {
 }
 
 export interface RunResult {
-  /** Bytes of the IP packets. */
+  traffic: "udp" | "tcp";
+  /** Bytes of the IP packets: of each datagram, of the longest segments. */
   size: number;
   queues: QueueRates[];
   sum: QueueRates;
   io: string;
   seconds: number;
   senders: number;
+  /** Sockets that sent: with TCP, connections. */
   flows: number;
+  /** Where the load ended: "ingress" and "socket" drop it, "streams" are read. */
   sink: string;
   port: number;
-  /** Datagrams a second that the senders handed to the kernel. */
-  offered: number;
+  /** UDP: datagrams a second that the senders handed to the kernel. */
+  offered?: number;
+  /** TCP: Gb/s of what the receivers have read. */
+  goodput?: number;
+  /** TCP: ms of the workers' time a gigabyte of it. */
+  cpuPerGigabyte?: number;
   /** Packets a second that the device did not take from the kernel since its queues were full. */
   overrun: number;
   /** Sends that failed, and errno's name of the last. */
@@ -57,6 +64,9 @@ export interface RunResult {
   balance: {
     in: number;
     out: number;
+    /** Came into being as super-packets were cut, and went into others: in + segmented = out + coalesced + drops. */
+    segmented: number;
+    coalesced: number;
     drops: Record<string, number>;
     missing: number;
     /** What the far interface has counted; the same as `delivered`, or something is lost without a word. */
@@ -86,30 +96,44 @@ export interface Spread {
   max: number;
 }
 
-/** The pipeline or one of its peers: medians over the turns. */
+/** The pipeline or one of its peers, over the turns: medians, and spreads of what is compared. */
 export interface Contender {
   name: string;
   what: string;
-  /** A second, as counted by the far interface. */
-  datagrams: Spread;
-  gigabits: number;
-  /** ns of its threads a datagram; absent: it has no threads of its own. */
+  /** UDP: a second, as counted by the far interface. */
+  datagrams?: Spread;
+  /** UDP: of the datagrams as they are on the wire. */
+  gigabits?: number;
+  /** TCP: Gb/s of what the receivers have read. */
+  goodput?: Spread;
+  /** Ping: p50 of a request each ms, us. */
+  roundTrip?: Spread;
+  /** Ping: p99 of a request each ms, and p50 of requests that follow each other at once, us. */
+  roundTripP99?: number;
+  roundTripBusy?: number;
+  /** Time of its threads: ns a datagram (UDP), ms a gigabyte (TCP); absent: it has no threads of its own. */
   cpu?: number;
-  /** Latency p50 without load and under it, us. */
+  cpuPerGigabyte?: number;
+  /** Latency one way, p50, without load and under it, us. */
   idle?: number;
   load?: number;
-  /** The pipeline's datagrams a second by this one's, turn by turn. */
+  /** The pipeline's figure (datagrams, goodput or round trip) by this one's, turn by turn. */
   ratio: Spread;
-  /** This one's CPU time a datagram by the pipeline's, turn by turn: above 1 the pipeline takes less. */
+  /** Ping: the pipeline's round trip less this one's, turn by turn, us. */
+  above?: Spread;
+  /** This one's CPU time a datagram or gigabyte by the pipeline's, turn by turn: above 1 the pipeline takes less. */
   cpuRatio?: Spread;
 }
 
 export interface Comparison {
+  traffic: "udp" | "tcp" | "ping";
   size: number;
+  /** UDP: flows; TCP: connections. */
+  flows: number;
   queues: number;
   pairs: number;
   seconds: number;
-  /** The pipeline first. */
+  /** The pipeline first, then the same with other settings, then its peers. */
   contenders: Contender[];
   skipped: { name: string; why: string }[];
 }

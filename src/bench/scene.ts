@@ -27,7 +27,7 @@ export interface Scene {
   pipeline: Pipeline;
   queues: number;
   /** As found with the pipeline: device ids and target. */
-  way: Pick<Way, "from" | "to" | "target">;
+  way: Pick<Way, "from" | "to" | "target" | "probe">;
 }
 
 /** Hosts with nothing between them yet. */
@@ -47,6 +47,7 @@ export function makeHosts({ pipeline, way }: Scene): EmptyScene {
     from: sideOf(topology.pipeline, from),
     to: sideOf(topology.pipeline, to),
     target: way.target,
+    probe: way.probe,
   };
   return { topology, from, to, stage };
 }

@@ -7,17 +7,17 @@ import { close } from "../sys/calls.ts";
 import { connectUdp, segmentUdp, UDP_MAX_SEGMENTS, Volley } from "../sys/datagrams.ts";
 import { check } from "../sys/errno.ts";
 import { CLONE_NEWNET, setns } from "../sys/namespaces.ts";
+import { LOAD_COMMAND, LOAD_CONTROL, type LoadReply, type LoadTask } from "./load-thread.ts";
 import { LOAD } from "./payload.ts";
-import { SENDER_COMMAND, SENDER_CONTROL, type SenderReply, type SenderTask } from "./sender-thread.ts";
 
 /** What one send may carry: the longest IP packet, less its headers. */
 const MOST_BYTES = 65_000;
 
-const task = workerData as SenderTask;
+const task = workerData as LoadTask<"sender">;
 const words = new Int32Array(task.control);
 const counts = new Float64Array(task.control);
 
-function reply(message: SenderReply): void {
+function reply(message: LoadReply): void {
   parentPort!.postMessage(message);
 }
 
@@ -47,14 +47,14 @@ function send(sockets: number[]): void {
   for (let i = 0; i < segments; i++) payload.set(LOAD, i * task.payloadBytes);
   const volley = new Volley(payload, messages);
   reply({ ready: true });
-  Atomics.wait(words, SENDER_CONTROL.COMMAND, SENDER_COMMAND.WAIT);
-  for (let i = 0; Atomics.load(words, SENDER_CONTROL.COMMAND) === SENDER_COMMAND.SEND; ) {
+  Atomics.wait(words, LOAD_CONTROL.COMMAND, LOAD_COMMAND.WAIT);
+  for (let i = 0; Atomics.load(words, LOAD_CONTROL.COMMAND) === LOAD_COMMAND.RUN; ) {
     const taken = volley.send(sockets[i]);
     if (taken > 0) {
-      counts[SENDER_CONTROL.SENT] += taken * segments;
+      counts[LOAD_CONTROL.COUNT] += taken * segments;
     } else {
-      words[SENDER_CONTROL.FAILURES]++;
-      words[SENDER_CONTROL.ERRNO] = -taken;
+      words[LOAD_CONTROL.FAILURES]++;
+      words[LOAD_CONTROL.ERRNO] = -taken;
     }
     if (++i === sockets.length) i = 0;
   }

@@ -11,13 +11,14 @@ import { dropUdpAtIngress } from "../sys/nftables.ts";
 import { LOAD } from "./payload.ts";
 import type { Side } from "./stage.ts";
 
-export type SinkKind = "ingress" | "socket";
+/** Where it ends: at the ingress hook, at a socket whose filter refuses it, or read by a program. */
+export type SinkKind = "ingress" | "socket" | "streams";
 
 /**
  * Has the load dropped as it enters a host.
  * @returns "socket": this kernel has no such hook, and the filter of the prober's socket must do
  */
-export function openSink({ namespace, device }: Side): SinkKind {
+export function openSink({ namespace, device }: Side): Exclude<SinkKind, "streams"> {
   try {
     withNamespace(namespace, () =>
       withNetlink((netlink) => dropUdpAtIngress(netlink, device, LOAD), NETLINK_NETFILTER),

@@ -2,15 +2,17 @@
  * Load from one host to another, whatever forwards between them: probes without load, load, probes under load.
  * Thread: the main one; senders and prober have threads of their own.
  */
-import type { Endpoint } from "../sys/datagrams.ts";
+
 import { getLinkStats, type LinkStats } from "../sys/links.ts";
 import { withNamespace } from "../sys/namespaces.ts";
 import { withNetlink } from "../sys/netlink.ts";
+import type { Endpoint } from "../sys/socket.ts";
+import { type Load, openLoad, type Traffic } from "./load.ts";
+import type { LoadState } from "./load-thread.ts";
 import { headerBytes, PROBE_WORD } from "./payload.ts";
 import { PHASE, ProberThread } from "./prober-thread.ts";
 import { type Latency, latency } from "./results.ts";
-import { type SenderState, SenderThread } from "./sender-thread.ts";
-import { openSink, type SinkKind } from "./sink.ts";
+import type { SinkKind } from "./sink.ts";
 import { NoTraffic } from "./traffic.ts";
 
 /** Code is compiled, tables fill. ms */
@@ -19,6 +21,8 @@ const WARM_UP = 500;
 const IDLE = 500;
 /** Between two probes, ns. */
 const PROBE_PERIOD = 1e6;
+/** Of a probe beside TCP, as an IP packet. */
+const PROBE_BYTES = 64;
 
 /** Where a host meets what forwards. */
 export interface Side {
@@ -32,11 +36,15 @@ export interface Stage {
   from: Side;
   to: Side;
   target: Endpoint;
+  /** Where UDP probes get through; undefined: nowhere. */
+  probe: Endpoint | undefined;
 }
 
 export interface LoadOptions {
-  /** Bytes of the IP packets. */
+  traffic: Traffic;
+  /** Bytes of the IP packets: of each datagram, of the longest segments of a stream. */
   size: number;
+  /** Sockets that send: flows of datagrams, connections. */
   flows: number;
   /** Datagrams of a flow in a row. */
   burst: number;
@@ -52,8 +60,10 @@ export interface StageCounts {
   time: number;
   near: LinkStats;
   far: LinkStats;
-  /** Datagrams that the senders have handed to the kernel. */
+  /** What the kernel has taken from the senders: datagrams, or bytes of streams. */
   sent: number;
+  /** Bytes that have come out of streams. */
+  received: number;
 }
 
 export interface LoadResult<T> {
@@ -61,7 +71,7 @@ export interface LoadResult<T> {
   /** At the end of the warm-up, and of the load. */
   before: StageCounts & T;
   after: StageCounts & T;
-  senders: SenderState[];
+  senders: LoadState[];
   idle: Latency;
   load: Latency;
 }
@@ -79,67 +89,70 @@ export async function underLoad<T extends object>(
   ended: Promise<never>,
   onLoad: () => void = () => {},
 ): Promise<LoadResult<T>> {
-  const { size, signal } = options;
-  const { from, to, target } = stage;
+  const { signal } = options;
+  const { from, to } = stage;
   // Between the moments at which it is waited for, and when all is over, it may reject as it likes.
   ended.catch(() => {});
-  const payloadBytes = size - headerBytes(target.octets);
-  if (payloadBytes < 4 * PROBE_WORD.WORDS) {
-    const least = size - payloadBytes + 4 * PROBE_WORD.WORDS;
-    throw new NoTraffic(`size ${size} has no room for a probe: ${least} bytes are the least here`);
-  }
-  const sink = openSink(to);
-  const senders: SenderThread[] = [];
-  const sides = { from: from.namespace, to: to.namespace };
-  const prober = await ProberThread.start({ ...sides, target, payloadBytes, period: PROBE_PERIOD });
+  const prober = await startProber(stage, options);
+  let load: Load | undefined;
   const counts = (): StageCounts & T => ({
     time: performance.now(),
     near: statistics(from),
     far: statistics(to),
-    sent: senders.reduce((sum, sender) => sum + sender.state().sent, 0),
+    sent: load!.sent(),
+    received: load!.received(),
     ...count(),
   });
   try {
-    for (let i = 0; i < options.senders; i++) {
-      const task = { namespace: from.namespace, to: target, payloadBytes, burst: options.burst };
-      senders.push(await SenderThread.start({ ...task, flows: share(options.flows, options.senders, i) }));
-    }
-    prober.phase(PHASE.IDLE);
+    load = await openLoad(stage, options);
+    prober?.phase(PHASE.IDLE);
     await Promise.race([pause(IDLE, signal), ended]);
-    prober.phase(PHASE.OFF);
-    for (const sender of senders) sender.go();
+    prober?.phase(PHASE.OFF);
+    load.go();
     await Promise.race([pause(WARM_UP, signal), ended]);
-    prober.phase(PHASE.LOAD);
+    prober?.phase(PHASE.LOAD);
     const before = counts();
     onLoad();
     await Promise.race([pause(options.duration, signal), ended]);
     const after = counts();
-    prober.phase(PHASE.OFF);
-    for (const sender of senders) await sender.end();
-    const phases = await prober.end();
-    const times = (phase: number) => latency(phases[phase].samples, phases[phase].sent);
+    prober?.phase(PHASE.OFF);
+    await load.end();
+    const phases = await prober?.end();
+    const times = (phase: number) =>
+      phases === undefined ? latency([], 0) : latency(phases[phase].samples, phases[phase].sent);
+    const { sink } = load;
     return {
       sink,
       before,
       after,
-      senders: senders.map((sender) => sender.state()),
+      senders: load.senders(),
       idle: times(PHASE.IDLE),
       load: times(PHASE.LOAD),
     };
   } finally {
-    await Promise.all(senders.map((sender) => sender.end()));
-    await prober.close();
+    await load?.end();
+    await prober?.close();
   }
+}
+
+/** As long as the load's datagrams, so that it waits as they do. */
+async function startProber(
+  { from, to, probe }: Stage,
+  { size, traffic }: LoadOptions,
+): Promise<ProberThread | undefined> {
+  if (probe === undefined) return undefined;
+  const payloadBytes = (traffic === "udp" ? size : PROBE_BYTES) - headerBytes(probe.octets);
+  if (payloadBytes < 4 * PROBE_WORD.WORDS) {
+    const least = headerBytes(probe.octets) + 4 * PROBE_WORD.WORDS;
+    throw new NoTraffic(`size ${size} has no room for a probe: ${least} bytes are the least here`);
+  }
+  const sides = { from: from.namespace, to: to.namespace };
+  return ProberThread.start({ ...sides, target: probe, payloadBytes, period: PROBE_PERIOD });
 }
 
 /** What the kernel has counted of a host's interface. */
 export function statistics({ namespace, device }: Side): LinkStats {
   return withNamespace(namespace, () => withNetlink((netlink) => getLinkStats(netlink, device)));
-}
-
-/** The i-th of `parts` parts of a whole. */
-function share(whole: number, parts: number, i: number): number {
-  return Math.max(1, Math.floor(((i + 1) * whole) / parts) - Math.floor((i * whole) / parts));
 }
 
 /** @throws the signal's reason */

@@ -8,10 +8,13 @@ import { type Pair, planPairs } from "../lab/selfcheck.ts";
 import type { Host } from "../lab/topology.ts";
 import { parseAddress } from "../params/addresses.ts";
 import { close } from "../sys/calls.ts";
-import { bindUdp, connectUdp, type Endpoint, Receiver, Volley } from "../sys/datagrams.ts";
+import { bindUdp, connectUdp, Receiver, Volley } from "../sys/datagrams.ts";
 import { check } from "../sys/errno.ts";
 import { withNamespace } from "../sys/namespaces.ts";
+import type { Endpoint } from "../sys/socket.ts";
+import type { Traffic } from "./load.ts";
 import { PROBE } from "./payload.ts";
+import { findOpenPort } from "./streams.ts";
 
 /** Tried in this order, unless a port is asked for. */
 export const PORTS: readonly number[] = [9, 53, 443, 8080, 8000, 4500, 5201, 1194, 123, 80];
@@ -27,6 +30,8 @@ export interface Way {
   from: Host;
   to: Host;
   target: Endpoint;
+  /** Where UDP probes get through; undefined: nowhere. */
+  probe: Endpoint | undefined;
   /** "10.2.0.2" */
   address: string;
 }
@@ -52,17 +57,36 @@ export function findPair(
 }
 
 /**
- * Finds the way for the load: the first port of `ports` on which a datagram gets through.
+ * Finds the way for the load: the first port of `ports` on which a datagram gets through, or a connection comes about.
  * @throws NoTraffic: none does
  */
 export async function findWay(
   lab: Pick<Lab, "hosts" | "pipeline">,
   source: string | undefined,
   ports: readonly number[],
+  traffic: Traffic,
 ): Promise<Way> {
   const { from, to, target: address } = findPair(lab, source);
-  const octets = parseAddress(address)!.bytes;
-  const targets = ports.map((port): Endpoint => ({ octets: [...octets], port }));
+  const octets = [...parseAddress(address)!.bytes];
+  const targets = ports.map((port): Endpoint => ({ octets, port }));
+  const probe = await findUdpPort(
+    from,
+    to,
+    traffic === "udp" ? targets : PORTS.map((port) => ({ octets, port })),
+  );
+  const sides = { from: from.namespace, to: to.namespace };
+  const target = traffic === "udp" ? probe : await findOpenPort(sides, targets);
+  if (target !== undefined) return { from, to, target, probe, address };
+  const which = ports.length === 1 ? `port ${ports[0]}` : `any of the ports ${ports.join(", ")}`;
+  throw new NoTraffic(
+    (traffic === "udp"
+      ? `no UDP datagram from ${from.device} gets through to ${to.device} (${address}) on ${which}: `
+      : `no TCP connection comes about from ${from.device} to ${to.device} (${address}) on ${which}: `) +
+      "choose a port that the filters accept with --port, or let one pass with --set",
+  );
+}
+
+async function findUdpPort(from: Host, to: Host, targets: Endpoint[]): Promise<Endpoint | undefined> {
   const receivers: number[] = [];
   const senders: number[] = [];
   try {
@@ -71,16 +95,10 @@ export async function findWay(
       receivers.push(withNamespace(to.namespace, () => check(bindUdp(target), "bind", what)));
       senders.push(withNamespace(from.namespace, () => check(connectUdp(target), "connect", what)));
     }
-    const open = await firstOpen(senders, receivers);
-    if (open >= 0) return { from, to, target: targets[open], address };
+    return targets[await firstOpen(senders, receivers)];
   } finally {
     for (const fd of [...receivers, ...senders]) close(fd);
   }
-  const which = ports.length === 1 ? `port ${ports[0]}` : `any of the ports ${ports.join(", ")}`;
-  throw new NoTraffic(
-    `no UDP datagram from ${from.device} gets through to ${to.device} (${address}) on ${which}: ` +
-      "choose a port that the filters accept with --port, or let one pass with --set",
-  );
 }
 
 /** @returns index of the first pair of sockets between which a datagram gets through; -1: none */

@@ -1,15 +1,6 @@
 /** The benchmark's results as people read them. */
 import colors from "picocolors";
-import type {
-  BenchResult,
-  CompareResult,
-  Comparison,
-  Latency,
-  Machine,
-  MemoryResult,
-  QueueRates,
-  RunResult,
-} from "../bench/results.ts";
+import type { BenchResult, Latency, Machine, MemoryResult, QueueRates, RunResult } from "../bench/results.ts";
 import { compact, table, whole } from "./format.ts";
 
 const HEAD = [
@@ -24,12 +15,14 @@ const HEAD = [
   "CPU",
   "batch",
 ];
+/** Of all queues together. */
+const STREAM_HEAD = ["goodput Gb/s", "CPU ms/GB"];
 const LATENCY_HEAD = ["size", "queues", "latency", "p50 us", "p99 us", "p99.9 us", "probes", "lost"];
 
 export function benchText({ pipeline, from, to, machine, runs }: BenchResult): string {
   const parts = [
     `${colors.bold(pipeline)}: ${from} -> ${to}, ${machineText(machine)}`,
-    table(HEAD, runs.flatMap(rateRows), 3),
+    table(runs[0].traffic === "tcp" ? [...HEAD, ...STREAM_HEAD] : HEAD, runs.flatMap(rateRows), 3),
     table(LATENCY_HEAD, runs.flatMap(latencyRows), 3),
     ...runs.flatMap(notes),
   ];
@@ -80,10 +73,17 @@ export function machineText({ kernel, processor, processors, runtime, date }: Ma
 function rateRows(run: RunResult): string[][] {
   const rows = run.queues.length > 1 ? [...run.queues, run.sum] : run.queues;
   return rows.map((queue, i) => [
-    i === 0 ? String(run.size) : "",
+    i === 0 ? sizeText(run) : "",
     i === 0 ? String(run.queues.length) : "",
     ...rateCells(queue),
+    ...(run.goodput === undefined || queue !== rows[rows.length - 1]
+      ? []
+      : [run.goodput.toFixed(2), (run.cpuPerGigabyte ?? 0).toFixed(0)]),
   ]);
+}
+
+function sizeText({ traffic, size }: RunResult): string {
+  return traffic === "tcp" ? "TCP" : String(size);
 }
 
 function rateCells(queue: QueueRates): string[] {
@@ -99,7 +99,7 @@ function rateCells(queue: QueueRates): string[] {
   ];
 }
 
-function latencyRows({ size, queues, idle, load }: RunResult): string[][] {
+function latencyRows(run: RunResult): string[][] {
   const row = (name: string, { p50, p99, p999, sent, received }: Latency) => [
     name,
     ...[p50, p99, p999].map((us) => (us === undefined ? "-" : us.toFixed(1))),
@@ -107,22 +107,34 @@ function latencyRows({ size, queues, idle, load }: RunResult): string[][] {
     whole(sent - received),
   ];
   return [
-    [String(size), String(queues.length), ...row("idle", idle)],
-    ["", "", ...row("under load", load)],
+    [sizeText(run), String(run.queues.length), ...row("idle", run.idle)],
+    ["", "", ...row("under load", run.load)],
   ];
 }
 
 /** What a reader must know to trust a run's figures, or not to. */
 function notes(run: RunResult): string[] {
-  const { size, queues, balance } = run;
-  const of = `${size} bytes, ${queues.length} queue${queues.length === 1 ? "" : "s"}`;
+  const { size, queues, balance, traffic } = run;
+  const of = `${traffic === "tcp" ? "TCP" : `${size} bytes`}, ${queues.length} queue${queues.length === 1 ? "" : "s"}`;
   const found = doubts(run);
+  const load =
+    run.offered === undefined
+      ? `sending over ${run.flows} connection${run.flows === 1 ? "" : "s"} to port ${run.port}, `
+      : `offering ${compact(Math.round(run.offered))} datagrams/s in ${run.flows} flows to port ${run.port}, `;
+  const sink = run.sink === "streams" ? "" : `${run.sink} sink, `;
   const conditions =
-    `${of}: ${run.io} engine, ${run.senders} sender${run.senders === 1 ? "" : "s"} offering ` +
-    `${compact(Math.round(run.offered))} datagrams/s in ${run.flows} flows to port ${run.port}, ` +
-    `${run.sink} sink, ${run.seconds.toFixed(1)} s; in ${whole(balance.in)} = out ${whole(balance.out)} + drops ` +
-    whole(Object.values(balance.drops).reduce((a, b) => a + b, 0));
+    `${of}: ${run.io} engine, ${run.senders} sender${run.senders === 1 ? "" : "s"} ${load}` +
+    `${sink}${run.seconds.toFixed(1)} s; ${balanceText(balance)}`;
   return [[conditions, ...found.map((doubt) => colors.yellow(`  ${doubt}`))].join("\n")];
+}
+
+function balanceText({ in: received, out, segmented, coalesced, drops }: RunResult["balance"]): string {
+  const term = (name: string, count: number) => (count === 0 ? "" : ` + ${name} ${whole(count)}`);
+  const dropped = Object.values(drops).reduce((a, b) => a + b, 0);
+  return (
+    `in ${whole(received)}${term("segmented", segmented)} = ` +
+    `out ${whole(out)}${term("coalesced", coalesced)} + drops ${whole(dropped)}`
+  );
 }
 
 export function doubts(run: RunResult): string[] {
@@ -134,7 +146,8 @@ export function doubts(run: RunResult): string[] {
       `the far interface has counted ${whole(balance.received)} packets, the pipeline ${whole(balance.delivered)}`,
     );
   }
-  if (overrun === 0 && sum.busy < 0.9 * run.queues.length)
+  // A stream is never refused: it waits.
+  if (run.traffic === "udp" && overrun === 0 && sum.busy < 0.9 * run.queues.length)
     found.push("the senders were the limit, not the pipeline: nothing was refused by its queues");
   if (sum.waiting > 0.1 * run.queues.length) {
     const share = (100 * sum.waiting) / (sum.waiting + sum.busy);
@@ -146,35 +159,4 @@ export function doubts(run: RunResult): string[] {
   if (run.sendFailures > 0)
     found.push(`${whole(run.sendFailures)} sends failed, the last with ${run.sendError}`);
   return found;
-}
-
-export function compareText({ pipeline, machine, peers }: CompareResult): string {
-  return [
-    `${colors.bold(pipeline)} and its peers: ${machineText(machine)}`,
-    ...peers.map(comparisonText),
-  ].join("\n\n");
-}
-
-function comparisonText({ size, queues, pairs, seconds, contenders, skipped }: Comparison): string {
-  const rows = contenders.map(({ name, what, datagrams, gigabits, cpu, idle, load, ratio, cpuRatio }, i) => [
-    name,
-    what,
-    compact(Math.round(datagrams.median)),
-    `${compact(Math.round(datagrams.min))} - ${compact(Math.round(datagrams.max))}`,
-    gigabits.toFixed(3),
-    cpu === undefined ? "-" : whole(cpu),
-    idle?.toFixed(1) ?? "-",
-    load?.toFixed(1) ?? "-",
-    i === 0 ? "" : `${ratio.median.toFixed(2)} (${ratio.min.toFixed(2)} - ${ratio.max.toFixed(2)})`,
-    i === 0 || cpuRatio === undefined ? "" : cpuRatio.median.toFixed(2),
-  ]);
-  const head = [
-    ...["", "", "datagrams/s", "min - max", "Gb/s", "CPU ns/datagram", "idle p50 us", "load p50 us"],
-    ...["pktflow by it", "by CPU"],
-  ];
-  const title =
-    `${size} bytes, ${queues} queue${queues === 1 ? "" : "s"}, ` +
-    `medians of ${pairs} turn${pairs === 1 ? "" : "s"} of ${seconds} s`;
-  const missing = skipped.map(({ name, why }) => colors.yellow(`skipped ${name}: ${why}`));
-  return [title, table(head, rows, 2), ...missing].join("\n");
 }

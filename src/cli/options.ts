@@ -8,7 +8,8 @@ export function setOption(): Option {
   return new Option("--set <key=value>", description).argParser(collect).default([], "nothing");
 }
 
-function collect(value: string, previous: string[]): string[] {
+/** An option that may be said several times. */
+export function collect(value: string, previous: string[]): string[] {
   return [...previous, value];
 }
 

@@ -6,7 +6,7 @@ import { closest } from "../params/suggest.ts";
 import type { ParamSpec, ParamType, ParamValue, ParamValues } from "../params/types.ts";
 import { ConfigError, type Diagnostics } from "./diagnostics.ts";
 import { expandFiles } from "./list-files.ts";
-import { HOST_KEYS, loadManifest } from "./manifest.ts";
+import { HOST_KEYS, loadManifest, readText } from "./manifest.ts";
 import { asMap, checkParams, namedEntries, readKind } from "./shape.ts";
 import type { Span } from "./source.ts";
 import { type Entry, entry, type MapNode, type Node, plain } from "./tree.ts";
@@ -98,7 +98,14 @@ function readFilter(
   const manifest = manifests.get(kind);
   if (!manifest) return symbol;
   const whole = expandFiles(map, manifest.params, places.pipelineFile, diagnostics);
-  const params = checkParams(whole, HOST_KEYS, manifest.params, who, keySpan, diagnostics);
+  const params = checkParams(whole, HOST_KEYS, manifest.params, who, keySpan, diagnostics, (path) => {
+    const file = isAbsolute(path) ? path : join(dirname(places.pipelineFile), path);
+    try {
+      return { name: file, text: readText(file) };
+    } catch (error) {
+      throw error instanceof ConfigError ? new Error(error.diagnostics[0].message) : error;
+    }
+  });
   if (!params || !onTrap) return symbol;
   if (isolation === "none" && manifest.isolation === "memory") {
     const message = `${who}: isolation: none is not for this filter, which needs a memory of its own`;

@@ -14,7 +14,7 @@ import type { Manifest } from "./types.ts";
 
 const KEYS = [
   ...["summary", "params", "outputs", "counters", "state", "holds", "super-packets", "converts"],
-  "isolation",
+  ...["isolation", "logs"],
 ];
 /** Most packets that a manifest may ask for; an io_uring has no more entries. */
 export const MOST_HELD = 16_384;
@@ -100,6 +100,7 @@ function readManifest(
   }
   const converts = readConverts(map, diagnostics);
   const isolation = readIsolation(map, diagnostics);
+  const logs = documented(map, "logs", [], diagnostics).map(({ name, doc }) => ({ name, text: doc }));
   return {
     kind,
     location,
@@ -112,6 +113,7 @@ function readManifest(
     superPackets: readSuperPackets(map, diagnostics),
     ...(converts ? { converts } : {}),
     ...(isolation ? { isolation } : {}),
+    ...(logs.length > 0 ? { logs } : {}),
   };
 }
 

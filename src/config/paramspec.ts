@@ -38,9 +38,10 @@ const SCALARS: ScalarType[] = [
   "string",
   "output",
   "action",
+  "sets",
 ];
 const CONSTRUCTORS = ["enum", "code", "list", "record"];
-const KEYS = ["type", "of", "fields", "doc", "default", "range"];
+const KEYS = ["type", "of", "fields", "doc", "default", "range", "sets"];
 /** Values that a filter can tell from "not given": their zeros are not values (family 0, length 0). */
 const ABSENTABLE = ["ip", "prefix", "interface-address", "string"];
 
@@ -67,6 +68,7 @@ function readSpec({ key, keySpan, value }: Entry, diagnostics: Diagnostics): Par
     type,
     doc: doc ? (asText(doc.value, "doc", "text", diagnostics) ?? "") : "",
     ...readRange(map, type, diagnostics),
+    ...readSetsName(map, type, diagnostics),
   };
   const standard = entry(map, "default");
   if (!standard) return spec;
@@ -168,6 +170,18 @@ function readTypeText(text: string, span: Span, diagnostics: Diagnostics): Param
     codes[match[1]] = Number(match[2]);
   }
   return { kind: "code", codes };
+}
+
+/** `sets: PARAMETER`: names of its sets may stand among the prefixes of this list. */
+function readSetsName(map: MapNode, type: ParamType, diagnostics: Diagnostics): { sets?: string } {
+  const found = entry(map, "sets");
+  if (!found) return {};
+  if (type.kind !== "list" || type.of.kind !== "prefix") {
+    diagnostics.error(found.keySpan, "unknown-key", "only type: list(prefix) has sets");
+    return {};
+  }
+  const name = asText(found.value, "sets", "the name of a parameter", diagnostics);
+  return name === undefined ? {} : { sets: name };
 }
 
 /** `range: [min, max]`, in the units of the type; null leaves one end open. */

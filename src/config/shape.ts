@@ -1,9 +1,10 @@
 /** What every section asks of its nodes: is it a map, which keys are there, do its values fit their specs. */
-import { NAME, parseParams } from "../params/parse.ts";
+import { NAME, type Problem, parseParams } from "../params/parse.ts";
+import type { ReadFile } from "../params/sets.ts";
 import { closest } from "../params/suggest.ts";
 import type { ParamSpec, ParamValues } from "../params/types.ts";
 import type { Diagnostics } from "./diagnostics.ts";
-import type { Span } from "./source.ts";
+import { Source, type Span } from "./source.ts";
 import { describe, type Entry, entry, type MapNode, type Node, plain, spanAt } from "./tree.ts";
 
 /** The node if it is a map; otherwise a diagnostic that says what `what` wants. */
@@ -95,16 +96,18 @@ export function checkParams(
   who: string,
   span: Span,
   diagnostics: Diagnostics,
+  readFile?: ReadFile,
 ): ParamValues | undefined {
   const params: MapNode = {
     kind: "map",
     span: map.span,
     entries: map.entries.filter((e) => !hostKeys.includes(e.key)),
   };
-  const parsed = parseParams(specs, plain(params));
+  const parsed = parseParams(specs, plain(params), readFile);
   if ("value" in parsed) return parsed.value;
   for (const problem of parsed.problems) {
-    const place = problem.path.length === 0 ? span : spanAt(params, problem.path, problem.atKey);
+    const place =
+      placeOf(problem) ?? (problem.path.length === 0 ? span : spanAt(params, problem.path, problem.atKey));
     let { suggestion } = problem;
     if (problem.atKey && problem.path.length === 1 && suggestion === undefined) {
       suggestion = closest(
@@ -115,4 +118,9 @@ export function checkParams(
     diagnostics.error(place, problem.code, `${who}: ${problem.message}`, suggestion);
   }
   return undefined;
+}
+
+/** In a file that the pipeline's file names. */
+function placeOf({ place }: Problem): Span | undefined {
+  return place && { source: new Source(place.file, place.text), start: place.start, end: place.end };
 }

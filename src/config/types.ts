@@ -13,6 +13,8 @@ export interface Manifest {
   outputs: { name: string; doc: string }[];
   /** A counter, or one counter for each element of the list parameter `each` (named by its `name` field or its index). */
   counters: { name: string; doc: string; each?: string }[];
+  /** Messages that it may say, numbered; in a text {a} and {b} stand for numbers. Absent: none. */
+  logs?: { name: string; text: string }[];
   /** Bytes of private state a worker, and of state shared by all workers. */
   state: { worker: number | "computed"; shared: number | "computed" };
   /** Most packets that it holds at a time on a worker: a number, or the name of the parameter that says it. 0: none. */

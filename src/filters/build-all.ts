@@ -1,8 +1,13 @@
-/** `npm run build`: core.wasm and every built-in filter, each only if its sources changed. One process: asc loads once. */
-import { basename } from "node:path";
+/**
+ * `npm run build`: core.wasm and every built-in filter, each only if its sources changed, and the filters' reference pages
+ * in build/docs/filters. One process: asc loads once.
+ */
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
 import { loadManifest } from "../config/manifest.ts";
 import { generateParams } from "../params/generate.ts";
-import { type BuildResult, buildCore, buildFilter, builtinFilters } from "./build.ts";
+import { type BuildResult, buildCore, buildFilter, builtinFilters, PACKAGE } from "./build.ts";
+import { referencePage } from "./page.ts";
 
 /** Builds one module and says so. @returns whether it is there now */
 async function attempt(what: string, build: () => Promise<BuildResult>): Promise<boolean> {
@@ -17,12 +22,26 @@ async function attempt(what: string, build: () => Promise<BuildResult>): Promise
   }
 }
 
+/** What an earlier build left of sources that are gone would be packed with the rest. */
+function removeStale(): void {
+  const build = join(PACKAGE, "build");
+  for (const name of readdirSync(build, { recursive: true, encoding: "utf8" })) {
+    const source = /^(?!wasm\/|docs\/|bench-results\/)(.*?)\.(?:js|js\.map|d\.ts)$/.exec(name)?.[1];
+    if (source !== undefined && !existsSync(join(PACKAGE, "src", `${source}.ts`))) rmSync(join(build, name));
+  }
+}
+
+removeStale();
+const docs = join(PACKAGE, "build", "docs", "filters");
+mkdirSync(docs, { recursive: true });
 let failed = !(await attempt("core", buildCore));
 for (const folder of builtinFilters()) {
   const name = basename(folder);
-  const built = await attempt(`filter ${name}`, () =>
-    buildFilter(folder, generateParams(loadManifest(folder, name))),
-  );
+  const built = await attempt(`filter ${name}`, () => {
+    const manifest = loadManifest(folder, name);
+    writeFileSync(join(docs, `${name}.md`), referencePage(manifest));
+    return buildFilter(folder, generateParams(manifest));
+  });
   if (!built) failed = true;
 }
 if (failed) process.exitCode = 1;

@@ -47,6 +47,12 @@ export function findFilter(name: string): Manifest {
   );
 }
 
+/** What every filter has. */
+export const STANDARD_OUTPUTS = [
+  { name: "next", doc: "Go on along the path." },
+  { name: "drop", doc: "Counted and gone." },
+];
+
 export interface ParamRow {
   /** A field of a record in a list: `rules[].action`. */
   name: string;

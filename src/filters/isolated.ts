@@ -18,6 +18,7 @@ import {
   DEVICE_INFO,
   PACKET_FLAG,
 } from "../batches/layout.ts";
+import { LOG } from "../batches/log.ts";
 import type { PacketMemory } from "../batches/memory.ts";
 import { type CopyBetween, copyBetween } from "./between.ts";
 import { FilterError } from "./error.ts";
@@ -49,7 +50,7 @@ export class IsolatedInstance implements FilterInstance {
   private u8: Uint8Array;
   private u32: Uint32Array;
   private readonly at: Record<
-    "context" | "params" | "state" | "counters" | "devices" | "vector" | "scratch",
+    "context" | "params" | "state" | "counters" | "devices" | "log" | "vector" | "scratch",
     number
   >;
   private descriptors: number;
@@ -82,6 +83,7 @@ export class IsolatedInstance implements FilterInstance {
       state: take(shape.workerStateBytes),
       counters: take(8 * shape.counters),
       devices: take(DEVICE_INFO.SIZE * shape.devices),
+      log: take(LOG.BYTES),
       vector: take(4 * BATCH_PACKETS),
       scratch: take(64),
     };
@@ -137,6 +139,7 @@ export class IsolatedInstance implements FilterInstance {
     own(CONTEXT.COUNTERS, at.counters);
     own(CONTEXT.OUTPUTS, shared(CONTEXT.OUTPUTS));
     own(CONTEXT.DEVICES, at.devices);
+    own(CONTEXT.LOG, shared(CONTEXT.LOG) === 0 ? 0 : at.log);
     this.exports.init(at.context);
     this.bringCounters();
   }
@@ -236,9 +239,30 @@ export class IsolatedInstance implements FilterInstance {
 
   /** The filter's counters to where the report reads them. */
   private bringCounters(): void {
+    this.bringLog();
     const to = this.m.u32[(this.context + CONTEXT.COUNTERS) >>> 2] >>> 2;
     const from = this.at.counters >>> 2;
     for (let word = 0; word < 2 * this.shape.counters; word++) this.m.u32[to + word] = this.u32[from + word];
+  }
+
+  /** What the filter has said to where the main thread reads it; what finds no room there waits here. */
+  private bringLog(): void {
+    const { m, u32 } = this;
+    const ring = m.u32[(this.context + CONTEXT.LOG) >>> 2] >>> 2;
+    const own = this.at.log >>> 2;
+    if (ring === 0 || u32[own] === u32[own + (LOG.TAIL >>> 2)]) return;
+    let head = m.u32[ring];
+    let tail = u32[own + (LOG.TAIL >>> 2)];
+    while (tail !== u32[own] && head - Atomics.load(m.u32, ring + (LOG.TAIL >>> 2)) < LOG.RECORDS) {
+      const from = own + ((LOG.ENTRIES + (tail % LOG.RECORDS) * LOG.RECORD) >>> 2);
+      const to = ring + ((LOG.ENTRIES + (head % LOG.RECORDS) * LOG.RECORD) >>> 2);
+      for (let word = 0; word < LOG.RECORD / 4; word++) m.u32[to + word] = u32[from + word];
+      tail = (tail + 1) >>> 0;
+      head = (head + 1) >>> 0;
+    }
+    u32[own + (LOG.TAIL >>> 2)] = tail;
+    m.u32[ring + (LOG.LOST >>> 2)] = u32[own + (LOG.LOST >>> 2)];
+    Atomics.store(m.u32, ring, head);
   }
 
   private renewViews(): void {

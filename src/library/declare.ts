@@ -31,6 +31,7 @@ const SCALARS: Record<Exclude<ParamType["kind"], "enum" | "code" | "list" | "rec
   string: "string",
   output: "string",
   action: "string",
+  sets: "{ readonly [name: string]: string | readonly string[] | { readonly file: string } }",
 };
 
 const HEAD = `/** Made by \`npm run build\` from the manifests of the devices and the built-in filters. */

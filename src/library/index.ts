@@ -3,6 +3,7 @@
 export type { Diagnostic } from "../config/diagnostics.ts";
 export { ConfigError } from "../config/diagnostics.ts";
 export type { OnTrap, Pipeline } from "../config/types.ts";
+export type { LogEntry } from "../control/logs.ts";
 export type {
   Conservation,
   FilterReport,

@@ -1,4 +1,5 @@
 /** A pipeline run by a program: started, watched, stopped; see memory-device.ts for the packets. */
+import type { LogEntry } from "../control/logs.ts";
 import type { Report } from "../control/report.ts";
 import { parseDuration } from "../params/quantities.ts";
 import { type RunningPipeline, startPipeline } from "../workers/pipeline.ts";
@@ -10,6 +11,8 @@ export interface RunOptions {
   io?: "auto" | "uring" | "poll";
   /** Stop after this long: ms, or "10s", "500ms". Default: when every source has ended. */
   for?: number | string;
+  /** Gets what filters say (their manifests' `logs`), as they say it. */
+  onLog?: (entry: LogEntry) => void;
   /** Stops the pipeline when it is aborted. */
   signal?: AbortSignal;
 }
@@ -48,6 +51,7 @@ export async function run<Memory extends string>(
   options.signal?.throwIfAborted();
   const started = await startPipeline(flow.pipeline, { io: options.io ?? "auto", inProgram: true });
   const { plan, m } = started;
+  if (options.onLog !== undefined) started.followLogs(options.onLog);
   const devices = new Map(
     plan.devices.flatMap(({ id, kind }, i): [string, MemoryDevice][] =>
       kind === "memory" ? [[id, new MemoryDevice(m, plan, i, (worker) => started.wake(worker))]] : [],

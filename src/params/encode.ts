@@ -82,12 +82,17 @@ export function paramsSize(specs: ParamSpec[], values: ParamValues): number {
   return new Writer(0, () => 0).write(specs, values).length;
 }
 
+/** A shorter list is not worth being looked for. */
+const SHARED = 8;
+
 class Writer {
   readonly #base: number;
   readonly #output: (name: string) => number;
   #view = new DataView(new ArrayBuffer(1024));
   /** Where absolute addresses stand. */
   readonly references: number[] = [];
+  /** Where lists lie that several parameters may share: those of sets. */
+  readonly #lists = new Map<ParamValue[], number>();
   /** Bytes taken: what comes next goes here. */
   #end = 0;
 
@@ -184,6 +189,8 @@ class Writer {
       case "string":
         this.#text(value as string, at);
         break;
+      case "sets":
+        break;
       case "list":
         this.#list(type.of, value as ParamValue[], at);
         break;
@@ -230,9 +237,15 @@ class Writer {
 
   #list(of: ParamType, elements: ParamValue[], at: number): void {
     if (elements.length === 0) return;
+    const twin = elements.length < SHARED ? undefined : this.#lists.get(elements);
+    if (twin !== undefined) {
+      this.#reference(at, twin, elements.length);
+      return;
+    }
     const { size, align } = layoutOf(of);
     const start = this.#take(size * elements.length, align);
     for (let i = 0; i < elements.length; i++) this.#value(of, elements[i], start + i * size);
+    if (elements.length >= SHARED) this.#lists.set(elements, start);
     this.#reference(at, start, elements.length);
   }
 

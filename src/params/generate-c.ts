@@ -23,7 +23,7 @@ const NUMBERS: Partial<Record<ParamType["kind"], string>> = {
   f64: "double",
 };
 
-export function generateHeader({ kind, params, outputs, counters }: Generated): string {
+export function generateHeader({ kind, params, outputs, counters, logs = [] }: Generated): string {
   const lines = [`/* Generated from the filter.yaml of ${JSON.stringify(kind)}. Do not edit. */`];
   for (const { spec, offset } of recordLayout(params).fields) {
     const name = `param_${snake(spec.name)}(void)`;
@@ -46,6 +46,9 @@ export function generateHeader({ kind, params, outputs, counters }: Generated): 
   });
   counters.forEach(({ name }, i) => {
     lines.push(`#define COUNTER_${upper(name)} ${i}`);
+  });
+  logs.forEach(({ name }, i) => {
+    lines.push(`#define LOG_${upper(name)} ${i}`);
   });
   return `${lines.join("\n")}\n`;
 }

@@ -29,12 +29,14 @@ export interface Generated {
   outputs: { name: string; doc: string }[];
   /** Those with `each` last. */
   counters: { name: string; doc: string; each?: string }[];
+  logs?: { name: string; text: string }[];
 }
 
 export function generateParams(manifest: Generated): string {
-  const { kind, params, outputs, counters } = manifest;
+  const { kind, params, outputs, counters, logs = [] } = manifest;
   const classes = new Classes();
-  const getters = recordLayout(params).fields.map(({ spec, offset }) =>
+  const read = recordLayout(params).fields.filter(({ spec }) => spec.type.kind !== "sets");
+  const getters = read.map(({ spec, offset }) =>
     getter(spec, "static ", `paramsAddress()`, offset, classes.nameFor(spec.type, spec.name)),
   );
   const numbered = [
@@ -53,6 +55,15 @@ export function generateParams(manifest: Generated): string {
       numbered.map(({ name, doc }, i) => constant(name, "u8", i, doc)),
     ),
     classBlock("Counters", "Indices for counter().", counterMembers(counters)),
+    ...(logs.length === 0
+      ? []
+      : [
+          classBlock(
+            "Logs",
+            "Messages for log().",
+            logs.map(({ name, text }, i) => constant(name, "u32", i, text)),
+          ),
+        ]),
   ].join("\n");
 }
 
@@ -61,7 +72,7 @@ class Classes {
   readonly texts: string[] = [];
   /** Class name by what it looks like; names taken by others. */
   readonly #bySignature = new Map<string, string>();
-  readonly #taken = new Set(["params", "Outputs", "Counters"]);
+  readonly #taken = new Set(["params", "Outputs", "Counters", "Logs"]);
 
   /** The AssemblyScript type of a value of this type; `name` is the parameter's, to call a record or an enum by. */
   nameFor(type: ParamType, name: string): string {
@@ -98,6 +109,8 @@ class Classes {
       case "ipv6":
       case "mac":
         return "usize";
+      case "sets":
+        throw new RangeError("sets are not encoded");
       case "string":
         return this.#define("string", "Text", (own) =>
           unmanaged(own, "UTF-8 bytes.", [

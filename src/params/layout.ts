@@ -18,6 +18,7 @@
  *   string                     u32 address, u32 bytes of UTF-8
  *   action                     u8 output, u8 1: none, but a mark, padding to 4, u32 mark
  *   list                       u32 address of the first element, u32 count; the stride is the element's size
+ *   sets                       nothing: lists that name a set have its prefixes, encoded once
  *   record                     its fields in order, each aligned; rounded up to its own alignment
  */
 import type { ParamSpec, ParamType } from "./types.ts";
@@ -72,6 +73,7 @@ const LEAVES: Record<Exclude<ParamType["kind"], "record">, Layout> = {
   mac: { size: 6, align: 1 },
   string: { size: 8, align: 4 },
   list: { size: 8, align: 4 },
+  sets: { size: 0, align: 1 },
 };
 
 export function layoutOf(type: ParamType): Layout {

@@ -14,6 +14,7 @@ import {
   readSize,
 } from "./quantities.ts";
 import { type Reading, refuse, show } from "./refusal.ts";
+import { type ReadFile, Sets } from "./sets.ts";
 import { closest } from "./suggest.ts";
 import type { ParamSpec, ParamType, ParamValue, ParamValues, ScalarType } from "./types.ts";
 
@@ -22,10 +23,19 @@ export interface Problem {
   path: (string | number)[];
   /** The key at the path's end is meant, not its value. */
   atKey: boolean;
-  code: "unknown-key" | "missing" | "wrong-type" | "out-of-range" | "bad-value";
+  code:
+    | "unknown-key"
+    | "missing"
+    | "wrong-type"
+    | "out-of-range"
+    | "bad-value"
+    | "unknown-set"
+    | "unused-set";
   /** A sentence with the parameter's name: "queues wants 1 to 256, has 257". */
   message: string;
   suggestion?: string;
+  /** Where it is, if it is not in the parsed value but in a file that this names: offsets in its text. */
+  place?: { file: string; text: string; start: number; end: number };
 }
 
 export type Parsed<T> = { value: T } | { problems: Problem[] };
@@ -43,10 +53,15 @@ export function parseParam(spec: ParamSpec, value: unknown): Parsed<ParamValue> 
   return reader.problems.length > 0 ? { problems: reader.problems } : { value: result as ParamValue };
 }
 
-/** A map of parameters by their specs: unknown keys and missing ones are problems, defaults are filled in. */
-export function parseParams(specs: ParamSpec[], values: unknown): Parsed<ParamValues> {
+/**
+ * A map of parameters by their specs: unknown keys and missing ones are problems, defaults are filled in.
+ * @param readFile for sets that are files
+ */
+export function parseParams(specs: ParamSpec[], values: unknown, readFile?: ReadFile): Parsed<ParamValues> {
   const reader = new Reader();
+  reader.readSets(specs, values, readFile);
   const result = reader.readFields(specs, values, undefined, undefined);
+  reader.checkSets();
   return reader.problems.length > 0 ? { problems: reader.problems } : { value: result as ParamValues };
 }
 
@@ -127,10 +142,37 @@ function called(name: Name): string {
 
 class Reader {
   problems: Problem[] = [];
+  /** By the parameter that has them. */
+  #sets = new Map<string, { sets: Sets; value: ParamValues }>();
+
+  /** Before anything that may name them. */
+  readSets(specs: ParamSpec[], values: unknown, readFile: ReadFile | undefined): void {
+    for (const { name, type, default: standard } of specs) {
+      if (type.kind !== "sets" || values === null || typeof values !== "object") continue;
+      const sets = new Sets(name);
+      const given = Object.hasOwn(values, name)
+        ? (values as Record<string, unknown>)[name]
+        : (standard ?? {});
+      const value = sets.read(given, readFile, (path, code, message, more) => {
+        this.problems.push({ path: [name, ...path], atKey: false, code, message, ...more });
+      });
+      this.#sets.set(name, { sets, value });
+    }
+  }
+
+  checkSets(): void {
+    for (const [parameter, { sets }] of this.#sets) {
+      for (const name of sets.unused) {
+        const message = `set ${JSON.stringify(name)} is used by nothing`;
+        this.problems.push({ path: [parameter, name], atKey: true, code: "unused-set", message });
+      }
+    }
+  }
 
   read(type: ParamType, value: unknown, bounds: Bounds, name: Name, path: Path): ParamValue | undefined {
     if (type.kind === "list") return this.readList(type.of, value, bounds, name, path);
     if (type.kind === "record") return this.readFields(type.fields, value, name, path);
+    if (type.kind === "sets") return this.#sets.get(String(name))?.value;
     const reading = readScalar(type, value, bounds);
     if ("value" in reading) return reading.value;
     const { code, message, suggestion } = reading.refusal;
@@ -197,13 +239,30 @@ class Reader {
         `${called(name)} wants ${wants} elements, has ${elements.length}`,
       );
     }
+    const sets = bounds.sets === undefined ? undefined : this.#sets.get(bounds.sets)?.sets;
+    if (sets !== undefined && elements.length === 1 && Sets.isName(elements[0])) {
+      // The set's own array, so that many rules with a large set are encoded with one.
+      const set = sets.get(elements[0]);
+      if (set !== undefined) return set;
+    }
     const result: ParamValue[] = [];
     for (let i = 0; i < elements.length; i++) {
       const place = alone ? path : { up: path, step: i };
+      if (sets !== undefined && Sets.isName(elements[i])) {
+        const set = sets.get(elements[i] as string);
+        if (set !== undefined) for (const prefix of set) result.push(prefix);
+        else this.#unknownSet(elements[i] as string, sets, name, place);
+        continue;
+      }
       const read = this.read(of, elements[i], {}, alone ? name : { list: name, index: i }, place);
       if (read !== undefined) result.push(read);
     }
     return result;
+  }
+
+  #unknownSet(set: string, sets: Sets, name: Name, path: Path): void {
+    const message = `${called(name)} names the set ${JSON.stringify(set)}, which is not defined`;
+    this.#add(path, false, "unknown-set", message, sets.suggest(set));
   }
 
   #add(path: Path, atKey: boolean, code: Problem["code"], message: string, suggestion?: string): void {
@@ -221,15 +280,18 @@ function within(name: Name | undefined): string {
   return name === undefined ? "" : ` in ${called(name)}`;
 }
 
-type LeafType = Exclude<ParamType, { kind: "list" } | { kind: "record" }>;
+type LeafType = Exclude<ParamType, { kind: "list" } | { kind: "record" } | { kind: "sets" }>;
 
 function readScalar(type: LeafType, value: unknown, bounds: Bounds): Reading<ParamValue> {
   if (type.kind === "enum") return readEnum(type.values, value);
   if (type.kind === "code") return readCode(type.codes, value, bounds);
-  return SCALARS[type.kind](value, bounds);
+  return SCALARS[type.kind as Exclude<ScalarType, "sets">](value, bounds);
 }
 
-const SCALARS: Record<ScalarType, (value: unknown, bounds: Bounds) => Reading<ParamValue>> = {
+const SCALARS: Record<
+  Exclude<ScalarType, "sets">,
+  (value: unknown, bounds: Bounds) => Reading<ParamValue>
+> = {
   bool: readBool,
   u8: (value, bounds) => readInteger("u8", value, bounds),
   u16: (value, bounds) => readInteger("u16", value, bounds),

@@ -4,6 +4,8 @@ import type { PortRange, Rate } from "./types.ts";
 
 /** Inclusive bounds in the value's own unit (ns, bytes). */
 export interface Bounds {
+  /** See ParamSpec. */
+  sets?: string;
   min?: number;
   max?: number;
 }

@@ -53,6 +53,11 @@ const SCALARS: Record<Exclude<ParamType["kind"], "enum" | "code" | "list" | "rec
   "interface-address": text(`(${IPV4}|${IPV6})${LENGTH}`, "10.77.0.1/24, fd00::1/64"),
   mac: text("[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}", "02:00:5e:10:00:01"),
   string: { type: "string" },
+  sets: {
+    type: "object",
+    propertyNames: { pattern: "^[a-z][a-z0-9-]*$" },
+    description: "Named sets of prefixes: lists, or { file: PATH }.",
+  },
   output: text("[a-z][a-z0-9-]*", "accept, drop, or a name that paths wire"),
   action: text(
     "[a-z][a-z0-9-]*|mark +([0-9]{1,10}|0x[0-9A-Fa-f]{1,8})",
@@ -88,6 +93,8 @@ export function paramsSchema(
   };
 }
 
+/** A set in place of a prefix. */
+const SET_NAME = text("[a-z][a-z0-9-]*", "the name of a set");
 /** A file with the elements of a list. */
 const FILE: JsonSchema = {
   type: "object",
@@ -96,11 +103,17 @@ const FILE: JsonSchema = {
   additionalProperties: false,
 };
 
-function typeSchema(type: ParamType, bounds: { min?: number; max?: number }, mayBeFile = false): JsonSchema {
+function typeSchema(
+  type: ParamType,
+  bounds: { min?: number; max?: number; sets?: string },
+  mayBeFile = false,
+): JsonSchema {
   switch (type.kind) {
     case "list": {
-      const element = typeSchema(type.of, {});
-      const items = mayBeFile ? { anyOf: [element, FILE] } : element;
+      const kinds = [typeSchema(type.of, {})];
+      if (bounds.sets !== undefined) kinds.push(SET_NAME);
+      if (mayBeFile) kinds.push(FILE);
+      const items = kinds.length === 1 ? kinds[0] : { anyOf: kinds };
       const list = {
         type: "array",
         items,
@@ -123,7 +136,8 @@ function typeSchema(type: ParamType, bounds: { min?: number; max?: number }, may
     case "f64":
       return orVariable(bounded(SCALARS[type.kind], bounds));
     case "string":
-      return SCALARS.string;
+    case "sets":
+      return SCALARS[type.kind];
     default:
       return orVariable(SCALARS[type.kind]);
   }

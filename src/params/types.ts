@@ -25,7 +25,8 @@ export type ScalarType =
   | "mac"
   | "string"
   | "output"
-  | "action";
+  | "action"
+  | "sets";
 
 export type ParamType =
   | { kind: ScalarType }
@@ -48,6 +49,8 @@ export interface ParamSpec {
   /** Inclusive bounds of a number (ns for a duration, bytes for a size), or of a list's length. */
   min?: number;
   max?: number;
+  /** Of a list of prefixes: the parameter (of type sets) whose names may stand among them. */
+  sets?: string;
 }
 
 /** Bits or packets a second. */
@@ -65,6 +68,7 @@ export interface PortRange {
  * rate: Rate; port-range: PortRange; ipv4 ipv6 ip: canonical address; prefix: "address/length", host bits zero;
  * interface-address: "address/length" with host bits; mac: "xx:xx:xx:xx:xx:xx"; string, enum: the word;
  * code: number; output: the output's name ("next", "drop", ...);
+ * sets: record of lists of prefixes by name, not encoded (what refers to them has the prefixes themselves);
  * action: an output's name, or "mark N"; list: array; record: object by field name. A list that is left out is empty, but
  * absent in a record, of which there may be a hundred thousand.
  */

@@ -16,6 +16,7 @@ import {
   ISOLATED_SCRATCH,
   OUTPUT_DROP,
 } from "../batches/layout.ts";
+import { LOG } from "../batches/log.ts";
 import type { FilterConfig, Pipeline } from "../config/types.ts";
 import { Allocator, slotBytes } from "./memory.ts";
 import { planPaths } from "./paths.ts";
@@ -65,6 +66,7 @@ export function makePlan(pipeline: Pipeline, devices: DeviceFacts[], filters: Fi
     onTrap: filter.onTrap,
     outputs: filter.outputs,
     counters: filter.counters,
+    logs: filter.manifest.logs ?? [],
     holds: heldBy(filter),
     ...(filters[i].isolated ? { isolated: filters[i].isolated } : {}),
     params: memory.range(filters[i].paramsBytes),
@@ -165,6 +167,7 @@ function planWorker(
       counters: memory.take(8 * filter.counters.length),
       outputCounters: memory.take(8 * filter.outputs.length),
       host: memory.take(HOST_COUNTER.BYTES),
+      log: filter.logs.length === 0 ? 0 : memory.take(LOG.BYTES),
       hold:
         limits[i] === 0
           ? undefined

@@ -53,6 +53,8 @@ export interface FilterPlan {
   isolated?: readonly number[];
   outputs: string[];
   counters: string[];
+  /** Messages that it may say. */
+  logs: { name: string; text: string }[];
   /** Most packets that it asks to hold at a time on a worker; 0: none. */
   holds: number;
   params: Range;
@@ -106,6 +108,8 @@ export interface InstancePlan {
   outputCounters: number;
   /** What the host counts itself: HOST_COUNTER in batches/counters.ts. */
   host: number;
+  /** LOG of what it says; 0: nothing. */
+  log: number;
   /** Of a filter that holds packets; undefined: it does not. */
   hold: HoldPlan | undefined;
   /** ISOLATED_SCRATCH of an isolated filter; 0 otherwise. */

@@ -5,7 +5,16 @@
 import { close, F_GETFL, F_SETFL, fcntl, O_NONBLOCK } from "./calls.ts";
 import { libc, orErrno } from "./libc.ts";
 import { addressOf } from "./memory.ts";
-import { AF_INET, AF_INET6, SOCK_DGRAM, setsockopt, setsockoptBytes, socket } from "./socket.ts";
+import {
+  bind,
+  connect,
+  type Endpoint,
+  familyOf,
+  SOCK_DGRAM,
+  setsockopt,
+  setsockoptBytes,
+  socket,
+} from "./socket.ts";
 
 // <asm-generic/socket.h>
 const SOL_SOCKET = 1;
@@ -34,16 +43,6 @@ const MSGHDR_CONTROLLEN = 40;
 /** struct cmsghdr (u64 length, i32 level, i32 type) and struct timespec. */
 const CONTROL_BYTES = 64;
 
-const cConnect = libc<(fd: number, address: number, length: number) => number>("connect", "int", [
-  "int",
-  "uintptr_t",
-  "uint",
-]);
-const cBind = libc<(fd: number, address: number, length: number) => number>("bind", "int", [
-  "int",
-  "uintptr_t",
-  "uint",
-]);
 const cSendmmsg = libc<(fd: number, messages: number, count: number, flags: number) => number>(
   "sendmmsg",
   "int",
@@ -55,35 +54,22 @@ const cRecvmsg = libc<(fd: number, message: number, flags: number) => number>("r
   "int",
 ]);
 
-/** An address as it stands in a packet (4 or 16 bytes), and a port. */
-export interface Endpoint {
-  octets: readonly number[];
-  port: number;
-}
-
 /** A UDP socket to one peer. @returns the descriptor, or -errno */
 export function connectUdp(peer: Endpoint): number {
-  return open(peer, cConnect);
+  return open(peer, connect);
 }
 
 /** A nonblocking UDP socket at an address and port. @returns the descriptor, or -errno */
 export function bindUdp(local: Endpoint): number {
-  const fd = open(local, cBind);
+  const fd = open(local, bind);
   if (fd >= 0) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
   return fd;
 }
 
-function open({ octets, port }: Endpoint, call: typeof cBind): number {
-  const v4 = octets.length === 4;
-  const fd = socket(v4 ? AF_INET : AF_INET6, SOCK_DGRAM, 0);
+function open(endpoint: Endpoint, call: typeof bind): number {
+  const fd = socket(familyOf(endpoint), SOCK_DGRAM, 0);
   if (fd < 0) return fd;
-  // struct sockaddr_in: u16 family, be16 port, address; sockaddr_in6: u16 family, be16 port, u32 flow, address, u32 scope
-  const bytes = new Uint8Array(v4 ? 16 : 28);
-  bytes[0] = v4 ? AF_INET : AF_INET6;
-  bytes[2] = port >>> 8;
-  bytes[3] = port & 0xff;
-  bytes.set(octets, v4 ? 4 : 8);
-  const result = orErrno(call(fd, addressOf(bytes), bytes.length));
+  const result = call(fd, endpoint);
   if (result === 0) return fd;
   close(fd);
   return result;

@@ -27,6 +27,7 @@ export const EMSGSIZE = 90;
 export const EOPNOTSUPP = 95;
 export const ENETDOWN = 100;
 export const ENOBUFS = 105;
+export const EINPROGRESS = 115;
 
 /** By number: [name, text of strerror(3)]. */
 const ERRNO: Record<number, readonly [string, string]> = {

@@ -1,8 +1,6 @@
 /** Raw IP sockets, for those who speak ICMP themselves. Results are non-negative or -errno. */
 import { close, F_GETFL, F_SETFL, fcntl, O_NONBLOCK } from "./calls.ts";
-import { libc, orErrno } from "./libc.ts";
-import { addressOf } from "./memory.ts";
-import { AF_INET, AF_INET6, SOCK_RAW, setsockopt, socket } from "./socket.ts";
+import { AF_INET, AF_INET6, connect, SOCK_RAW, setsockopt, socket } from "./socket.ts";
 
 // <netinet/in.h>
 export const IPPROTO_ICMP = 1;
@@ -12,14 +10,6 @@ const IPPROTO_IPV6 = 41;
 // <linux/in.h>, <linux/in6.h>
 const IP_RECVERR = 11;
 const IPV6_RECVERR = 25;
-const SOCKADDR_IN_BYTES = 16;
-const SOCKADDR_IN6_BYTES = 28;
-
-const cConnect = libc<(fd: number, address: number, length: number) => number>("connect", "int", [
-  "int",
-  "uintptr_t",
-  "uint",
-]);
 
 /**
  * A nonblocking raw ICMP or ICMPv6 socket to one peer, for read and write: write takes an ICMP message, read gives what
@@ -43,9 +33,5 @@ function prepare(fd: number, octets: readonly number[], v4: boolean): number {
   if (result < 0) return result;
   result = fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
   if (result < 0) return result;
-  // struct sockaddr_in: u16 family, port, address; sockaddr_in6: u16 family, port, u32 flow, address, u32 scope.
-  const bytes = new Uint8Array(v4 ? SOCKADDR_IN_BYTES : SOCKADDR_IN6_BYTES);
-  bytes[0] = v4 ? AF_INET : AF_INET6;
-  bytes.set(octets, v4 ? 4 : 8);
-  return orErrno(cConnect(fd, addressOf(bytes), bytes.length));
+  return connect(fd, { octets, port: 0 });
 }

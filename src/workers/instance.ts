@@ -350,4 +350,5 @@ export function writeContext(
   word(CONTEXT.OUTPUT_COUNTERS, plan.outputCounters);
   word(CONTEXT.FREE, worker.free);
   word(CONTEXT.DEVICES, deviceInfo);
+  word(CONTEXT.LOG, plan.log);
 }

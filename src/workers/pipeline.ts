@@ -5,6 +5,7 @@
 import { COMMAND, PIPELINE_CONTROL, WORKER_CONTROL, WORKER_STATE } from "../batches/control.ts";
 import type { PacketMemory } from "../batches/memory.ts";
 import type { Pipeline } from "../config/types.ts";
+import { type LogEntry, LogReader } from "../control/logs.ts";
 import { makeReport, type Report } from "../control/report.ts";
 import { type ThreadReport, threadReports } from "../control/threads.ts";
 import { closeAll, type OpenedDevice, openDevices } from "../devices/open.ts";
@@ -25,10 +26,15 @@ import { Watchdog } from "./watchdog.ts";
 /** A worker that has not ended this long after it was told to is ended by force. ms */
 const STOP_LIMIT = 2000;
 
+/** How often what filters say is read, ms. */
+const LOG_INTERVAL = 100;
+
 export interface StartOptions {
   io: "auto" | "uring" | "poll";
   /** There is a program that sends and takes the packets of memory devices. */
   inProgram?: boolean;
+  /** Threads that were started earlier, to save time; they end with the pipeline, or if it does not start. */
+  pool?: Pool;
 }
 
 export interface RunningPipeline {
@@ -42,6 +48,8 @@ export interface RunningPipeline {
   wake(worker: number): void;
   /** The report so far. */
   report(): Report;
+  /** From now on gets what filters say, as they say it, to the end; what they have said so far comes first. */
+  followLogs(listener: (entry: LogEntry) => void): void;
   /** What each worker's thread has done so far, by worker. */
   threads(): ThreadReport[];
   /** Tells the workers to send what they have and end; `ended` settles when they have. */
@@ -55,13 +63,16 @@ export interface RunningPipeline {
  * @throws SystemError, or what a filter or device refuses; nothing stays open then
  */
 export async function startPipeline(pipeline: Pipeline, options: StartOptions): Promise<RunningPipeline> {
-  if (options.inProgram !== true) refuseMemory(pipeline);
-  const engine = chooseEngine(options.io);
-  const filters = await loadFilters(pipeline);
-  const devices = await openDevices(pipeline);
+  const pool = options.pool ?? startPool(pipeline.workers);
+  let devices: OpenedDevice[] = [];
   const wakes: number[] = [];
-  let pool: Pool | undefined;
+  let handedOver = false;
   try {
+    pool.grow(pipeline.workers);
+    if (options.inProgram !== true) refuseMemory(pipeline);
+    const engine = chooseEngine(options.io);
+    const filters = await loadFilters(pipeline);
+    devices = await openDevices(pipeline);
     const plan = makePlan(
       pipeline,
       devices.map((device) => device.facts),
@@ -71,7 +82,7 @@ export async function startPipeline(pipeline: Pipeline, options: StartOptions): 
     for (let i = 0; i < plan.workers.length; i++) wakes.push(check(eventfd(0), "eventfd", "for a worker"));
     m.i32[(plan.control + PIPELINE_CONTROL.FINITE_SOURCES) >>> 2] = finiteSources(plan);
     const core = coreBytes();
-    pool = startPool(plan.workers.length);
+    handedOver = true;
     const task = (worker: number): WorkerTask => ({
       worker,
       plan,
@@ -89,9 +100,10 @@ export async function startPipeline(pipeline: Pipeline, options: StartOptions): 
     return running;
   } catch (error) {
     // Once workers run, Running closes what they use when they have ended.
-    if (pool === undefined) {
+    if (!handedOver) {
       closeAll(devices);
       for (const wake of wakes) close(wake);
+      await pool.close();
     }
     throw error;
   }
@@ -126,6 +138,9 @@ class Running implements RunningPipeline {
   /** By worker: the filter for which its thread is being ended. */
   private readonly hangs = new Map<number, number>();
   private replaced = 0;
+  private onLog: ((entry: LogEntry) => void) | undefined;
+  private readonly logs: LogReader;
+  private readonly logTimer: NodeJS.Timeout | undefined;
   private readonly devices: OpenedDevice[];
   private readonly wakes: number[];
   private startTime = performance.now();
@@ -148,6 +163,8 @@ class Running implements RunningPipeline {
     this.pool = pool;
     this.task = task;
     this.watchdog = new Watchdog(m, plan, (worker, filter) => this.hung(worker, filter));
+    this.logs = new LogReader(m, plan);
+    if (this.logs.hasLogs) this.logTimer = setInterval(() => this.readLogs(), LOG_INTERVAL).unref();
     this.devices = devices;
     this.wakes = wakes;
     this.usesStdout = devices.some((device) => device.usesStdout);
@@ -161,6 +178,17 @@ class Running implements RunningPipeline {
   report(): Report {
     const seconds = ((this.endTime ?? performance.now()) - this.startTime) / 1000;
     return { ...makeReport(this.m, this.plan, seconds), replacedWorkers: this.replaced };
+  }
+
+  followLogs(listener: (entry: LogEntry) => void): void {
+    this.onLog = listener;
+    this.readLogs();
+  }
+
+  private readLogs(): void {
+    // Until somebody listens, they wait where they are.
+    if (this.onLog === undefined) return;
+    for (const entry of this.logs.read()) this.onLog(entry);
   }
 
   threads(): ThreadReport[] {
@@ -184,6 +212,8 @@ class Running implements RunningPipeline {
   private async follow(): Promise<void> {
     await Promise.all(this.plan.workers.map((_, worker) => this.supervise(worker)));
     this.watchdog.close();
+    clearInterval(this.logTimer);
+    this.readLogs();
     this.endTime = performance.now();
     clearTimeout(this.stopTimer);
     await this.pool.close();

@@ -14,32 +14,59 @@ export interface Job {
 }
 
 export interface Pool {
+  /** Sees to it that there are so many threads. They start at once, and load what a worker needs before it is due. */
+  grow(threads: number): void;
+  /** There must be a thread that has nothing to do. */
   run(task: WorkerTask): Job;
   /** Ends the threads. Call it when all results have settled. */
   close(): Promise<void>;
 }
 
-/** @param threads as many as tasks run at a time */
+/** Threads that started together, and how many of them have nothing to do. */
+interface Group {
+  threads: Piscina;
+  idle: number;
+}
+
+/** @param threads to start now: a thread takes as long to start as a pipeline's file to be read */
 export function startPool(threads: number): Pool {
-  compileEarly();
-  const pool = new Piscina({
+  const groups = [startGroup(threads)];
+  let size = threads;
+  return {
+    grow(wanted) {
+      if (wanted <= size) return;
+      groups.push(startGroup(wanted - size));
+      size = wanted;
+    },
+    run(task) {
+      compileEarly();
+      const group = groups.find(({ idle }) => idle > 0) as Group;
+      group.idle--;
+      const killer = new AbortController();
+      const running = group.threads.run(task, { signal: killer.signal }) as Promise<WorkerResult>;
+      const result = running.finally(() => {
+        group.idle++;
+      });
+      return { result, kill: () => killer.abort() };
+    },
+    async close() {
+      await Promise.all(groups.map((group) => group.threads.destroy()));
+    },
+  };
+}
+
+function startGroup(size: number): Group {
+  const threads = new Piscina({
     filename: workerFile(),
-    minThreads: threads,
-    maxThreads: threads,
+    minThreads: size,
+    maxThreads: size,
     // A loop runs until the pipeline ends: one task a thread, none waiting, and no timer that ends a thread.
     concurrentTasksPerWorker: 1,
     idleTimeout: Number.POSITIVE_INFINITY,
     atomics: "disabled",
     recordTiming: false,
   });
-  return {
-    run(task) {
-      const killer = new AbortController();
-      const result = pool.run(task, { signal: killer.signal }) as Promise<WorkerResult>;
-      return { result, kill: () => killer.abort() };
-    },
-    close: () => pool.destroy(),
-  };
+  return { threads, idle: size };
 }
 
 /** The compiled worker, also when this file runs from its source (in tests). */

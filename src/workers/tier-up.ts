@@ -10,8 +10,15 @@ import { setFlagsFromString } from "node:v8";
 
 const FLAGS = ["--interrupt-budget=5000", "--interrupt-budget-for-feedback-allocation=200"];
 
-/** Has no effect where the engine is not V8, or has no such flags. */
+let isDone = false;
+
+/**
+ * From now on. Called when a worker begins and not before, or all that runs once at the start is compiled too. Does
+ * nothing where the engine is not V8, or has no such flags.
+ */
 export function compileEarly(): void {
+  if (isDone) return;
+  isDone = true;
   for (const flag of FLAGS) {
     try {
       setFlagsFromString(flag);

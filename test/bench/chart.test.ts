@@ -22,6 +22,7 @@ function rates(queue: string, packets: number): QueueRates {
 function run(packets: number): RunResult {
   const latency = { p50: 12.5, p99: 100, p999: 2000, sent: 100, received: 100 };
   return {
+    traffic: "udp",
     size: 64,
     queues: [rates("0", packets), rates("1", packets)],
     sum: rates("sum", 2 * packets),
@@ -37,7 +38,7 @@ function run(packets: number): RunResult {
     idle: latency,
     load: { sent: 100, received: 0 },
     filters: {},
-    balance: { in: 1, out: 1, drops: {}, missing: 0, received: 1, delivered: 1 },
+    balance: { in: 1, out: 1, segmented: 0, coalesced: 0, drops: {}, missing: 0, received: 1, delivered: 1 },
   };
 }
 
@@ -54,14 +55,34 @@ const memory = {
   filters: {},
   passed: 1,
 };
-const comparison = { size: 64, queues: 1, pairs: 5, seconds: 1, skipped: [] };
+const comparison = {
+  traffic: "udp" as const,
+  size: 64,
+  flows: 9,
+  queues: 1,
+  pairs: 5,
+  seconds: 1,
+  skipped: [],
+};
+const stream = (name: string) => ({ name, what: "", goodput: spread(12), ratio: spread(1) });
+const pinged = (name: string) => ({
+  name,
+  what: "",
+  roundTrip: spread(40),
+  ratio: spread(1),
+  above: spread(0),
+});
 const CHARTS: Record<string, string> = {
   throughput: benchChart({ pipeline: "p", from: "a", to: "b", machine, runs: [run(123_456), run(5e6)] }),
   "no packet at all": benchChart({ pipeline: "p", from: "a", to: "b", machine, runs: [run(0)] }),
   peers: compareChart({
     pipeline: "p",
     machine,
-    peers: [{ ...comparison, contenders: [contender("pktflow", 1e6), contender("forward", 2e6)] }],
+    peers: [
+      { ...comparison, contenders: [contender("pktflow", 1e6), contender("forward", 2e6)] },
+      { ...comparison, traffic: "tcp", contenders: [stream("pktflow"), stream("kernel")] },
+      { ...comparison, traffic: "ping", contenders: [pinged("pktflow"), pinged("forward")] },
+    ],
   }),
   memory: memoryChart({ pipeline: "p", machine, memory: [memory] }),
 };

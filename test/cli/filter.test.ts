@@ -91,7 +91,7 @@ describe("filter list and show", () => {
     expect(status).toBe(0);
     expect(stdout).toMatch(/^nat: Source NAT/);
     expect(stdout).toMatch(/\ninside +(list of )?prefix/);
-    expect(stdout).toMatch(/\nstate of each worker 0 B, shared computed from the parameters\n/);
+    expect(stdout).toMatch(/\nstate of each worker 4 KiB, shared computed from the parameters\n/);
     expect(stdout).toMatch(/\nmodule .*nat\.wasm \([\d.]+ KiB\)/);
     expect(stdout).toMatch(/\nexports abi init process .*tick/);
     expect(stdout).toMatch(/\ncost about [\d.e+]+ ns a packet, measured now/);

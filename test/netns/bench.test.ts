@@ -1,10 +1,11 @@
 // `pktflow bench` against the real kernel, for a moment each: figures are sane and add up. Nothing timed is asserted.
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import type { BenchResult, CompareResult } from "../../src/bench/results.ts";
+import { residentMemory, sceneOf, startProcess } from "../../src/bench/process.ts";
+import type { BenchResult, CompareResult, Spread } from "../../src/bench/results.ts";
 import { describeKernel } from "../support/namespace.ts";
 import { pktflow } from "../support/pktflow.ts";
 
@@ -23,11 +24,18 @@ async function bench(file: string, ...args: string[]): Promise<BenchResult> {
   return JSON.parse(stdout);
 }
 
+/** Where there is something, and in order. */
+function expectSpread(spread: Spread | undefined, name: string): void {
+  expect(spread?.min, name).toBeGreaterThan(0);
+  expect(spread!.median).toBeGreaterThanOrEqual(spread!.min);
+  expect(spread!.max).toBeGreaterThanOrEqual(spread!.median);
+}
+
 const compiler = spawnSync("cc", ["--version"]).error === undefined;
 const nft = spawnSync("nft", ["--version"]).error === undefined;
 
 describeKernel("pktflow bench --peers", () => {
-  const PEERS = ["forward", "forward-uring", "forward-vnet", "forward-chain"];
+  const PEERS = ["forward", "forward-vnet", "forward-uring", "forward-chain"];
 
   test("each peer forwards between the same hosts, and is measured alike; what is missing is said", async () => {
     const folder = mkdtempSync(join(tmpdir(), "pktflow-test-"));
@@ -45,9 +53,7 @@ describeKernel("pktflow bench --peers", () => {
         ...(nft ? [] : ["kernel"]),
       ]);
       for (const { name, datagrams, cpu, idle, ratio } of contenders) {
-        expect(datagrams.min, name).toBeGreaterThan(0);
-        expect(datagrams.median).toBeGreaterThanOrEqual(datagrams.min);
-        expect(datagrams.max).toBeGreaterThanOrEqual(datagrams.median);
+        expectSpread(datagrams, name);
         expect(idle, name).toBeGreaterThan(0);
         expect(ratio.median).toBeGreaterThan(0);
         // The kernel forwards in whoever's time it finds.
@@ -66,6 +72,131 @@ describeKernel("pktflow bench --peers", () => {
     const { status, stdout } = await pktflow(["bench", "pipelines/forward.yaml", ...SHORT, ...args]);
     expect(status).toBe(0);
     expect(stdout).toContain("skipped forward-chain: the pipeline does not have checksum, acl and nat");
+  });
+});
+
+describeKernel("pktflow bench --load", () => {
+  async function turns(file: string, ...args: string[]): Promise<CompareResult["peers"][0]> {
+    const { status, stdout, stderr } = await pktflow(["bench", file, ...SHORT, "--quiet", "--json", ...args]);
+    expect(stderr).toBe("");
+    expect(status).toBe(0);
+    return (JSON.parse(stdout) as CompareResult).peers[0];
+  }
+
+  test.each(["uring", "poll"])(
+    "tcp through the gateway, %s engine: what is received, on each queue",
+    async (io) => {
+      const args = ["--load", "tcp", "--connections", "4", "--queues", "2", "--io", io];
+      const { runs } = await bench("nat-gateway.yaml", ...args);
+      expect(runs).toHaveLength(1);
+      const [run] = runs;
+      expect(run.traffic).toBe("tcp");
+      // The first that its firewall lets pass, and the MTU.
+      expect([run.port, run.size, run.flows, run.sink]).toEqual([443, 1500, 4, "streams"]);
+      expect(run.goodput).toBeGreaterThan(0);
+      expect(run.cpuPerGigabyte).toBeGreaterThan(0);
+      // The same bytes as the pipeline has counted, with headers and what is under way.
+      expect(run.goodput! / run.sum.gigabits).toBeGreaterThan(0.7);
+      expect(run.goodput! / run.sum.gigabits).toBeLessThan(1.1);
+      expect(run.balance.missing).toBe(0);
+      expect(run.sendFailures).toBe(0);
+      // Of UDP probes, on a port of their own.
+      expect(run.idle.received).toBeGreaterThan(0);
+    },
+  );
+
+  test("tcp in turn with peers and with another setting", async () => {
+    const args = ["--load", "tcp", "--pairs", "1", "--queues", "1", "--against", "forward-vnet,kernel"];
+    const versus = "devices.lan.offload=off";
+    const found = await turns("pipelines/nat-gateway.yaml", ...args, "--versus", versus);
+    const expected = ["pktflow", versus, ...(compiler ? ["forward-vnet"] : []), ...(nft ? ["kernel"] : [])];
+    expect(found.contenders.map(({ name }) => name)).toEqual(expected);
+    for (const { name, goodput, cpuPerGigabyte } of found.contenders) {
+      expectSpread(goodput, name);
+      if (name !== "kernel") expect(cpuPerGigabyte, name).toBeGreaterThan(0);
+    }
+  });
+
+  test("ping: round trips, alone and beside the C forwarder with one thread and with two", async () => {
+    for (const threads of ["1", "2"]) {
+      const args = ["--load", "ping", "--pairs", "2", "--against", "forward", "--peer-threads", threads];
+      const { contenders, size } = await turns("pipelines/forward.yaml", ...args);
+      expect(size).toBe(84);
+      expect(contenders.map(({ name }) => name)).toEqual(["pktflow", ...(compiler ? ["forward"] : [])]);
+      for (const { name, roundTrip, roundTripP99, roundTripBusy, above } of contenders) {
+        expectSpread(roundTrip, name);
+        expect(roundTripP99).toBeGreaterThanOrEqual(roundTrip!.min);
+        expect(roundTripBusy).toBeGreaterThan(0);
+        if (name === "pktflow") expect(above).toEqual({ median: 0, min: 0, max: 0 });
+      }
+    }
+  });
+
+  const V6 = `pktflow: 1
+devices:
+  a: { kind: tun, address: "fd01::2/64" }
+  b: { kind: tun, address: "fd02::2/64" }
+paths: { there: { from: a, to: b }, back: { from: b, to: a } }
+`;
+  test.skipIf(!nft)("the kernel routes IPv6, and is a bridge where the pipeline is a wire", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "pktflow-test-"));
+    try {
+      const v6 = join(folder, "v6.yaml");
+      writeFileSync(v6, V6);
+      for (const [file, size, what] of [
+        [v6, 104, "veth, routing"],
+        ["pipelines/tap-wire.yaml", 84, "veth, bridge"],
+      ] as const) {
+        const found = await turns(file, "--load", "ping", "--pairs", "1", "--against", "kernel");
+        expect(found.size).toBe(size);
+        expect(found.skipped).toEqual([]);
+        expect(found.contenders[1].what).toBe(what);
+        expectSpread(found.contenders[1].roundTrip, what);
+      }
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  test("where no ping is answered, it says so and what to do", async () => {
+    const args = ["--load", "ping", "--set", "filters.perimeter.rules.0.to=198.51.100.3"];
+    const { status, stderr } = await pktflow(["bench", "pipelines/nat-gateway.yaml", ...SHORT, ...args]);
+    expect(status).toBe(2);
+    expect(stderr).toContain("no ping from lan to wan (198.51.100.1) is answered");
+  });
+
+  test("where no connection comes about, it says so and what to do", async () => {
+    const args = ["--load", "tcp", "--port", "25"];
+    const { status, stderr } = await pktflow(["bench", "pipelines/nat-gateway.yaml", ...SHORT, ...args]);
+    expect(status).toBe(2);
+    expect(stderr).toContain("no TCP connection comes about from lan to wan (198.51.100.1) on port 25");
+  });
+});
+
+describeKernel("pktflow run as the benchmark starts it", () => {
+  test.each(["forward", "nat-gateway"])(
+    "%s: its first packet, its threads' time, its memory",
+    async (name) => {
+      const scene = await sceneOf(`pipelines/${name}.yaml`, 2);
+      const running = await startProcess(scene);
+      try {
+        expect(running.firstPacket).toBeGreaterThan(1);
+        expect(running.times()!.running).toBeGreaterThan(1e6);
+        const { now, most } = residentMemory(running.pid);
+        expect(now).toBeGreaterThan(20e6);
+        expect(most).toBeGreaterThanOrEqual(now);
+      } finally {
+        await running.end();
+      }
+      expect(() => residentMemory(running.pid)).toThrow();
+    },
+  );
+
+  test("one that cannot start is an error with its words", async () => {
+    const scene = await sceneOf("pipelines/forward.yaml", 1);
+    await expect(startProcess(scene, { args: ["--io", "carrier-pigeon"] })).rejects.toThrow(
+      /no packet has got through: pktflow run has ended \(2\): .*it is one of auto, uring, poll/s,
+    );
   });
 });
 
@@ -156,6 +287,9 @@ test.each([
   [["pipelines/forward.yaml", "--from", "c"], "the hosts are those of a, b"],
   [["pipelines/forward.yaml", "--sizes", "20"], "a number from 44 to 1500"],
   [["pipelines/forward.yaml", "--queues", "1,x"], "a number from 1 to 256"],
+  [["pipelines/forward.yaml", "--load", "tcp,udp"], "Allowed choices are udp, tcp, ping"],
+  [["pipelines/forward.yaml", "--against", "forward,vpp"], "vpp is none: they are forward, forward-vnet"],
+  [["pipelines/forward.yaml", "--versus", "devices.c.queues=2"], "devices.c"],
 ])("wrong usage: %s", async (args, message) => {
   const { status, stderr } = await pktflow(["bench", ...args]);
   expect(status).toBe(2);

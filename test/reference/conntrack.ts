@@ -106,8 +106,13 @@ export class Conntrack {
       if (isReply) connection.replied = true;
       return verdict;
     };
-    // What refuses a SYN acknowledges it (RFC 9293, 3.5.2).
-    if (has("rst") && before === "syn-sent" && isReply && !has("ack")) return "invalid";
+    // What refuses a SYN acknowledges it (RFC 9293, 3.5.2); who sent it has nothing to acknowledge.
+    if (has("rst") && before === "syn-sent" && isReply !== has("ack")) return "invalid";
+    if (has("rst") && !connection.replied) {
+      // All that ever came of it.
+      this.connections = this.connections.filter((one) => one !== connection);
+      return verdict;
+    }
     if (has("rst")) return goOn("closed");
     if (has("syn") && has("ack")) {
       if (before === "syn-sent-both" || (isReply && opening)) return goOn("syn-received");
@@ -129,6 +134,7 @@ export class Conntrack {
     }
     if (opening && isReply) {
       // A challenge shows nothing of this connection.
+      connection.replied = true;
       if (before === "syn-sent") return "established";
       return goOn(before);
     }

@@ -21,6 +21,8 @@ import {
   NO_RULE,
   RULE,
   RULE_INDEX,
+  RULE_SAYS,
+  SAYS_OF_PACKETS,
   STATE_NOT_IP,
   STATE_NOT_IP_COUNT,
   STATE_ROOTS4,
@@ -58,6 +60,9 @@ import {
   PORTS4,
   PORTS6,
 } from "./tree";
+
+const BOX_KINDS_AT: u64 = <u64>((BOX_KINDS - BOX_RULE) << 3);
+const BOX_IS_LAST: u64 = (<u64>BOX_LAST) << (<u64>((BOX_FLAGS - BOX_RULE) << 3));
 
 // Of this instance: the shared state, the keys of the packet at hand, and what is still to be looked at (reference and
 // first rule, 8 bytes each; no tree is deeper than there is room).
@@ -103,28 +108,30 @@ export function onlyLeaf4(kind: u32): usize {
   return (root & LEAF) != 0 ? <usize>(root - LEAF) : 0;
 }
 
-/** Some rule must be asked whether it matches. */
-export const UNDECIDED: usize = 1;
+/** What scanLeaf4 found: nothing. */
+export const NO_FACTS: u64 = 0;
 
-/** As find4, over one leaf, where boxes alone decide; else UNDECIDED. In the packet loop's own code: no call, no state. */
-export function scanLeaf4(leaf: usize, pair: u64, kind: u32, port0: u32, port1: u32): usize {
+/**
+ * The first box of a leaf that an IPv4 packet lies in, as the 8 bytes behind its ports say it: its rule, kinds, flags and
+ * output (tree.ts). NO_FACTS: none; a box has kinds, so it has facts.
+ */
+export function scanLeaf4(leaf: usize, pair: u64, kind: u32, port0: u32, port1: u32): u64 {
   let box = leaf;
-  let isInside: bool = false;
-  let flags: u8 = 0;
-  do {
-    flags = load<u8>(box, PORTS4 + BOX_FLAGS);
+  for (;;) {
+    const facts = load<u64>(box, PORTS4 + BOX_RULE);
     const ports = load<u64>(box, PORTS4);
-    isInside =
-      (<u32>((pair & load<u64>(box, MASK4)) == load<u64>(box)) &
-        <u32>(port1 - (<u32>(ports >> 32) & 0xffff) <= <u32>(ports >> 48) - (<u32>(ports >> 32) & 0xffff)) &
-        <u32>(port0 - (<u32>ports & 0xffff) <= (<u32>ports >> 16) - (<u32>ports & 0xffff)) &
-        (<u32>load<u8>(box, PORTS4 + BOX_KINDS) >> kind)) !=
-      0;
-    if (isInside) break;
+    const first0 = <u32>ports & 0xffff;
+    const first1 = <u32>(ports >> 32) & 0xffff;
+    const isInside =
+      <u32>((pair & load<u64>(box, MASK4)) == load<u64>(box)) &
+      <u32>(port1 - first1 <= <u32>(ports >> 48) - first1) &
+      <u32>(port0 - first0 <= (<u32>ports >> 16) - first0) &
+      <u32>(facts >> (<u64>kind + BOX_KINDS_AT));
+    if (isInside != 0) return facts;
+    if ((facts & BOX_IS_LAST) != 0) break;
     box += BOX4;
-  } while ((flags & BOX_LAST) == 0);
-  if (!isInside) return 0;
-  return (flags & BOX_DECIDES) != 0 ? box + PORTS4 : UNDECIDED;
+  }
+  return NO_FACTS;
 }
 
 function findFlow4(p: Packet, pair: u64, kind: u32, port0: u32, port1: u32): usize {
@@ -132,9 +139,9 @@ function findFlow4(p: Packet, pair: u64, kind: u32, port0: u32, port1: u32): usi
   const set = cacheSet4(cache, pair, ports, kind);
   const known = cached4(set, pair, ports, kind);
   if (known != UNKNOWN) return <usize>known;
-  isDecidedByBoxes = true;
+  isOfFlow = true;
   const box = classify4(p, pair, kind, port0, port1, 0);
-  if (isDecidedByBoxes) remember4(set, pair, ports, kind, box);
+  if (isOfFlow) remember4(set, pair, ports, kind, box);
   return box;
 }
 
@@ -147,18 +154,19 @@ export function find6(p: Packet, addresses: usize, kind: u32, port0: u32, port1:
   const set = cacheSet6(cache, addresses, ports, kind);
   const known = cached6(set, addresses, ports, kind);
   if (known != UNKNOWN) return <usize>known;
-  isDecidedByBoxes = true;
+  isOfFlow = true;
   const box = classify6(p, addresses, kind, port0, port1, 0);
-  if (isDecidedByBoxes) remember6(set, addresses, ports, kind, box);
+  if (isOfFlow) remember6(set, addresses, ports, kind, box);
   return box;
 }
 
-/** Was no rule asked whether it matches what no box says? */
-let isDecidedByBoxes: bool = false;
+/** Was no rule asked for what may differ between packets of a flow? */
+let isOfFlow: bool = false;
 
 function asks(p: Packet, index: u32): bool {
-  isDecidedByBoxes = false;
-  return matches(p, rules + <usize>index * RULE);
+  const rule = rules + <usize>index * RULE;
+  if ((load<u32>(rule, RULE_SAYS) & SAYS_OF_PACKETS) != 0) isOfFlow = false;
+  return matches(p, rule);
 }
 
 /**

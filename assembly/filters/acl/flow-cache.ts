@@ -1,6 +1,6 @@
 // What the packets of a flow found before: a worker's private table from addresses, protocol and ports to the box (tree.ts)
-// that decided. Rules do not change while a pipeline runs, so an entry stays right for ever; only what a box alone decided
-// is kept, for anything else (flags, lengths, marks) may differ from packet to packet. Whoever invents flows makes it
+// that decided. Rules do not change while a pipeline runs, so an entry stays right for ever; it is kept only where no rule
+// was asked for what may differ from packet to packet (flags, lengths, marks). Whoever invents flows makes it
 // useless, not wrong: a packet that is not in it costs some 5 ns more than without.
 //
 //   IPv4, 16 bytes, two ways a set       0              8        12

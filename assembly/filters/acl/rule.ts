@@ -65,6 +65,9 @@ export const SAYS_DSCP: u32 = 1 << 11;
 export const SAYS_MARK: u32 = 1 << 12;
 export const SAYS_PORTS: u32 = SAYS_FROM_PORT | SAYS_TO_PORT;
 export const SAYS_ICMP: u32 = SAYS_ICMP_TYPE | SAYS_ICMP_CODE;
+/** What may differ from packet to packet of a flow. */
+export const SAYS_OF_PACKETS: u32 =
+  SAYS_TCP_FLAGS | SAYS_FRAGMENTS | SAYS_ETHERTYPE | SAYS_LENGTH | SAYS_DSCP | SAYS_MARK;
 /** What a frame has that is not IP. */
 export const SAYS_OF_FRAMES: u32 = SAYS_ETHERTYPE | SAYS_MARK;
 /** Not a criterion: the rule sets the mark, and the rules behind it go on. */

@@ -48,14 +48,18 @@ import {
 } from "pktflow/assembly/lib/session-table";
 import { TupleIndex } from "pktflow/assembly/lib/tuple-index";
 import { isError, isReply, isRequest, translateError } from "./error";
+import { formatForwards } from "./forward";
 import { follow, keepFirst, OUTPUT_PENDING, readdress } from "./fragments";
+import { enter, leave } from "./one-to-one";
 import { Counters, params } from "./params";
 import { INWARDS, OUTWARDS, portsOf, Rewrite, translate } from "./rewrite";
 import {
   findIn,
   isMapped,
+  openIn,
   openOut,
   reapInTurn,
+  refusalIn,
   seenAddresses,
   seenChanges,
   seenPorts,
@@ -63,6 +67,8 @@ import {
   seenTimer,
 } from "./sessions";
 import {
+  allot,
+  allottedOutside,
   firstInside,
   firstMask,
   firstOutside,
@@ -79,7 +85,9 @@ import {
   outAddresses,
   outPorts,
   outsideIndex,
-  outsideOf,
+  pairs,
+  poolAddress,
+  poolOf,
   sessions,
   settingsSize,
 } from "./settings";
@@ -104,6 +112,8 @@ export function sharedStateSize(_at: usize): usize {
 
 export function initShared(): void {
   format();
+  open();
+  formatForwards();
 }
 
 export function init(): void {
@@ -128,6 +138,7 @@ function classify(b: Batch, count: u32): void {
   const outside = firstOutside;
   const moreInsides = hasMoreInsides;
   const moreOutsides = hasMoreOutsides;
+  const hasPairs = pairs != 0;
   const index = sessions.index;
   const lines = index.lines;
   const shift = index.shift;
@@ -161,7 +172,7 @@ function classify(b: Batch, count: u32): void {
       a &= inAddresses;
       t = (t & inPorts) | ((<u64>protocol) << 32) | KIND_IN;
     } else {
-      store<u32>(at, UNTOUCHED, TUPLE);
+      if (!hasPairs) store<u32>(at, UNTOUCHED, TUPLE);
       continue;
     }
     const hash = TupleIndex.hashOf(a, t, s0, s1, s2, s3, s4);
@@ -281,8 +292,20 @@ function refresh(way: usize, record: usize, timer: u64, units: u32): void {
 function slow(p: Packet): Output {
   // An address that cannot be read may be an inside one, which must not leak.
   if (!p.isIpv4) return p.isMalformed && !p.isIpv6 ? drop(Counters.malformed) : OUTPUT_NEXT;
+  if (pairs == 0) return dynamic(p, isInside(load<u32>(p.ip, IPV4_SOURCE)));
+  // One that has an outside address of its own is outside from here on.
+  const left = leave(p);
+  const fromInside = !left && isInside(load<u32>(p.ip, IPV4_SOURCE));
+  const toOutside = outsideIndex(load<u32>(p.ip, IPV4_DESTINATION)) >= 0;
+  const output = dynamic(p, fromInside);
+  if (output != OUTPUT_NEXT) return output;
+  // From one side of the translator back to the same.
+  const entered = enter(p);
+  return (left && toOutside) || (entered && (left || fromInside)) ? params.hairpin : OUTPUT_NEXT;
+}
+
+function dynamic(p: Packet, fromInside: bool): Output {
   const ip = p.ip;
-  const fromInside = isInside(load<u32>(ip, IPV4_SOURCE));
   const toOutside = outsideIndex(load<u32>(ip, IPV4_DESTINATION));
   if (!fromInside && toOutside < 0) return OUTPUT_NEXT;
   const protocol = p.protocol;
@@ -325,7 +348,8 @@ function followOrGuess(p: Packet, fromInside: bool, toOutside: i32): Output {
   const output = follow(p);
   if (output != OUTPUT_PENDING || !fromInside || toOutside >= 0) return output;
   const ip = p.ip;
-  readdress(p, outsideOf(load<u32>(ip, IPV4_SOURCE)), load<u32>(ip, IPV4_DESTINATION));
+  if (!allot(load<u32>(ip, IPV4_SOURCE))) return drop(Counters.noPort);
+  readdress(p, poolAddress(poolOf(allottedOutside, PROTOCOL_TCP)), load<u32>(ip, IPV4_DESTINATION));
   counter(Counters.fragments).add(1);
   return OUTPUT_NEXT;
 }
@@ -338,8 +362,10 @@ function outbound(p: Packet, protocol: u8): Output {
 
 function inbound(p: Packet, protocol: u8, outside: u32): Output {
   const ports = portsOf(p.transport, protocol, INWARDS);
-  if (!findIn(protocol, addressesOf(p), ports)) {
-    return drop(isMapped(outside, protocol, ports >> 16) ? Counters.filtered : Counters.noMapping);
+  const addresses = addressesOf(p);
+  if (!findIn(protocol, addresses, ports)) {
+    if (!isMapped(outside, protocol, ports >> 16)) return drop(Counters.noMapping);
+    if (!openIn(protocol, addresses, ports, outside)) return drop(refusalIn());
   }
   pass(p, protocol, INWARDS);
   return OUTPUT_NEXT;
@@ -353,8 +379,10 @@ function hairpin(p: Packet, protocol: u8, outside: u32): Output {
   if (!isMapped(outside, protocol, ports >> 16)) return drop(Counters.noMapping);
   // Made even if the other side does not let the packet in: that is how both come to (RFC 5128, 3.3, hole punching).
   if (outbound(p, protocol) == OUTPUT_DROP) return OUTPUT_DROP;
-  if (!findIn(protocol, addressesOf(p), portsOf(p.transport, protocol, INWARDS)))
-    return drop(Counters.filtered);
+  const into = portsOf(p.transport, protocol, INWARDS);
+  if (!findIn(protocol, addressesOf(p), into) && !openIn(protocol, addressesOf(p), into, outside)) {
+    return drop(refusalIn());
+  }
   pass(p, protocol, INWARDS);
   return params.hairpin;
 }

@@ -11,29 +11,39 @@ import {
   SESSION_LIVE,
   SESSION_MAPPING,
   SESSION_OUT,
+  SESSION_SUBSCRIBER,
   sessionOf,
   timerOf,
   unitsOf,
 } from "pktflow/assembly/lib/session-table";
+import { SUBSCRIBER_HALF_OPEN, SUBSCRIBER_SESSIONS } from "pktflow/assembly/lib/subscribers";
+import { MAPPING_ENDED, MAPPING_MADE, SESSION_ENDED, SESSION_MADE, say } from "./events";
+import { forwardAddress, forwardKey, forwardPort, target } from "./forward";
 import { Counters, params } from "./params";
 import { changesOf } from "./rewrite";
 import {
+  allot,
+  allottedFirst,
+  allottedLast,
+  allottedOutside,
   CLASS_ICMP,
   CLASS_TRANSITORY,
   CLASS_UDP,
   inAddresses,
   inPorts,
+  insideKey,
   KIND_IN,
   mappingAddress,
   mappingPort,
   mappings,
   outAddresses,
   outPorts,
-  pairedOutside,
   poolAddress,
   poolOf,
   sessions,
+  subscribers,
 } from "./settings";
+import { COUNTED } from "./tcp";
 
 /** Sessions looked at in a tick, and once a batch when there is no room: some 80 us and 10 us. */
 const REAP_TICK: u32 = 8192;
@@ -164,47 +174,169 @@ function makeLocked(bucket: usize, key: u64, protocol: u8, all: u64, allPorts: u
     refusal = Counters.noPort;
     return NO_ROOM;
   }
+  const result = addSession(mapping, protocol, all, allPorts, protocol == PROTOCOL_TCP);
+  if (result != MADE && mapping.sessions == 0) endMapping(bucket, mapping, <u32>all);
+  return result;
+}
+
+/**
+ * A new session of a mapping, seen. Needs its lock.
+ * @param all, allPorts of a packet from inside
+ * @param halfOpen it counts as a connection that nobody has answered
+ */
+function addSession(mapping: Mapping, protocol: u8, all: u64, allPorts: u32, halfOpen: bool): i32 {
+  const subscriber = mapping.subscriber;
+  let flags: u8 = 0;
+  if (subscriber != 0) {
+    refusal = Counters.overLimit;
+    if (!subscribers.take(subscriber, SUBSCRIBER_SESSIONS, limit(params.subscriberSessions))) return NO_ROOM;
+    if (halfOpen) {
+      flags = COUNTED;
+      if (!subscribers.take(subscriber, SUBSCRIBER_HALF_OPEN, limit(params.subscriberHalfOpen))) {
+        subscribers.give(subscriber, SUBSCRIBER_SESSIONS);
+        return NO_ROOM;
+      }
+    }
+  }
   const made = sessions.take();
   let result = NO_ROOM;
-  if (made == 0) {
-    refusal = Counters.tableFull;
-  } else {
+  if (made != 0) {
     write(made, mapping, protocol, all, allPorts);
-    result = sessions.publish(made, firstClass(protocol), 0, unitsOf(now())) ? MADE : AGAIN;
+    result = sessions.publish(made, firstClass(protocol), flags, unitsOf(now())) ? MADE : AGAIN;
   }
   if (result != MADE) {
-    if (mapping.sessions == 0) mappings.end(bucket, mapping);
+    refusal = Counters.tableFull;
+    giveBack(subscriber, flags);
     return result;
   }
-  if (mapping.sessions++ == 0) counter(Counters.mappingsMade).add(1);
-  counter(Counters.sessionsMade).add(1);
   record = made;
   timer = timerOf(made);
   addresses = load<u64>(made, SESSION_IN);
   ports = load<u32>(made, SESSION_IN + 8);
   changes = load<u32>(made, SESSION_CHANGES);
+  if (mapping.sessions++ == 0) {
+    counter(Counters.mappingsMade).add(1);
+    tell(MAPPING_MADE, made, false);
+  }
+  counter(Counters.sessionsMade).add(1);
+  tell(SESSION_MADE, made, true);
   return MADE;
+}
+
+function giveBack(subscriber: u32, flags: u8): void {
+  if (subscriber == 0) return;
+  subscribers.give(subscriber, SUBSCRIBER_SESSIONS);
+  if ((flags & COUNTED) != 0) subscribers.give(subscriber, SUBSCRIBER_HALF_OPEN);
+}
+
+/**
+ * The session of a packet from outside to a port that `forward` names, made if there is none.
+ * @returns false: there is none, and `refusalIn` says why: a counter
+ */
+export function openIn(protocol: u8, all: u64, allPorts: u32, outside: u32): bool {
+  const port = <u32>bswap<u16>(<u16>(allPorts >> 16));
+  const remote = <u32>all;
+  refusal = Counters.filtered;
+  if (!target(protocol, outside, port, remote, allPorts & 0xffff)) return false;
+  const key = forwardKey;
+  // As a packet of the other direction has them.
+  const turned = <u64>forwardAddress | (all << 32);
+  const turnedPorts = <u32>forwardPort | (allPorts << 16);
+  refusal = Counters.tableFull;
+  for (let tries = TRIES; tries != 0; tries--) {
+    const bucket = mappings.lock(key);
+    if (bucket == 0) return false;
+    const result = makeInLocked(bucket, key, protocol, all, allPorts, turned, turnedPorts);
+    mappings.unlock(bucket);
+    if (result == MADE) return true;
+    if (result == AGAIN) continue;
+    if (reapedAt == now()) return false;
+    reapedAt = now();
+    reap(reapFrom, REAP_NO_ROOM);
+    reapFrom += REAP_NO_ROOM;
+  }
+  return false;
+}
+
+export function refusalIn(): u32 {
+  return refusal;
+}
+
+function makeInLocked(
+  bucket: usize,
+  key: u64,
+  protocol: u8,
+  all: u64,
+  allPorts: u32,
+  turned: u64,
+  turnedPorts: u32,
+): i32 {
+  if (findIn(protocol, all, allPorts)) return MADE;
+  const mapping = mappings.find(bucket, key);
+  if (changetype<usize>(mapping) == 0) return NO_ROOM;
+  const tuple = sessions.find(all & inAddresses, inTuple(protocol, allPorts));
+  if (tuple != 0) {
+    const old = sessionOf(tuple);
+    const seen = timerOf(old);
+    if (load<u32>(old, SESSION_MAPPING) != mappings.numberOf(mapping)) return NO_ROOM;
+    if (!sessions.isExpired(seen, unitsOf(now())) || !endLocked(bucket, old, seen)) return AGAIN;
+  }
+  const result = addSession(mapping, protocol, turned, turnedPorts, false);
+  return result == MADE && !findIn(protocol, all, allPorts) ? AGAIN : result;
+}
+
+/** Says to whoever reads the events what became of a session, or of its mapping. */
+function tell(kind: u8, at: usize, withRemote: bool): void {
+  say(
+    kind,
+    load<u8>(at, 12),
+    load<u32>(at),
+    load<u16>(at, 8),
+    load<u32>(at, SESSION_IN + 4),
+    load<u16>(at, SESSION_IN + 10),
+    withRemote ? load<u32>(at, 4) : 0,
+    withRemote ? load<u16>(at, 10) : 0,
+  );
 }
 
 /** A mapping of a new port, or one at address 0: then `refusal` says why. */
 function makeMapping(bucket: usize, key: u64, protocol: u8, all: u64, allPorts: u32): Mapping {
   const none = changetype<Mapping>(0);
-  const pool = poolOf(pairedOutside(<u32>all), protocol);
+  const inside = <u32>all;
+  refusal = Counters.noPort;
+  if (!allot(inside)) return none;
+  let subscriber: u32 = 0;
+  if (changetype<usize>(subscribers) != 0) {
+    refusal = Counters.overLimit;
+    subscriber = subscribers.takePort(inside, limit(params.subscriberPorts));
+    if (subscriber == 0) return none;
+  }
+  const pool = poolOf(allottedOutside, protocol);
   const free = mappings.pool(pool);
   const port = takePort(free, bswap<u16>(<u16>allPorts));
-  if (port < 0) {
-    refusal = Counters.noPort;
-    return none;
-  }
-  const mapping = mappings.make(bucket, key, pool, <u16>port);
-  if (changetype<usize>(mapping) == 0) {
+  if (port >= 0) {
+    const mapping = mappings.make(bucket, key, pool, <u16>port);
+    if (changetype<usize>(mapping) != 0) {
+      mapping.remoteAddress = mappingAddress(<u32>(all >> 32));
+      mapping.remotePort = mappingPort(allPorts >> 16);
+      mapping.subscriber = subscriber;
+      return mapping;
+    }
     free.release(port);
-    refusal = Counters.tableFull;
-    return none;
   }
-  mapping.remoteAddress = mappingAddress(<u32>(all >> 32));
-  mapping.remotePort = mappingPort(allPorts >> 16);
-  return mapping;
+  refusal = port < 0 ? Counters.noPort : Counters.tableFull;
+  if (subscriber != 0) subscribers.givePort(inside);
+  return none;
+}
+
+function endMapping(bucket: usize, mapping: Mapping, inside: u32): void {
+  const subscriber = mapping.subscriber;
+  mappings.end(bucket, mapping);
+  if (subscriber != 0) subscribers.givePort(inside);
+}
+
+function limit(said: u32): u32 {
+  return said == 0 ? 0xffffffff : said;
 }
 
 /**
@@ -212,11 +344,11 @@ function makeMapping(bucket: usize, key: u64, protocol: u8, all: u64, allPorts: 
  * REQ-3a and 4); else any.
  */
 function takePort(free: PortPool, wanted: u32): i32 {
-  const first: u32 = params.ports.first;
-  const last: u32 = params.ports.last;
+  const first = allottedFirst;
+  const last = allottedLast;
   if (wanted >= first && wanted <= last && free.take(wanted)) return <i32>wanted;
-  // Without a look at each, as long as nothing but these ports is taken of the pool.
-  if (free.taken > last - first) return -1;
+  // Without a look at each. Of a block, others' ports are taken too.
+  if (params.portBlock == 0 && free.taken > last - first) return -1;
   const isLow = wanted < WELL_KNOWN;
   const low = isLow ? first : max(first, WELL_KNOWN);
   const high = isLow ? min(last, WELL_KNOWN - 1) : last;
@@ -243,16 +375,28 @@ function write(at: usize, mapping: Mapping, protocol: u8, all: u64, allPorts: u3
   store<u64>(at, inTuple(protocol, (isQuery ? 0 : allPorts >> 16) | (port << 16)), SESSION_IN + 8);
   store<u32>(at, changesOf(protocol, <u32>all, outside, allPorts, port), SESSION_CHANGES);
   store<u32>(at, mappings.numberOf(mapping), SESSION_MAPPING);
+  store<u32>(at, mapping.subscriber, SESSION_SUBSCRIBER);
 }
 
 /** Ends a session, and its mapping with the last one. Needs the lock. @returns false: it was used meanwhile */
 function endLocked(bucket: usize, at: usize, seen: u64): bool {
   const mapping = mappings.at(load<u32>(at, SESSION_MAPPING));
+  // Read before its record may become another's.
+  const inside = load<u32>(at);
+  const protocol = load<u8>(at, 12);
+  const insidePort = load<u16>(at, 8);
+  const outside = load<u32>(at, SESSION_IN + 4);
+  const outsidePort = load<u16>(at, SESSION_IN + 10);
+  const remote = load<u32>(at, 4);
+  const remotePort = load<u16>(at, 10);
   if (!sessions.remove(at, seen)) return false;
   counter(Counters.sessionsExpired).add(1);
+  say(SESSION_ENDED, protocol, inside, insidePort, outside, outsidePort, remote, remotePort);
+  giveBack(mapping.subscriber, <u8>(seen >> 8));
   if (--mapping.sessions != 0) return true;
-  mappings.end(bucket, mapping);
+  endMapping(bucket, mapping, inside);
   counter(Counters.mappingsExpired).add(1);
+  say(MAPPING_ENDED, protocol, inside, insidePort, outside, outsidePort, 0, 0);
   return true;
 }
 
@@ -299,7 +443,7 @@ export function isMapped(outside: u32, protocol: u8, port: u32): bool {
  * into 64 that hold 56 already, so two mappings may want one key, once in 2^64. The second is refused then.
  */
 function mappingKey(protocol: u8, all: u64, allPorts: u32): u64 {
-  const inside = ((<u64>protocol) << 48) | ((<u64>(<u32>all)) << 16) | (<u64>allPorts & 0xffff);
+  const inside = insideKey(protocol, <u32>all, allPorts);
   const remote = ((<u64>mappingAddress(<u32>(all >> 32))) << 16) | <u64>mappingPort(allPorts >> 16);
   if (remote == 0) return inside;
   const mixed = inside ^ (remote * GOLDEN_GAMMA);

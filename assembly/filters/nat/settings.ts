@@ -1,17 +1,20 @@
 // The parameters as the packet loop wants them, and where the tables are, in the state that all workers share.
 //
-//    0       4        8        12         16         20      64
-//   +-------+--------+--------+----------+----------+-------+-----------------+--------------+---------------------
-//   | inside| outside|outsides| mappings | sessions | frag- | inside prefixes | outside      | MappingTable,
-//   | s     |        |        |          |          |  ments| address, mask   | addresses    | SessionTable, ...
-//   +-------+--------+--------+----------+----------+-------+-----------------+--------------+---------------------
-//   insides: how many prefixes; outside: address of the outside addresses; outsides: how many; then addresses of tables,
-//   each at a cache line. Addresses and ports are as they lie in packets, unless a name says "host".
+//    0         4        8         12        16        20         24       28          32      36
+//   +---------+--------+---------+---------+---------+----------+--------+-----------+-------+-------
+//   | insides | outside| outsides| mappings| sessions| fragments| events | subscriber| pairs | (to 64)
+//   +---------+--------+---------+---------+---------+----------+--------+-----------+-------+-------
+//   insides: how many prefixes; outside: address of the outside addresses; outsides: how many; then addresses of tables, each
+//   at a cache line, 0: there is none. Inside prefixes (address, mask, how many addresses come before it) follow the header.
+//   Addresses and ports are as they lie in packets, unless a name or a comment says "host".
 
 import { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, random, sharedState } from "pktflow/assembly";
+import { EventRing } from "pktflow/assembly/lib/event-ring";
 import { FragmentTable } from "pktflow/assembly/lib/fragment-table";
 import { MappingTable } from "pktflow/assembly/lib/mapping-table";
 import { SessionTable } from "pktflow/assembly/lib/session-table";
+import { Subscribers } from "pktflow/assembly/lib/subscribers";
+import { formatPairs, pairsBytes } from "./one-to-one-table";
 import { Mapping as Dependence, params } from "./params";
 
 const INSIDES: usize = 0;
@@ -20,8 +23,12 @@ const OUTSIDES: usize = 8;
 const MAPPINGS: usize = 12;
 const SESSIONS: usize = 16;
 const FRAGMENTS: usize = 20;
+/** Twin of NAT_EVENTS in src/filters/events.ts. */
+const EVENTS: usize = 24;
+const SUBSCRIBERS: usize = 28;
+const PAIRS: usize = 32;
 const HEADER: usize = 64;
-const PREFIX: usize = 8;
+const PREFIX: usize = 12;
 /** Places of a worker's table of outside addresses, of which there are 64 at most. */
 const SLOTS: usize = 256;
 
@@ -51,6 +58,12 @@ export let hasMoreOutsides: bool = false;
 export let mappings: MappingTable = changetype<MappingTable>(0);
 export let sessions: SessionTable = changetype<SessionTable>(0);
 export let fragments: FragmentTable = changetype<FragmentTable>(0);
+/** At address 0 where nobody is to be told anything. */
+export let ring: EventRing = changetype<EventRing>(0);
+/** At address 0 where nothing is limited. */
+export let subscribers: Subscribers = changetype<Subscribers>(0);
+/** Address of the table of one-to-one-table.ts, or 0. */
+export let pairs: usize = 0;
 
 // What of a packet's addresses and ports tells its session: filtering and mapping decide how much of the remote end.
 export let outAddresses: u64 = 0;
@@ -60,39 +73,57 @@ export let inPorts: u64 = 0;
 let mappingRemote: u32 = 0;
 let mappingRemotePort: u32 = 0;
 
+// Where each table is, from the start of the state.
+function mappingsOffset(): usize {
+  const lists = HEADER + <usize>params.inside.length * PREFIX + <usize>params.outside.length * 4;
+  return align64(lists);
+}
+function sessionsOffset(): usize {
+  const pools = <u32>params.outside.length * KINDS;
+  return align64(mappingsOffset() + MappingTable.bytes(mappingsCapacity(), pools));
+}
+function fragmentsOffset(): usize {
+  return align64(sessionsOffset() + SessionTable.bytes(params.sessions));
+}
+function eventsOffset(): usize {
+  return align64(fragmentsOffset() + FragmentTable.bytes(params.fragments));
+}
+function subscribersOffset(): usize {
+  return align64(eventsOffset() + EventRing.bytes(params.events));
+}
+function pairsOffset(): usize {
+  return align64(subscribersOffset() + (hasLimits() ? Subscribers.bytes(mappingsCapacity()) : 0));
+}
+
 export function settingsSize(): usize {
-  return fragmentsOffset() + FragmentTable.bytes(params.fragments);
+  return pairsOffset() + pairsBytes();
+}
+
+/** Those of `forward` have their mappings from the beginning. */
+function mappingsCapacity(): u32 {
+  return params.mappings + forwardedPorts();
+}
+
+function forwardedPorts(): u32 {
+  let ports: u32 = 0;
+  for (let i = 0; i < params.forward.length; i++) {
+    const rule = params.forward.at(i);
+    ports += (<u32>rule.port.last - <u32>rule.port.first + 1) * <u32>rule.proto.length;
+  }
+  return ports;
+}
+
+function hasLimits(): bool {
+  return (params.subscriberPorts | params.subscriberSessions | params.subscriberHalfOpen) != 0;
 }
 
 /** Once, before the workers start. */
 export function format(): void {
   const at = sharedState();
-  let next = at + HEADER;
-  for (let i = 0; i < params.inside.length; i++) {
-    const prefix = params.inside.at(i);
-    if (prefix.family != 4) continue;
-    const length = <u32>prefix.length - 96;
-    const mask = bswap<u32>(length == 0 ? 0 : ~(<u32>0) << (32 - length));
-    store<u32>(next, load<u32>(prefix.address + 12) & mask);
-    store<u32>(next, mask, 4);
-    next += PREFIX;
-  }
-  store<u32>(at, <u32>((next - at - HEADER) / PREFIX), INSIDES);
-  store<u32>(at, <u32>next, OUTSIDE);
-  outsideAt = next;
-  outsides = 0;
-  for (let i = 0; i < params.outside.length; i++) {
-    const address = bswap<u32>(params.outside.at(i));
-    // One written twice would have two pools, of which only the first could be found.
-    if (isListed(address)) continue;
-    store<u32>(next, address);
-    next += 4;
-    outsides++;
-  }
-  store<u32>(at, outsides, OUTSIDES);
+  formatLists(at);
   const table = at + mappingsOffset();
   store<u32>(at, <u32>table, MAPPINGS);
-  MappingTable.format(table, params.mappings, random());
+  MappingTable.format(table, mappingsCapacity(), random());
   const sessionsAt = at + sessionsOffset();
   store<u32>(at, <u32>sessionsAt, SESSIONS);
   const made = SessionTable.format(sessionsAt, params.sessions, random());
@@ -103,13 +134,57 @@ export function format(): void {
   const fragmentsAt = at + fragmentsOffset();
   store<u32>(at, <u32>fragmentsAt, FRAGMENTS);
   FragmentTable.format(fragmentsAt, params.fragments, random(), params.fragmentTimeout);
+  if (params.events != 0) {
+    store<u32>(at, <u32>(at + eventsOffset()), EVENTS);
+    EventRing.format(at + eventsOffset(), params.events);
+  }
+  if (hasLimits()) {
+    store<u32>(at, <u32>(at + subscribersOffset()), SUBSCRIBERS);
+    Subscribers.format(at + subscribersOffset(), mappingsCapacity(), random());
+  }
+  if (params.oneToOne.length != 0) {
+    store<u32>(at, <u32>(at + pairsOffset()), PAIRS);
+    formatPairs(at + pairsOffset());
+  }
 }
 
-function isListed(address: u32): bool {
-  for (let i: u32 = 0; i < outsides; i++) {
-    if (load<u32>(outsideAt + ((<usize>i) << 2)) == address) return true;
+function formatLists(at: usize): void {
+  let next = at + HEADER;
+  let before: u32 = 0;
+  for (let i = 0; i < params.inside.length; i++) {
+    const prefix = params.inside.at(i);
+    if (prefix.family != 4) continue;
+    const length = <u32>prefix.length - 96;
+    const mask = bswap<u32>(length == 0 ? 0 : ~(<u32>0) << (32 - length));
+    store<u32>(next, load<u32>(prefix.address + 12) & mask);
+    store<u32>(next, mask, 4);
+    store<u32>(next, before, 8);
+    // More than all of them is as good as all.
+    const size: u64 = (<u64>1) << (32 - length);
+    before = <u32>min<u64>(0xffffffff, <u64>before + size);
+    next += PREFIX;
   }
-  return false;
+  store<u32>(at, <u32>((next - at - HEADER) / PREFIX), INSIDES);
+  store<u32>(at, <u32>next, OUTSIDE);
+  outsideAt = next;
+  outsides = 0;
+  for (let i = 0; i < params.outside.length; i++) {
+    const address = bswap<u32>(params.outside.at(i));
+    // One written twice would have two pools, of which only the first could be found.
+    if (listIndex(address) >= 0) continue;
+    store<u32>(next, address);
+    next += 4;
+    outsides++;
+  }
+  store<u32>(at, outsides, OUTSIDES);
+}
+
+/** As outsideIndex, without a worker's table. */
+export function listIndex(address: u32): i32 {
+  for (let i: u32 = 0; i < outsides; i++) {
+    if (load<u32>(outsideAt + ((<usize>i) << 2)) == address) return <i32>i;
+  }
+  return -1;
 }
 
 /** In each worker. */
@@ -134,6 +209,9 @@ export function open(): void {
   mappings = changetype<MappingTable>(<usize>load<u32>(at, MAPPINGS));
   sessions = changetype<SessionTable>(<usize>load<u32>(at, SESSIONS));
   fragments = FragmentTable.at(<usize>load<u32>(at, FRAGMENTS));
+  ring = EventRing.at(<usize>load<u32>(at, EVENTS));
+  subscribers = Subscribers.at(<usize>load<u32>(at, SUBSCRIBERS));
+  pairs = <usize>load<u32>(at, PAIRS);
   openModes();
 }
 
@@ -196,15 +274,50 @@ export function poolOf(outside: u32, protocol: u8): u32 {
   return outside * KINDS + (protocol == PROTOCOL_TCP ? 0 : protocol == PROTOCOL_UDP ? 1 : 2);
 }
 
-/** Paired pooling (RFC 4787 REQ-2): the outside address that an inside address always gets, by Fibonacci hashing. */
-export function pairedOutside(inside: u32): u32 {
-  const hash = <u64>(bswap<u32>(inside) * 0x9e3779b1);
-  return <u32>((hash * <u64>outsides) >> 32);
+// What allot() found.
+export let allottedOutside: u32 = 0;
+export let allottedFirst: u32 = 0;
+export let allottedLast: u32 = 0;
+
+/**
+ * The outside address that an inside address always gets (paired pooling, RFC 4787 REQ-2), by Fibonacci hashing, and its ports
+ * there (host order): all, or its block of them (RFC 7422).
+ * @returns false: there is no block left for it
+ */
+export function allot(inside: u32): bool {
+  const first: u32 = params.ports.first;
+  const last: u32 = params.ports.last;
+  allottedFirst = first;
+  allottedLast = last;
+  const block = params.portBlock;
+  if (block == 0) {
+    allottedOutside = <u32>((<u64>(bswap<u32>(inside) * 0x9e3779b1) * <u64>outsides) >> 32);
+    return true;
+  }
+  const place = placeOf(inside);
+  const blocks = (last - first + 1) / block;
+  if (blocks == 0 || place / blocks >= outsides) return false;
+  allottedOutside = place / blocks;
+  allottedFirst = first + (place % blocks) * block;
+  allottedLast = allottedFirst + block - 1;
+  return true;
 }
 
-/** The outside address of an inside address. */
-export function outsideOf(inside: u32): u32 {
-  return poolAddress(poolOf(pairedOutside(inside), PROTOCOL_TCP));
+/** The how-manyth of all inside addresses, in the order of `inside`, this is. */
+function placeOf(inside: u32): u32 {
+  for (let at = insideAt; at < insideEnd; at += PREFIX) {
+    const mask = load<u32>(at, 4);
+    if ((inside & mask) == load<u32>(at)) {
+      const place = <u64>load<u32>(at, 8) + <u64>bswap<u32>(inside & ~mask);
+      return <u32>min<u64>(0xffffffff, place);
+    }
+  }
+  return 0xffffffff;
+}
+
+/** The key of the mapping of an inside endpoint that does not depend on the remote end; never 0. */
+export function insideKey(protocol: u8, address: u32, port: u32): u64 {
+  return ((<u64>protocol) << 48) | ((<u64>address) << 16) | (<u64>port & 0xffff);
 }
 
 /** Whom a mapping is for: of a packet's destination what the mapping mode tells apart. */
@@ -218,17 +331,6 @@ export function mappingPort(port: u32): u32 {
 /** Has this protocol sessions? */
 export function isTranslated(protocol: u8): bool {
   return protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP || protocol == PROTOCOL_ICMP;
-}
-
-function mappingsOffset(): usize {
-  const lists = HEADER + <usize>params.inside.length * PREFIX + <usize>params.outside.length * 4;
-  return align64(lists);
-}
-function sessionsOffset(): usize {
-  return align64(mappingsOffset() + MappingTable.bytes(params.mappings, <u32>params.outside.length * KINDS));
-}
-function fragmentsOffset(): usize {
-  return align64(sessionsOffset() + SessionTable.bytes(params.sessions));
 }
 
 function align64(bytes: usize): usize {

@@ -3,14 +3,17 @@
 // one of them may be.
 
 import { TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from "pktflow/assembly";
-import { setTimer } from "pktflow/assembly/lib/session-table";
-import { CLASS_ESTABLISHED, CLASS_TRANSITORY } from "./settings";
+import { SESSION_SUBSCRIBER, setTimer } from "pktflow/assembly/lib/session-table";
+import { SUBSCRIBER_HALF_OPEN } from "pktflow/assembly/lib/subscribers";
+import { CLASS_ESTABLISHED, CLASS_TRANSITORY, subscribers } from "./settings";
 
 /** A segment with ACK came back: somebody answers. */
 const ANSWERED: u8 = 1;
 const FIN_OUT: u8 = 2;
 const FIN_IN: u8 = 4;
 const RESET: u8 = 8;
+/** It counts among those of its subscriber that nobody has answered. */
+export const COUNTED: u8 = 16;
 const CLOSED: u8 = FIN_OUT | FIN_IN;
 
 /** Segments with one of these change what is known. */
@@ -32,7 +35,7 @@ export function trackOutbound(segment: u8, record: usize, timer: u64, units: u32
     timeoutClass = CLASS_TRANSITORY;
   } else if ((segment & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
     // A new connection, maybe beside one that is established.
-    if (timeoutClass != CLASS_ESTABLISHED) flags = 0;
+    if (timeoutClass != CLASS_ESTABLISHED) flags &= COUNTED;
   } else {
     if ((segment & TCP_FIN) != 0) flags |= FIN_OUT;
     // An inside host that goes on after a reset never saw it, or it was forged (RFC 7857, section 2.2).
@@ -47,17 +50,24 @@ export function trackInbound(segment: u8, record: usize, timer: u64, units: u32,
   let flags = <u8>(timer >> 8);
   const before = <u8>timer;
   let timeoutClass = before;
+  let settled = false;
   if ((segment & TCP_RST) != 0) {
     flags |= RESET;
     timeoutClass = CLASS_TRANSITORY;
   } else {
-    if ((segment & TCP_ACK) != 0) flags |= ANSWERED;
+    if ((segment & TCP_ACK) != 0) {
+      settled = (flags & COUNTED) != 0;
+      flags = (flags | ANSWERED) & ~COUNTED;
+    }
     if ((segment & TCP_FIN) != 0) flags |= FIN_IN;
     if ((flags & CLOSED) == CLOSED) timeoutClass = CLASS_TRANSITORY;
   }
   // The transitory time begins at the end of the established one, not at the last packet from inside long ago.
   const ended = before == CLASS_ESTABLISHED && timeoutClass == CLASS_TRANSITORY;
-  setTimer(record, timer, timeoutClass, flags, ended || refresh ? units : <u32>(timer >> 32));
+  const used = ended || refresh ? units : <u32>(timer >> 32);
+  // Where another worker was faster, it has settled that.
+  if (!setTimer(record, timer, timeoutClass, flags, used) || !settled) return;
+  subscribers.give(load<u32>(record, SESSION_SUBSCRIBER), SUBSCRIBER_HALF_OPEN);
 }
 
 /** Established: answered, and neither closed by both sides nor reset. */

@@ -1,42 +1,22 @@
 /** `pktflow bench FILE`: how fast a pipeline is, between private hosts, under as much load as it can take. */
-import { writeFileSync } from "node:fs";
-import { availableParallelism } from "node:os";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import type { MeasureOptions } from "../../bench/measure.ts";
-import type { ChainPeer, Comparison, MemoryRun, RunResult } from "../../bench/results.ts";
+import { PEERS } from "../../bench/peer-names.ts";
 import type { Pipeline } from "../../config/types.ts";
-import type { Report } from "../../control/report.ts";
+import type { BenchOptions } from "../bench-runs.ts";
 import { UsageError } from "../exit.ts";
-import { startLiveView } from "../live.ts";
-import { parseDuration, parseIo, setOption } from "../options.ts";
+import { collect, parseDuration, parseIo, setOption } from "../options.ts";
 import { prepareReport } from "./run.ts";
 
-interface BenchOptions {
-  sizes: number[];
-  queues?: number[];
-  flows?: number;
-  burst: number;
-  senders?: number;
-  for: number;
-  io: "auto" | "uring" | "poll";
-  from?: string;
-  port?: number;
-  set: string[];
-  memory?: boolean;
-  peers?: boolean;
-  pairs: number;
-  json?: boolean;
-  save?: string;
-  chart?: string;
-  quiet?: boolean;
-}
-
 const HELP = `
-Each measurement has hosts of its own in private network namespaces, as in pktflow lab. A host sends UDP to another one
-as fast as its kernel takes it; what gets through is dropped and counted as it arrives. Sizes are bytes of IP packets.
-CPU is the workers' time on a processor; latency is one way, from the send to the far interface.
+Each measurement has hosts of its own in private network namespaces, as in pktflow lab. With --load udp a host sends UDP
+to another one as fast as its kernel takes it, and what gets through is dropped and counted as it arrives. With tcp it
+sends over connections, and the other one reads. With ping it waits for each answer, and round trips are compared.
+Sizes are bytes of IP packets. CPU is the workers' time on a processor; latency is one way, from the send to the far
+interface.
 
   pktflow bench pipelines/forward.yaml --sizes 64,1400 --queues 1,2
+  pktflow bench pipelines/nat-gateway.yaml --load tcp --queues 1 --against forward-vnet,kernel
+  pktflow bench pipelines/forward.yaml --load tcp --versus devices.a.offload=off
 `;
 
 export function registerBench(program: Command): void {
@@ -45,12 +25,16 @@ export function registerBench(program: Command): void {
     .description("measure a pipeline: throughput by queue, CPU a packet, latency")
     .argument("<file>", "the pipeline file (YAML)")
     .addOption(
-      new Option("--sizes <list>", "bytes of the IP packets")
+      new Option("--load <kind>", "what the hosts send").choices(["udp", "tcp", "ping"]).default("udp"),
+    )
+    .addOption(
+      new Option("--sizes <list>", "bytes of the IP packets of UDP")
         .argParser(numbers(44, 1500))
         .default([64, 1400], "64,1400"),
     )
     .option("--queues <list>", "queues, and workers (default: those of the file)", numbers(1, 256))
     .option("--flows <n>", "UDP flows of the load (default: 256, in memory 10,000)", number(1, 20_000))
+    .option("--connections <n>", "TCP connections of the load", number(1, 1000), 1)
     .option("--burst <n>", "datagrams of a flow in a row", number(1, 1024), 32)
     .option(
       "--senders <n>",
@@ -62,11 +46,23 @@ export function registerBench(program: Command): void {
     )
     .option("--io <engine>", "how packets move: auto, uring or poll", parseIo, "auto")
     .option("--from <device>", "whose host sends (default: the first with a path to another)")
-    .option("--port <n>", "UDP port of the load (default: one that the filters let pass)", number(1, 65_535))
+    .option("--port <n>", "port of the load (default: one that the filters let pass)", number(1, 65_535))
     .addOption(setOption())
     .option("--memory", "the chain alone, with packets from memory; --queues says with how many workers")
     .option("--peers", "in turn with the C forwarders of bench/peers and the kernel's own routing")
-    .option("--pairs <n>", "turns of --peers", number(1, 100), 5)
+    .option("--against <list>", `in turn with these peers: of ${PEERS.join(", ")}`, peerList)
+    .option(
+      "--peer-threads <n>",
+      "of a C peer, a queue: one for both directions, or two (default: with TCP one)",
+      number(1, 2),
+    )
+    .option(
+      "--versus <key=value>",
+      "in turn with itself with another setting, as often as you like",
+      collect,
+      [],
+    )
+    .option("--pairs <n>", "turns with peers, and of --versus", number(1, 100), 5)
     .option("--json", "results as JSON, and nothing else on standard output")
     .option("--save <file>", "write the results as JSON into a file, beside the table")
     .option("--chart <file>", "write the results as a picture (SVG)")
@@ -89,21 +85,34 @@ function numbers(least: number, most: number): (text: string) => number[] {
   return (text) => text.split(",").map(number(least, most));
 }
 
+function peerList(text: string): string[] {
+  const names = text.split(",");
+  const unknown = names.find((name) => !PEERS.includes(name));
+  if (unknown === undefined) return names;
+  throw new InvalidArgumentError(`${unknown} is none: they are ${PEERS.join(", ")}.`);
+}
+
 async function bench(file: string, options: BenchOptions): Promise<void> {
   const { loadPipeline } = await import("../../config/pipeline.ts");
   const pipeline = loadPipeline(file, { set: options.set });
   if (options.memory !== true) await checkUsage(pipeline, options);
   // A file that cannot be written is said now, not when all has been measured.
   for (const path of [options.save, options.chart]) if (path !== undefined) prepareReport(path);
+  const { inMemory, inTurns, throughput } = await import("../bench-runs.ts");
   const interrupted = new AbortController();
   const interrupt = (signal: NodeJS.Signals) => interrupted.abort(new Error(`bench: ended by ${signal}`));
   process.on("SIGINT", interrupt).on("SIGTERM", interrupt).on("SIGHUP", interrupt);
   try {
-    const measured = options.memory === true ? inMemory : options.peers === true ? withPeers : throughput;
+    const measured = options.memory === true ? inMemory : isComparison(options) ? inTurns : throughput;
     await measured(pipeline, options, interrupted.signal);
   } finally {
     process.off("SIGINT", interrupt).off("SIGTERM", interrupt).off("SIGHUP", interrupt);
   }
+}
+
+/** Round trips are what they are beside others', or beside nobody's. */
+function isComparison({ load, peers, against, versus }: BenchOptions): boolean {
+  return load === "ping" || peers === true || against !== undefined || versus.length > 0;
 }
 
 /** What can be said before anything is made. */
@@ -118,145 +127,4 @@ async function checkUsage(pipeline: Pipeline, { from }: BenchOptions): Promise<v
   }
   if (from !== undefined && !hosts.includes(from))
     throw new UsageError(`bench: --from ${from}: the hosts are those of ${hosts.join(", ")}`);
-}
-
-async function throughput(pipeline: Pipeline, options: BenchOptions, signal: AbortSignal): Promise<void> {
-  const { machine } = await import("../../bench/machine.ts");
-  const { benchChart } = await import("../../bench/chart.ts");
-  const { benchText } = await import("../bench-text.ts");
-  const runs: RunResult[] = [];
-  let [from, to] = ["", ""];
-  for (const queues of options.queues ?? [pipeline.workers]) {
-    for (const size of options.sizes) {
-      const { way, result } = await one(pipeline, size, queues, options, signal);
-      [from, to] = [way.from.device, way.to.device];
-      runs.push(result);
-    }
-  }
-  const result = { pipeline: pipeline.name, from, to, machine: machine(), runs };
-  give(options, result, benchText, benchChart);
-}
-
-async function loadOptions(
-  size: number,
-  queues: number,
-  options: BenchOptions,
-  signal: AbortSignal,
-): Promise<Omit<MeasureOptions, "onLoad">> {
-  const { PORTS } = await import("../../bench/traffic.ts");
-  return {
-    size,
-    queues,
-    flows: options.flows ?? 256,
-    burst: options.burst,
-    senders: options.senders ?? Math.max(1, Math.min(queues, availableParallelism() >> 1)),
-    duration: options.for / 1e6,
-    io: options.io,
-    ports: options.port === undefined ? PORTS : [options.port],
-    source: options.from,
-    signal,
-  };
-}
-
-async function withPeers(pipeline: Pipeline, options: BenchOptions, signal: AbortSignal): Promise<void> {
-  const { compare } = await import("../../bench/compare.ts");
-  const { machine } = await import("../../bench/machine.ts");
-  const { compareChart } = await import("../../bench/chart.ts");
-  const { compareText } = await import("../bench-text.ts");
-  const { progressLine } = await import("../check-text.ts");
-  const progress = options.quiet === true ? undefined : progressLine(process.stderr);
-  const peers: Comparison[] = [];
-  try {
-    for (const queues of options.queues ?? [pipeline.workers]) {
-      for (const size of options.sizes) {
-        const load = await loadOptions(size, queues, options, signal);
-        const onTurn = (turn: number, name: string) =>
-          progress?.note(`${size} bytes, turn ${turn + 1} of ${options.pairs}: ${name}`);
-        peers.push(await orExplain(() => compare(pipeline, { ...load, pairs: options.pairs, onTurn })));
-      }
-    }
-  } finally {
-    progress?.erase();
-  }
-  const result = { pipeline: pipeline.name, machine: machine(), peers };
-  give(options, result, compareText, compareChart);
-}
-
-async function inMemory(pipeline: Pipeline, options: BenchOptions, signal: AbortSignal): Promise<void> {
-  const { machine } = await import("../../bench/machine.ts");
-  const { measureChain } = await import("../../bench/memory.ts");
-  const { PORTS } = await import("../../bench/traffic.ts");
-  const { memoryChart } = await import("../../bench/chart.ts");
-  const { memoryText } = await import("../bench-text.ts");
-  const memory: MemoryRun[] = [];
-  const chains: ChainPeer[] = [];
-  for (const size of options.sizes) {
-    const traffic = {
-      size,
-      flows: options.flows ?? 10_000,
-      source: options.from,
-      ports: options.port === undefined ? PORTS : [options.port],
-      workers: options.queues ?? [1, 2],
-      duration: options.for / 1e6,
-      peer: options.peers === true,
-      signal,
-    };
-    const { runs, peer } = await orExplain(() => measureChain(pipeline, traffic));
-    memory.push(...runs);
-    if (peer !== undefined) chains.push(peer);
-  }
-  const result = {
-    pipeline: pipeline.name,
-    machine: machine(),
-    memory,
-    ...(options.peers === true ? { peers: chains } : {}),
-  };
-  give(options, result, memoryText, memoryChart);
-}
-
-/**
- * What makes a measurement impossible is a matter of what was asked for; where only privileges are missing, this
- * program starts anew as root of a user namespace.
- */
-async function orExplain<T>(measuring: () => Promise<T>): Promise<T> {
-  const { NoTraffic } = await import("../../bench/traffic.ts");
-  const { enterUserNamespace, needsUserNamespace } = await import("../../lab/user-namespace.ts");
-  try {
-    return await measuring();
-  } catch (error) {
-    if (error instanceof NoTraffic) throw new UsageError(`bench: ${error.message}`);
-    if (needsUserNamespace(error)) return enterUserNamespace();
-    throw error;
-  }
-}
-
-function give<T>(
-  { json, save, chart }: BenchOptions,
-  result: T,
-  text: (result: T) => string,
-  draw: (result: T) => string,
-): void {
-  process.stdout.write(`${json === true ? JSON.stringify(result, null, 2) : text(result)}\n`);
-  if (save !== undefined) writeFileSync(save, `${JSON.stringify(result, null, 2)}\n`);
-  if (chart !== undefined) writeFileSync(chart, draw(result));
-}
-
-async function one(
-  pipeline: Pipeline,
-  size: number,
-  queues: number,
-  options: BenchOptions,
-  signal: AbortSignal,
-) {
-  const { measure } = await import("../../bench/measure.ts");
-  let view: ReturnType<typeof startLiveView> | undefined;
-  try {
-    const load = await loadOptions(size, queues, options, signal);
-    const onLoad = (report: () => Report) => {
-      if (options.quiet !== true && options.json !== true) view = startLiveView(process.stderr, report);
-    };
-    return await orExplain(() => measure(pipeline, { ...load, onLoad }));
-  } finally {
-    view?.stop();
-  }
 }

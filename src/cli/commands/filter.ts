@@ -58,12 +58,19 @@ export function registerFilter(program: Command): void {
     .description("a filter's parameters, outputs, counters, state, module, and about what it costs")
     .argument("<filter>", "the name of a built-in filter, or a folder")
     .option("--json", "print it as JSON")
+    .addOption(
+      new Option("--markdown", "print its reference page, from its manifest alone").conflicts("json"),
+    )
     .addHelpText(
       "after",
-      "\nExamples:\n  pktflow filter show acl\n  pktflow filter show filters/mine --json\n",
+      "\nExamples:\n  pktflow filter show acl\n  pktflow filter show filters/mine --json\n  pktflow filter show nat --markdown > nat.md\n",
     )
-    .action(async (name: string, options: { json?: boolean }) => {
-      const { show } = await import("../filter/show.ts");
+    .action(async (name: string, options: { json?: boolean; markdown?: boolean }) => {
+      const { markdown, show } = await import("../filter/show.ts");
+      if (options.markdown === true) {
+        process.stdout.write(markdown(name));
+        return;
+      }
       process.stdout.write(await show(name, options.json === true));
     });
   filter

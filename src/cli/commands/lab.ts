@@ -90,7 +90,11 @@ async function start(pipeline: Pipeline, options: LabOptions): Promise<Lab> {
   const { startLab } = await import("../../lab/lab.ts");
   const { enterUserNamespace, needsUserNamespace } = await import("../../lab/user-namespace.ts");
   try {
-    return await startLab(pipeline, { io: options.io });
+    const lab = await startLab(pipeline, { io: options.io });
+    if (options.quiet !== true) {
+      lab.running.followLogs(({ filter, text }) => process.stderr.write(`pktflow: ${filter}: ${text}\n`));
+    }
+    return lab;
   } catch (error) {
     if (!needsUserNamespace(error)) throw new NotStarted(error);
     return enterUserNamespace();

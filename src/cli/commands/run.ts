@@ -1,6 +1,7 @@
 /** `pktflow run FILE`: runs a pipeline until its sources end, the time is over or a signal comes. */
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import type { Command } from "commander";
+import type { Pipeline } from "../../config/types.ts";
 import type { Report } from "../../control/report.ts";
 import { NotStarted, UsageError } from "../exit.ts";
 import { startLiveView } from "../live.ts";
@@ -31,15 +32,26 @@ export function registerRun(program: Command): void {
 }
 
 async function run(file: string, options: RunOptions): Promise<number> {
-  const { loadPipeline } = await import("../../config/pipeline.ts");
+  // First of all: a thread starts while the file is read and all else is loaded.
+  const { startPool } = await import("../../workers/pool.ts");
+  const pool = startPool(1);
+  const pipeline = await prepare(file, options).catch(async (error: unknown) => {
+    await pool.close();
+    throw error;
+  });
   const { startPipeline } = await import("../../workers/pipeline.ts");
-  const pipeline = loadPipeline(file, { set: options.set });
-  if (options.report !== undefined) prepareReport(options.report);
   const signals = new StopSignals();
-  const running = await startPipeline(pipeline, { io: options.io }).catch((error: unknown) => {
+  const running = await startPipeline(pipeline, { io: options.io, pool }).catch((error: unknown) => {
     throw new NotStarted(error);
   });
   return await watch(running, signals, options);
+}
+
+async function prepare(file: string, options: RunOptions): Promise<Pipeline> {
+  const { loadPipeline } = await import("../../config/pipeline.ts");
+  const pipeline = loadPipeline(file, { set: options.set });
+  if (options.report !== undefined) prepareReport(options.report);
+  return pipeline;
 }
 
 /** A report that cannot be written is said now, not when the run is over. */
@@ -97,6 +109,9 @@ export async function watch(
   warn();
   // What goes wrong while it runs is said then, unless a table is drawn over and over where it would be said.
   const saying = out.isTTY && options.quiet !== true ? undefined : setInterval(warn, 1000).unref();
+  running.followLogs(({ filter, text }) => {
+    if (options.quiet !== true) process.stderr.write(`pktflow: ${filter}: ${text}\n`);
+  });
   const view = options.quiet === true ? undefined : startLiveView(out, () => running.report());
   const stop = () => running.stop();
   signals.deliver(stop);

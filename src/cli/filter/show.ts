@@ -6,9 +6,17 @@ import type { Manifest } from "../../config/types.ts";
 import { readWholeCapture } from "../../devices/pcap/whole.ts";
 import { wasmPath } from "../../filters/build.ts";
 import { readCases } from "../../filters/cases.ts";
-import { builtinManifests, findFilter, manifestsIn, paramRows, shownPath } from "../../filters/catalog.ts";
+import {
+  builtinManifests,
+  findFilter,
+  manifestsIn,
+  paramRows,
+  STANDARD_OUTPUTS,
+  shownPath,
+} from "../../filters/catalog.ts";
 import { type Cost, measureCost } from "../../filters/cost.ts";
 import { coreBytes, isolationOf, loadFilter } from "../../filters/library.ts";
+import { referencePage } from "../../filters/page.ts";
 import { binaryBytes, table } from "../format.ts";
 
 /** @returns what to print @throws FilterError, ConfigError */
@@ -20,6 +28,11 @@ export function list(folder: string | undefined, json: boolean): string {
   }
   const rows = manifests.map(({ kind, summary }) => [kind, summary]);
   return `${table(["filter", "summary"], rows, 2)}\n`;
+}
+
+/** @returns the reference page @throws FilterError, ConfigError */
+export function markdown(name: string): string {
+  return referencePage(findFilter(name));
 }
 
 /** @returns what to print @throws FilterError, ConfigError */
@@ -39,11 +52,6 @@ export async function show(name: string, json: boolean): Promise<string> {
   };
   return `${JSON.stringify(shown, null, 2)}\n`;
 }
-
-const STANDARD_OUTPUTS = [
-  { name: "next", doc: "Go on along the path." },
-  { name: "drop", doc: "Counted and gone." },
-];
 
 /** Of a filter without cases there is nothing to measure. */
 function costOf(manifest: Manifest, module: WebAssembly.Module): Cost | undefined {

@@ -4,8 +4,9 @@
  *
  * Each queue that is read has a burst: how many reads it asks for at once. A burst that comes back full doubles, one
  * that comes back short shrinks to what came, and after one that comes back empty the queue is left to one parked read.
- * Reads of a burst say RWF_NOWAIT: without it, since TUN supports nowait, io_uring parks a read even on a nonblocking
- * descriptor. That is what the parked one is for: who sleeps wakes up with the packet in hand, not with the news of it.
+ * Reads of a burst, and writes, say RWF_NOWAIT: without it, since TUN supports nowait, io_uring parks a read from an empty
+ * queue and a write to a full one even on a nonblocking descriptor. For reads that is what the parked one is for: who
+ * sleeps wakes up with the packet in hand, not with the news of it. A write would hold up all queues of its worker.
  */
 import { BATCH, BATCH_PACKETS, DESCRIPTOR, HEADROOM } from "../../batches/layout.ts";
 import {
@@ -156,7 +157,7 @@ export class UringEngine implements Engine {
       if (this.ring.room === 0) this.ring.enter(0);
       const data = this.base + m.u32[(d + DESCRIPTOR.DATA) >>> 2] - header;
       const length = m.u32[(d + DESCRIPTOR.LENGTH) >>> 2] + header;
-      this.ring.push(WRITE, index, data, length, 0, d, KIND.WRITE | index);
+      this.ring.push(WRITE, index, data, length, RWF_NOWAIT, d, KIND.WRITE | index);
     }
     this.underWay += count;
     m.u32[plan.txBatch >>> 2] = 0;

@@ -1,0 +1,81 @@
+/** A filter's reference page in Markdown, from its manifest alone: every parameter, output and counter there is. */
+import type { Manifest } from "../config/types.ts";
+import { formatSize } from "../params/quantities.ts";
+import { paramRows, STANDARD_OUTPUTS } from "./catalog.ts";
+
+/** @returns text that ends with a newline */
+export function referencePage({
+  kind,
+  summary,
+  params,
+  outputs,
+  counters,
+  state,
+  converts,
+}: Manifest): string {
+  const size = (bytes: number | "computed") =>
+    bytes === "computed" ? "computed from the parameters" : bytes === 0 ? "none" : formatSize(bytes);
+  const parts = [`# ${kind}`, cell(summary)];
+  if (converts) parts.push(`Turns packets of layer ${converts.from} into packets of layer ${converts.to}.`);
+  parts.push("## Parameters");
+  const rows = paramRows(params);
+  parts.push(
+    rows.length === 0
+      ? "None."
+      : table(
+          ["parameter", "type", "default", "range", ""],
+          rows.map(({ name, type, default: standard, range, doc }) => [
+            code(name),
+            words(type),
+            standard === "" ? "" : standard === "required" ? "required" : code(standard),
+            cell(range),
+            cell(doc),
+          ]),
+        ),
+  );
+  parts.push(
+    "## Outputs",
+    table(["output", "what leaves by it"], [...STANDARD_OUTPUTS, ...outputs].map(documented)),
+  );
+  parts.push("## Counters");
+  parts.push(
+    counters.length === 0
+      ? "None."
+      : table(
+          ["counter", "what it counts"],
+          counters.map(({ name, doc, each }) =>
+            documented({
+              name: each === undefined ? name : `${name}.*`,
+              doc: each === undefined ? doc : `${doc} One for each of ${each}, by its name or place.`,
+            }),
+          ),
+        ),
+  );
+  parts.push("## State", `Of each worker: ${size(state.worker)}. Shared by all: ${size(state.shared)}.`);
+  return `${parts.join("\n\n")}\n`;
+}
+
+function documented({ name, doc }: { name: string; doc: string }): string[] {
+  return [code(name), cell(doc)];
+}
+
+function table(head: string[], rows: string[][]): string {
+  const line = (cells: string[]) => `| ${cells.join(" | ")} |`;
+  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
+}
+
+/** Alternatives, each as it is written. */
+function words(type: string): string {
+  return type
+    .split(" | ")
+    .map((word) => (/^list of /.test(word) ? `list of ${code(word.slice(8))}` : code(word)))
+    .join(", ");
+}
+
+function code(text: string): string {
+  return `\`${text.replaceAll("|", "\\|")}\``;
+}
+
+function cell(text: string): string {
+  return text.replace(/\s+/g, " ").replaceAll("|", "\\|").replaceAll("<", "&lt;").trim();
+}
