@@ -63,7 +63,7 @@ test("what goes out comes back, and no checksum is any other for it", () => {
         expect(sum(out.bytes.slice(8, 24))).toBe(sum(sent.slice(8, 24)));
         expect(out.bytes.slice(24)).toEqual(sent.slice(24));
         const mapped = Array.from({ length: 8 }, (_, i) => out.bytes[8 + 2 * i] * 256 + out.bytes[9 + 2 * i]);
-        mapped.slice(0, 4).forEach((value, i) => expect(value & mask(i)).toBe(outside[i] & mask(i)));
+        for (let i = 0; i < 4; i++) expect(mapped[i] & mask(i)).toBe(outside[i] & mask(i));
         const back = bench.send(buildPacket({ ipv6: { from: far, to: text(mapped) }, ...transport }).bytes);
         expect(back.output).toBe("next");
         const returned = Array.from(
