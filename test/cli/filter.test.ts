@@ -78,13 +78,9 @@ describe("filter list and show", () => {
     for (const name of ["acl ", "checksum ", "nat ", "filters/my-packet "])
       expect(stdout).toContain(`\n${name}`);
     const json = JSON.parse((await filter("list", "--json")).stdout);
-    expect(json.map(({ kind }: { kind: string }) => kind)).toEqual([
-      "acl",
-      "checksum",
-      "icmp-error",
-      "nat",
-      "ttl",
-    ]);
+    const folders = readdirSync(join(ROOT, "assembly", "filters")).sort();
+    expect(json.map(({ kind }: { kind: string }) => kind)).toEqual(folders);
+    expect(folders).toContain("nat");
   });
   test("show has parameters, outputs, counters, state, module, exports and cost", async () => {
     const { stdout, status } = await filter("show", "nat");

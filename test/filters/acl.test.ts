@@ -255,7 +255,7 @@ describe("with so many rules that they are cut into trees", () => {
           expect(bench.counters).toEqual(counted);
         },
       ),
-      { numRuns: 12 },
+      { numRuns: 20 },
     );
     expect(matched).toBeGreaterThan(200);
   });

@@ -57,11 +57,11 @@ describe("the tarball", () => {
   test("holds nothing but modules, types, the SDK, the examples, the C peers and its papers", () => {
     const known = [
       /^build\/.*\.(js|d\.ts)$/,
-      /^build\/wasm\/(core\.wasm|filters\/[a-z-]+\.(wasm|params\.ts))$/,
+      /^build\/wasm\/(core\.wasm|filters\/[a-z0-9-]+\.(wasm|params\.ts))$/,
       /^build\/docs\/.*\.md$/,
       /^assembly\/(abi|wire|lib)\/[a-z0-9-]+\.ts$/,
       /^assembly\/(index\.ts|README\.md)$/,
-      /^assembly\/filters\/[a-z-]+\/([a-z-]+\.ts|filter\.yaml|cases\.yaml|README\.md)$/,
+      /^assembly\/filters\/[a-z0-9-]+\/([a-z0-9-]+\.ts|filter\.yaml|cases\.yaml|README\.md)$/,
       /^assembly\/(templates|editor)\//,
       /^assembly\/(c\/pktflow\.h|isolated\/asconfig\.json)$/,
       /^bench\/peers\/[a-z-]+\.[ch]$/,

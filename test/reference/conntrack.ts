@@ -24,6 +24,8 @@ interface Connection {
   to: Endpoint;
   state: string;
   replied: boolean;
+  /** Something is known of what the other side sends: a segment of it that was neither a challenge nor a reset. */
+  answered: boolean;
   opened: number;
   last: number;
 }
@@ -84,7 +86,18 @@ export class Conntrack {
       else if (which === "ack") state = "established";
       else return "invalid";
     }
-    if (accepts) this.connections.push({ protocol, from, to, state, replied: false, opened: now, last: now });
+    if (accepts)
+      this.connections.push({
+        protocol,
+        from,
+        to,
+        state,
+        replied: false,
+        // Joined in the middle, nothing is held against what it acknowledges.
+        answered: state === "established",
+        opened: now,
+        last: now,
+      });
     return "new";
   }
 
@@ -104,10 +117,13 @@ export class Conntrack {
       connection.state = state;
       connection.last = now;
       if (isReply) connection.replied = true;
+      if (!has("rst") && (isReply || state === "established")) connection.answered = true;
       return verdict;
     };
     // What refuses a SYN acknowledges it (RFC 9293, 3.5.2); who sent it has nothing to acknowledge.
     if (has("rst") && before === "syn-sent" && isReply !== has("ack")) return "invalid";
+    // It acknowledges what nobody has sent.
+    if (has("rst") && has("ack") && !isReply && !connection.answered) return "invalid";
     if (has("rst") && !connection.replied) {
       // All that ever came of it.
       this.connections = this.connections.filter((one) => one !== connection);
