@@ -50,7 +50,7 @@ export function dropTooLong(m: PacketMemory, { plan }: KernelPort, length: numbe
   counterAdd(m, drops + TOO_LONG, 1);
 }
 
-const REFUSED = 8 * OFFLOAD_COUNTERS.indexOf("refused");
+export const REFUSED = 8 * OFFLOAD_COUNTERS.indexOf("refused");
 
 /** The refused writes of one engine. */
 export class RefusedWrites {
@@ -102,11 +102,16 @@ export class RefusedWrites {
     if (this.m.u8[d + DESCRIPTOR.OUTPUT] !== OUTPUT_FINISH) return;
     const before = Atomics.exchange(this.m.u32, (port.info + DEVICE_INFO.OFFLOADS) >>> 2, 0);
     if (before === 0) return;
-    this.warnings.push(
-      `${port.label}: the kernel refused a packet with its checksum or segments left to it (EINVAL), ` +
-        "and took it finished: the device does without offloads from now on",
-    );
+    this.warnings.push(withoutOffloads(port.label));
   }
+}
+
+/** What is said when a device turned out to refuse what it had promised. The main thread finds out from DEVICE_INFO. */
+export function withoutOffloads(label: string): string {
+  return (
+    `${label}: the kernel refused a packet with its checksum or segments left to it (EINVAL), ` +
+    "and took it finished: the device does without offloads from now on"
+  );
 }
 
 /** What EBADFD of a tun or tap queue means. */

@@ -42,8 +42,12 @@ function probeRing(): void {
     const tun = open("/dev/net/tun", O_RDWR);
     // Without the device node there is no queue to read either.
     if (tun < 0) return;
-    const supported = readsWithoutWaiting(ring, tun);
-    close(tun);
+    let supported: boolean;
+    try {
+      supported = readsWithoutWaiting(ring, tun);
+    } finally {
+      close(tun);
+    }
     if (!supported) throw new SystemError("io_uring read", "/dev/net/tun", EOPNOTSUPP);
   } finally {
     ring.close();

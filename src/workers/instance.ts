@@ -11,7 +11,15 @@
  */
 import { WORKER_CONTROL } from "../batches/control.ts";
 import { HOST_COUNTER } from "../batches/counters.ts";
-import { BATCH, CONTEXT, DESCRIPTOR, DEVICE_INFO, ISOLATED_SCRATCH, OUTPUT_NEXT } from "../batches/layout.ts";
+import {
+  BATCH,
+  BATCH_PACKETS,
+  CONTEXT,
+  DESCRIPTOR,
+  DEVICE_INFO,
+  ISOLATED_SCRATCH,
+  OUTPUT_NEXT,
+} from "../batches/layout.ts";
 import { batchAt, batchCount, batchPush, counterAdd, type PacketMemory, u64Read } from "../batches/memory.ts";
 import { writeReason } from "../batches/trap-reason.ts";
 import type { OnTrap } from "../config/types.ts";
@@ -116,19 +124,22 @@ export class Instance {
   }
 
   /**
-   * One call into Wasm for a whole batch, unless it traps. Packets that are lost to a trap are taken out of the batch.
+   * One call into Wasm for a batch of up to BATCH_PACKETS, unless it traps. Packets that are lost to a trap are taken out
+   * of the batch.
    * @returns false: it is paused, and the packets' outputs say nothing
    * @throws FilterTrap when it traps and `on-trap` is `stop`
    */
   process(batch: number, now: number): boolean {
     if (this.wasm === undefined && !this.resume(now)) return false;
-    if (this.carefulUntil > now) {
-      this.oneByOne(batch, now);
-    } else {
-      const count = batchCount(this.m, batch);
-      const error = this.call(batch, 0, count);
-      if (error !== undefined) this.goOn(batch, 0, error, now);
-      else this.packetsSinceTrap += count;
+    for (let at = 0; at < batchCount(this.m, batch); ) {
+      const left = batchCount(this.m, batch) - at;
+      if (this.wasm === undefined) {
+        this.lose(batch, at, at + left);
+        break;
+      }
+      // A filter before this one may have let go of more than one call may have.
+      const most = this.carefulUntil > now ? 1 : BATCH_PACKETS;
+      at = this.part(batch, at, Math.min(left, most), now);
     }
     if (this.plan.scratch !== 0) this.dissectAgain(batch);
     return true;
@@ -190,47 +201,22 @@ export class Instance {
     }
   }
 
-  /** After a trap in a call for the packets from `first` on: finds the one at fault, and has the others processed. */
-  private goOn(batch: number, first: number, error: unknown, now: number): void {
-    let failure = error;
-    for (let from = first; ; ) {
-      const count = batchCount(this.m, batch);
-      const at = this.indexOfFault(batch, from, count);
-      this.packetsSinceTrap += at < 0 ? 0 : at - from;
-      if (at < 0) this.carefulUntil = now + CAREFUL_TIME;
-      this.trapped(failure, now);
-      from = at < 0 ? this.lose(batch, from, count) : this.lose(batch, at, at + 1);
-      const left = batchCount(this.m, batch) - from;
-      if (left === 0) return;
-      if (this.wasm === undefined) {
-        this.lose(batch, from, from + left);
-        return;
-      }
-      const next = this.call(batch, from, left);
-      if (next === undefined) {
-        this.packetsSinceTrap += left;
-        return;
-      }
-      failure = next;
+  /**
+   * One call for `count` packets of a batch, from `first` on. If it traps, the one at fault is lost; all of them, if the
+   * module does not say which.
+   * @returns index of the packet at which to go on
+   */
+  private part(batch: number, first: number, count: number, now: number): number {
+    const error = this.call(batch, first, count);
+    if (error === undefined) {
+      this.packetsSinceTrap += count;
+      return first + count;
     }
-  }
-
-  private oneByOne(batch: number, now: number): void {
-    for (let i = 0; i < batchCount(this.m, batch); ) {
-      if (this.wasm === undefined) {
-        this.lose(batch, i, batchCount(this.m, batch));
-        return;
-      }
-      const error = this.call(batch, i, 1);
-      if (error === undefined) {
-        this.packetsSinceTrap++;
-        i++;
-        continue;
-      }
-      this.carefulUntil = now + CAREFUL_TIME;
-      this.trapped(error, now);
-      i = this.lose(batch, i, i + 1);
-    }
+    const at = this.indexOfFault(batch, first, first + count);
+    if (at < 0 || this.carefulUntil > now) this.carefulUntil = now + CAREFUL_TIME;
+    this.packetsSinceTrap += at < 0 ? 0 : at - first;
+    this.trapped(error, now);
+    return at < 0 ? this.lose(batch, first, first + count) : this.lose(batch, at, at + 1);
   }
 
   /** @returns which of the packets `first` to `count` it trapped at, or -1: its module does not say */

@@ -12,11 +12,13 @@ import { closeAll, type OpenedDevice, openDevices } from "../devices/open.ts";
 import { abandonSoftPort } from "../devices/soft.ts";
 import { coreBytes } from "../filters/library.ts";
 import { chooseEngine } from "../io/probe.ts";
+import { releaseOrphan } from "../io/uring/orphan.ts";
 import { makePlan } from "../plan/plan.ts";
 import type { Plan } from "../plan/types.ts";
 import { close, eventfd, eventfdSignal } from "../sys/calls.ts";
 import { check, SystemError } from "../sys/errno.ts";
 import { tunSetQueue } from "../sys/if_tun.ts";
+import { watchOffloads } from "./offload-watch.ts";
 import { type Job, type Pool, startPool } from "./pool.ts";
 import { fillMemory, loadFilters } from "./prepare.ts";
 import { countHang, HANG_REASON, resetWorker, untilGone } from "./replace.ts";
@@ -135,6 +137,7 @@ class Running implements RunningPipeline {
   private readonly task: (worker: number) => WorkerTask;
   private readonly jobs: (Job | undefined)[] = [];
   private readonly watchdog: Watchdog;
+  private readonly endWatch: () => void;
   /** By worker: the filter for which its thread is being ended. */
   private readonly hangs = new Map<number, number>();
   private replaced = 0;
@@ -162,6 +165,7 @@ class Running implements RunningPipeline {
     this.m = m;
     this.pool = pool;
     this.task = task;
+    this.endWatch = watchOffloads(m, plan, (warning) => this.warnings.push(warning));
     this.watchdog = new Watchdog(m, plan, (worker, filter) => this.hung(worker, filter));
     this.logs = new LogReader(m, plan);
     if (this.logs.hasLogs) this.logTimer = setInterval(() => this.readLogs(), LOG_INTERVAL).unref();
@@ -212,11 +216,14 @@ class Running implements RunningPipeline {
   private async follow(): Promise<void> {
     await Promise.all(this.plan.workers.map((_, worker) => this.supervise(worker)));
     this.watchdog.close();
+    this.endWatch();
     clearInterval(this.logTimer);
     this.readLogs();
     this.endTime = performance.now();
     clearTimeout(this.stopTimer);
     await this.pool.close();
+    // Those of workers that were ended by force: they would keep the devices' queues.
+    for (const { control } of this.plan.workers) releaseOrphan(this.m, control);
     for (const wake of this.wakes) close(wake);
     const failures = [...this.failures, ...closeAll(this.devices)];
     if (failures.length === 0) return;
@@ -233,9 +240,9 @@ class Running implements RunningPipeline {
   /** Follows a worker to its end, and those that replace it. */
   private async supervise(worker: number): Promise<void> {
     for (;;) {
-      const job = this.pool.run(this.task(worker));
-      this.jobs[worker] = job;
       try {
+        const job = this.pool.run(this.task(worker));
+        this.jobs[worker] = job;
         this.workerEnded(await job.result);
         return;
       } catch (error) {

@@ -26,6 +26,8 @@ export interface Pool {
 interface Group {
   threads: Piscina;
   idle: number;
+  /** Rejects when a thread cannot even load its modules: whoever waits for a task of it would wait for ever. */
+  broken: Promise<never>;
 }
 
 /** @param threads to start now: a thread takes as long to start as a pipeline's file to be read */
@@ -44,7 +46,7 @@ export function startPool(threads: number): Pool {
       group.idle--;
       const killer = new AbortController();
       const running = group.threads.run(task, { signal: killer.signal }) as Promise<WorkerResult>;
-      const result = running.finally(() => {
+      const result = Promise.race([running, group.broken]).finally(() => {
         group.idle++;
       });
       return { result, kill: () => killer.abort() };
@@ -66,7 +68,14 @@ function startGroup(size: number): Group {
     atomics: "disabled",
     recordTiming: false,
   });
-  return { threads, idle: size };
+  const broken = new Promise<never>((_, reject) => {
+    threads.on("error", (error: Error) => {
+      reject(new Error(`a worker's thread could not start: ${error.message}`, { cause: error }));
+    });
+  });
+  // Nobody may be waiting yet.
+  broken.catch(() => {});
+  return { threads, idle: size, broken };
 }
 
 /** The compiled worker, also when this file runs from its source (in tests). */

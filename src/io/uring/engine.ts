@@ -154,7 +154,6 @@ export class UringEngine implements Engine {
     const entries = (plan.txBatch + BATCH.ENTRIES) >>> 2;
     for (let i = 0; i < count; i++) {
       const d = m.u32[entries + i];
-      if (this.ring.room === 0) this.ring.enter(0);
       const data = this.base + m.u32[(d + DESCRIPTOR.DATA) >>> 2] - header;
       const length = m.u32[(d + DESCRIPTOR.LENGTH) >>> 2] + header;
       this.ring.push(WRITE, index, data, length, RWF_NOWAIT, d, KIND.WRITE | index);

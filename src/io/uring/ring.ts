@@ -85,7 +85,7 @@ export class Ring {
   }
 
   /**
-   * Writes one SQE; there must be room.
+   * Writes one SQE; where there is no room, what was pushed is submitted first.
    * @param opcode with IOSQE flags in bits 8 to 15
    * @param address host address, exact
    * @param rwFlags RWF_* of a read or write, poll events of POLL_ADD
@@ -100,6 +100,7 @@ export class Ring {
     user: number,
     kind: number,
   ): void {
+    if (this.room === 0) this.enter(0);
     const { sqes, sqMask } = this.mapped;
     const s = (this.tail & sqMask) * SQE_WORDS;
     // Offset -1: the file has no position. Others want 0 there.
