@@ -77,6 +77,13 @@ describeKernel("the self-check", () => {
     );
   });
 
+  test("an office behind a NAT: nothing that is inside can be reached from outside", async () => {
+    const result = await pktflow(["lab", "pipelines/office-nat.yaml"]);
+    expect(result).toMatchObject({ status: 0, stderr: "" });
+    expect(cells(result)).toEqual({ "lan wan IPv4": OK, "wan lan IPv4": ["dropped", "dropped", "dropped"] });
+    expect(result.stdout).toContain("wan -> lan icmp: echoes 1, 2, 3 not answered: perimeter drop 3\n");
+  });
+
   test("a firewall that refuses is heard", async () => {
     const result = await pktflow([
       "lab",
