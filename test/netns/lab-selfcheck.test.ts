@@ -106,6 +106,27 @@ describeKernel("the self-check", () => {
     expect(cells(result)).toEqual(Object.fromEntries(pairs.map((pair) => [pair, OK])));
   });
 
+  test.each([
+    ["left", "10.2.0.2", "10.1.0.1"],
+    ["left", "fd00:2::2", "fd00:1::1"],
+    ["right", "10.1.0.2", "10.2.0.1"],
+    ["right", "fd00:1::2", "fd00:2::1"],
+  ])("a router is a hop of its own: from %s to %s it is %s", async (host, to, hop) => {
+    const ping = ["ping", "-n", "-c", "1", "-W", "2", "-t", "1", to];
+    const { stdout } = await pktflow([
+      "lab",
+      "pipelines/router.yaml",
+      "--quiet",
+      "--in",
+      host,
+      "--",
+      ...ping,
+    ]);
+    expect(stdout).toMatch(
+      new RegExp(`^From ${hop}:? icmp_seq=1 Time exceeded|^From ${hop}:? icmp_seq=1 Time to live`, "m"),
+    );
+  });
+
   test("hosts on an Ethernet segment", async () => {
     const result = await pktflow(["lab", "pipelines/tap-wire.yaml"]);
     expect(result).toMatchObject({ status: 0, stderr: "" });
