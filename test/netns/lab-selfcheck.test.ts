@@ -165,6 +165,16 @@ describeKernel("the self-check", () => {
     );
   });
 
+  test("a single host, whose packets are dropped: it is said that there is one, and what to do", async () => {
+    const OUT = folder.file("seen.pcap");
+    const result = await pktflow(["lab", "pipelines/answering-net.yaml"], { env: { OUT } });
+    expect(result).toMatchObject({ status: 0, stderr: "" });
+    expect(result.stdout).toContain("self-check passed: lan is the only host that sends");
+    expect(result.stdout).toContain(
+      "run a COMMAND on lan: pktflow lab pipelines/answering-net.yaml -- ping -c 3 ADDRESS\n",
+    );
+  });
+
   test("a loss that nothing explains fails it", async () => {
     const result = await pktflow(["lab", martian()]);
     expect(result.status).toBe(1);
