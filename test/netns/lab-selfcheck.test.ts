@@ -204,9 +204,9 @@ describeKernel("the self-check", () => {
     await until("the check begins", () => lab.stdout.includes("self-check"), 30_000);
     await new Promise((resolve) => setTimeout(resolve, 500));
     expect(traces.look().filter((namespace) => namespace.startsWith("net:"))).toHaveLength(2);
-    const started = performance.now();
     const result = await lab.stop(signal);
-    expect(performance.now() - started).toBeLessThan(1500);
+    // No probe is waited for: there is no table.
+    expect(cells(result)).toEqual({});
     if (signal === "SIGKILL") expect(result.signal).toBe("SIGKILL");
     else expect(result).toMatchObject({ status: 1, stderr: `pktflow: lab: ended by ${signal}\n` });
     await until("all is gone", () => traces.left().length === 0);
