@@ -68,10 +68,20 @@ export function readInteger(kind: IntegerKind, value: unknown, bounds: Bounds): 
   return { value: value === 0 ? 0 : value };
 }
 
+/** A share may be written as a percentage: `5%` is 5 where the range is 0 to 100, and 0.05 where it is 0 to 1. */
 export function readFloat(value: unknown, bounds: Bounds): Reading<number> {
-  if (typeof value !== "number") return refuse("wrong-type", "a number", value);
+  const percent = typeof value === "string" ? /^(\d+(?:\.\d+)?) ?%$/.exec(value)?.[1] : undefined;
+  if (percent !== undefined && isShare(bounds)) {
+    return within(bounds.max === 1 ? Number(percent) / 100 : Number(percent), bounds, value, String);
+  }
+  if (typeof value !== "number") return refuse("wrong-type", "a number", value, percent);
   if (!Number.isFinite(value)) return refuse("bad-value", "a finite number", value);
   return within(value, bounds, value, String);
+}
+
+/** Can a number of this range be a part of a whole? */
+export function isShare(bounds: Bounds): bounds is { min: 0; max: 1 | 100 } {
+  return bounds.min === 0 && (bounds.max === 1 || bounds.max === 100);
 }
 
 /** Bytes: `1500`, `64KiB`, `1MB`, `1.5GiB` (as long as that is a whole number of bytes). */

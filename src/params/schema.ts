@@ -3,7 +3,7 @@
  * as the checker, but knows less: that host bits are zero, say, only the checker can tell.
  */
 import { isRequired } from "./parse.ts";
-import { formatDuration, formatSize } from "./quantities.ts";
+import { formatDuration, formatSize, isShare } from "./quantities.ts";
 import type { ParamSpec, ParamType } from "./types.ts";
 
 export type JsonSchema = Record<string, unknown>;
@@ -133,7 +133,12 @@ function typeSchema(
     case "u32":
     case "u64":
     case "i32":
+      return orVariable(bounded(SCALARS[type.kind], bounds));
     case "f64":
+      if (isShare(bounds)) {
+        const percentage = text("\\d+(\\.\\d+)? ?%", "A percentage: 5%, 0.1%");
+        return { anyOf: [bounded(SCALARS.f64, bounds), percentage, { $ref: "#/$defs/variable" }] };
+      }
       return orVariable(bounded(SCALARS[type.kind], bounds));
     case "string":
     case "sets":

@@ -22,6 +22,13 @@ const refusal = (spec: ParamSpec, value: unknown) => {
 };
 
 describe("what is accepted", () => {
+  it("a percentage for a share, of 100 or of 1, and for no other number", () => {
+    expect(read(typed("f64", { min: 0, max: 100 }), "5%")).toBe(5);
+    expect(read(typed("f64", { min: 0, max: 100 }), "0.07 %")).toBe(0.07);
+    expect(read(typed("f64", { min: 0, max: 1 }), "5%")).toBe(0.05);
+    expect(refusal(typed("f64", { min: 0, max: 10 }), "5%")).toEqual(['x wants a number, has "5%" -> 5']);
+  });
+
   it.each<[ScalarType, unknown, unknown]>([
     ["bool", true, true],
     ["u8", 255, 255],
@@ -176,6 +183,7 @@ describe("what is refused, with a suggestion where there is one", () => {
     ]);
     expect(refusal(typed("size", { min: 4096 }), "1KiB")).toEqual(['x wants at least 4KiB, has "1KiB"']);
     expect(refusal(typed("f64", { max: 1 }), 1.5)).toEqual(["x wants at most 1, has 1.5"]);
+    expect(refusal(typed("f64", { min: 0, max: 100 }), "101%")).toEqual(['x wants 0 to 100, has "101%"']);
     expect(refusal(typed({ kind: "list", of: { kind: "u8" } }, { min: 2, max: 3 }), [1])).toEqual([
       "x wants 2 to 3 elements, has 1",
     ]);
