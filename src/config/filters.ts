@@ -9,7 +9,7 @@ import { expandFiles } from "./list-files.ts";
 import { HOST_KEYS, loadManifest, readText } from "./manifest.ts";
 import { asMap, checkParams, namedEntries, readKind } from "./shape.ts";
 import type { Span } from "./source.ts";
-import { type Entry, entry, type MapNode, type Node, plain } from "./tree.ts";
+import { type Entry, entry, type MapNode, type Node, plain, spanAt } from "./tree.ts";
 import type { FilterConfig, Isolation, Manifest, OnTrap } from "./types.ts";
 
 /** Descriptors number outputs in a byte. */
@@ -122,8 +122,11 @@ function readFilter(
     diagnostics.error(keySpan, "out-of-range", `${who} has ${outputs.length} outputs, ${most} is the most`);
   }
   const counters = expandCounters(manifest, params);
+  const second = secondOfName(manifest, params);
   const twice = duplicate(counters);
-  if (twice !== undefined)
+  if (second !== undefined)
+    diagnostics.error(spanAt(whole, second.path), "duplicate-name", `${who} has ${second.what}`);
+  else if (twice !== undefined)
     diagnostics.error(keySpan, "duplicate-name", `${who} has two counters called ${JSON.stringify(twice)}`);
   symbol.outputSpans = () => outputSpans(manifest.params, whole);
   symbol.config = {
@@ -193,6 +196,22 @@ function expandCounters({ counters }: Manifest, params: ParamValues): string[] {
     const elements = (params[each] ?? []) as ParamValue[];
     return elements.map((element, i) => `${name}.${(element as { name?: string }).name || i}`);
   });
+}
+
+/** The first element of a counted list that has the name of one before it. */
+function secondOfName({ counters }: Manifest, params: ParamValues) {
+  for (const { each } of counters) {
+    if (each === undefined) continue;
+    const names = ((params[each] ?? []) as { name?: string }[]).map(({ name }) => name || undefined);
+    const seen = new Set<string>();
+    for (const [i, name] of names.entries()) {
+      if (name === undefined) continue;
+      if (seen.has(name))
+        return { path: [each, i, "name"], what: `two ${each} called ${JSON.stringify(name)}` };
+      seen.add(name);
+    }
+  }
+  return undefined;
 }
 
 function duplicate(names: string[]): string | undefined {

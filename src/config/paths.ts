@@ -246,7 +246,8 @@ function checkWired(
     // A word that looks like a slip is more likely wrong where it stands than missing where it would be wired.
     if (named && meant) diagnostics.error(named, "unwired-output", `${what} is wired by no path`, meant);
     else {
-      const message = `${who} does not say where ${what} leads: { ${filter.id}: { ${name}: PATH } }`;
+      const origin = named ? `, named in line ${named.source.locate(named.start).line},` : "";
+      const message = `${who} does not say where ${what}${origin} leads: { ${filter.id}: { ${name}: PATH } }`;
       diagnostics.error(span, "unwired-output", message);
     }
   }

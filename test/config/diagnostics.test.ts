@@ -310,12 +310,24 @@ p.yaml:6:20 error mixed-layers: path "p" would mix Ethernet frames (layer 2) fro
 p.yaml:9:29 error unwired-output: path "p" does not say where output "expired" of "hop" leads: { hop: { expired: PATH } }
    9 |   p: { from: lan, through: [hop, fw], to: wan }
      |                             ^^^
-p.yaml:9:34 error unwired-output: path "p" does not say where output "refuse" of "fw" leads: { fw: { refuse: PATH } }
+p.yaml:9:34 error unwired-output: path "p" does not say where output "refuse" of "fw", named in line 7, leads: { fw: { refuse: PATH } }
    9 |   p: { from: lan, through: [hop, fw], to: wan }
      |                                  ^^
-p.yaml:10:28 error unwired-output: path "q" does not say where output "refuse" of "fw" leads: { fw: { refuse: PATH } }
+p.yaml:10:28 error unwired-output: path "q" does not say where output "refuse" of "fw", named in line 7, leads: { fw: { refuse: PATH } }
   10 |   q: { from: wan, through: fw, to: lan }
      |                            ^^`,
+  ],
+  [
+    "two rules of a name, at the second one",
+    {
+      filters:
+        "filters:\n  fw: { kind: acl, rules: [{ name: web, action: drop }, { name: web, action: drop }] }",
+      paths: "paths:\n  p: { from: lan, through: fw, to: wan }",
+    },
+    `
+p.yaml:6:65 error duplicate-name: filter "fw" has two rules called "web"
+   6 |   fw: { kind: acl, rules: [{ name: web, action: drop }, { name: web, action: drop }] }
+     |                                                                 ^^^`,
   ],
   [
     "a word in a parameter that is an output only by a slip",
