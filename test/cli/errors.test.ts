@@ -55,6 +55,11 @@ describe("a file that is wrong: exit status 2, with file, line and column", () =
 
   test.each([
     ["a bad address", ", address: 10.77.0.256/24", /:3:31 error \S+: .*10\.77\.0\.256/],
+    [
+      "an address twice",
+      ", address: [10.1.0.1/24, 10.1.0.1/24]",
+      /:3:45 error contradiction: .*10\.1\.0\.1\/24 twice/,
+    ],
     ["no queue", ", queues: 0", /:3:30 error out-of-range: .*queues/],
     ["257 queues", ", queues: 257", /:3:30 error out-of-range: .*queues/],
     ["a name of 16 characters", ", name: sixteen-letters-", /:3:28 error \S+: .*15/],

@@ -1,5 +1,5 @@
 import type { DeviceManifest } from "../../config/types.ts";
-import { tunParams } from "../tun/manifest.ts";
+import { sameTwice, tunParams } from "../tun/manifest.ts";
 
 export const manifest: DeviceManifest = {
   kind: "tap",
@@ -22,4 +22,5 @@ export const manifest: DeviceManifest = {
       doc: "Bridge, in the same network namespace, that the interface is put into.",
     },
   ],
+  contradictions: sameTwice,
 };

@@ -1,5 +1,5 @@
 import type { DeviceManifest } from "../../config/types.ts";
-import type { ParamSpec } from "../../params/types.ts";
+import type { ParamSpec, ParamValues } from "../../params/types.ts";
 
 /** What tun and tap devices have in common. A default of null: absent unless said. */
 export const tunParams: ParamSpec[] = [
@@ -74,6 +74,14 @@ export const tunParams: ParamSpec[] = [
   },
 ];
 
+/** The kernel refuses an address that an interface has already. */
+export function sameTwice({ address }: ParamValues): { path: (string | number)[]; message: string }[] {
+  const addresses = address as string[];
+  return addresses.flatMap((one, i) =>
+    addresses.indexOf(one) < i ? [{ path: ["address", i], message: `address has ${one} twice` }] : [],
+  );
+}
+
 export const manifest: DeviceManifest = {
   kind: "tun",
   summary: "A network interface of the kernel whose IP packets the pipeline reads and writes.",
@@ -81,4 +89,5 @@ export const manifest: DeviceManifest = {
   source: true,
   sink: true,
   params: tunParams,
+  contradictions: sameTwice,
 };
