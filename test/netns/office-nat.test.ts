@@ -18,7 +18,7 @@ describeKernel("the command of pipelines/office-nat.yaml", () => {
     () => {
       const text = readFileSync(join(ROOT, "pipelines/office-nat.yaml"), "utf8");
       const report = folder.file("report.json");
-      const command = /# {3}(pktflow lab [\s\S]*?kill \$!')\n/
+      const command = /# {3}(pktflow lab \S+ -- bash [\s\S]*?kill \$!')\n/
         .exec(text)![1]
         .replaceAll(/\n# {5}/g, "\n")
         .replace("pktflow lab", `"${process.execPath}" "${MAIN}" lab --quiet --report "${report}"`);
