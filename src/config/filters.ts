@@ -7,6 +7,7 @@ import type { ParamSpec, ParamType, ParamValue, ParamValues } from "../params/ty
 import { ConfigError, type Diagnostics } from "./diagnostics.ts";
 import { expandFiles } from "./list-files.ts";
 import { HOST_KEYS, loadManifest, readText } from "./manifest.ts";
+import { natContradictions } from "./nat.ts";
 import { asMap, checkParams, namedEntries, readKind } from "./shape.ts";
 import type { Span } from "./source.ts";
 import { type Entry, entry, type MapNode, type Node, plain, spanAt } from "./tree.ts";
@@ -31,6 +32,9 @@ const HOST_SPECS: Record<"on-trap" | "isolation", ParamSpec> = {
   },
 };
 export const hostSpecs: ParamSpec[] = Object.values(HOST_SPECS);
+
+/** Of built-in filters, what a manifest cannot say. */
+const CONTRADICTIONS: Record<string, typeof natContradictions> = { nat: natContradictions };
 
 /** A filter that paths can refer to, whether its own entry is right or not. */
 export interface FilterSymbol {
@@ -107,6 +111,10 @@ function readFilter(
     }
   });
   if (!params || !onTrap) return symbol;
+  const contradictions = isPathKind(kind) ? undefined : CONTRADICTIONS[kind];
+  for (const { path, message } of contradictions?.(params) ?? []) {
+    diagnostics.error(spanAt(whole, path), "contradiction", `${who}: ${message}`);
+  }
   if (isolation === "none" && manifest.isolation === "memory") {
     const message = `${who}: isolation: none is not for this filter, which needs a memory of its own`;
     diagnostics.error(entry(map, "isolation")!.value.span, "contradiction", message);
@@ -152,6 +160,10 @@ function readHostKey(map: MapNode, name: "on-trap" | "isolation", who: string, d
   return undefined;
 }
 
+function isPathKind(kind: string): boolean {
+  return /^\.{0,2}\//.test(kind);
+}
+
 function findManifest(
   kind: string,
   who: string,
@@ -159,7 +171,7 @@ function findManifest(
   { pipelineFile, filtersDirectory }: FilterPlaces,
   diagnostics: Diagnostics,
 ): Manifest | undefined {
-  const isPath = /^\.{0,2}\//.test(kind);
+  const isPath = isPathKind(kind);
   if (!isPath) {
     const known = listFilters(filtersDirectory);
     if (!known.includes(kind)) {
