@@ -1,4 +1,5 @@
 /** What the benchmark finds: plain data, and the public format of `bench --json`. */
+import type { Conservation } from "../control/report.ts";
 
 /** Rates are a second, of the measured time; the warm-up does not count. */
 export interface QueueRates {
@@ -61,14 +62,7 @@ export interface RunResult {
   /** ns a packet, by filter. */
   filters: Record<string, number>;
   /** Of the whole run, warm-up included, in packets. */
-  balance: {
-    in: number;
-    out: number;
-    /** Came into being as super-packets were cut, and went into others: in + segmented = out + coalesced + drops. */
-    segmented: number;
-    coalesced: number;
-    drops: Record<string, number>;
-    missing: number;
+  balance: Conservation & {
     /** What the far interface has counted; the same as `delivered`, or something is lost without a word. */
     received: number;
     delivered: number;

@@ -1,6 +1,7 @@
 /** The benchmark's results as people read them. */
 import colors from "picocolors";
 import type { BenchResult, Latency, Machine, MemoryResult, QueueRates, RunResult } from "../bench/results.ts";
+import { balanceText } from "./balance.ts";
 import { compact, table, whole } from "./format.ts";
 
 const HEAD = [
@@ -126,15 +127,6 @@ function notes(run: RunResult): string[] {
     `${of}: ${run.io} engine, ${run.senders} sender${run.senders === 1 ? "" : "s"} ${load}` +
     `${sink}${run.seconds.toFixed(1)} s; ${balanceText(balance)}`;
   return [[conditions, ...found.map((doubt) => colors.yellow(`  ${doubt}`))].join("\n")];
-}
-
-function balanceText({ in: received, out, segmented, coalesced, drops }: RunResult["balance"]): string {
-  const term = (name: string, count: number) => (count === 0 ? "" : ` + ${name} ${whole(count)}`);
-  const dropped = Object.values(drops).reduce((a, b) => a + b, 0);
-  return (
-    `in ${whole(received)}${term("segmented", segmented)} = ` +
-    `out ${whole(out)}${term("coalesced", coalesced)} + drops ${whole(dropped)}`
-  );
 }
 
 export function doubts(run: RunResult): string[] {

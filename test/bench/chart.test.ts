@@ -38,7 +38,10 @@ function run(packets: number): RunResult {
     idle: latency,
     load: { sent: 100, received: 0 },
     filters: {},
-    balance: { in: 1, out: 1, segmented: 0, coalesced: 0, drops: {}, missing: 0, received: 1, delivered: 1 },
+    balance: {
+      ...{ in: 1, out: 1, segmented: 0, coalesced: 0, fresh: 0, held: 0, drops: {}, missing: 0 },
+      ...{ received: 1, delivered: 1 },
+    },
   };
 }
 
