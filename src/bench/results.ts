@@ -12,9 +12,13 @@ export interface QueueRates {
   datagrams: number;
   /** Of the datagrams as they are on the wire, from the header that the device's packets begin with. */
   gigabits: number;
-  /** Packets that the pipeline dropped: at the device of exit, and in the sum also in filters. */
+  /** Packets that the queue of the device of exit did not take. */
   drops: number;
-  /** Of the queue's worker, a packet read, ns; 0: not known. */
+  /** Packets that the filters of the queue's worker dropped, or that ended at `to: drop`. */
+  filterDrops: number;
+  /** Packets that the queue's worker read, from all devices. */
+  read: number;
+  /** Of the queue's worker, a packet that it read, ns; 0: not known. */
   cpuPerPacket: number;
   /** Of the measured time, the worker's share on a processor, and ready without one. */
   busy: number;
@@ -167,8 +171,8 @@ export interface ChainPeer {
   size: number;
   /** ns a packet; absent: it could not be run, and why. */
   nanoseconds?: number;
-  /** What one packet takes in C by what it takes here, the medians of all turns; absent without one worker. */
-  ratio?: number;
+  /** What one packet takes in C by what it takes here, turn by turn; absent without one worker. */
+  ratio?: Spread;
   skipped?: string;
 }
 

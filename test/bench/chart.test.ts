@@ -15,7 +15,15 @@ const machine: Machine = {
 };
 
 function rates(queue: string, packets: number): QueueRates {
-  const rest = { inPackets: packets, datagrams: packets, gigabits: 0.5, drops: 0, cpuPerPacket: 900 };
+  const rest = {
+    inPackets: packets,
+    datagrams: packets,
+    gigabits: 0.5,
+    drops: 0,
+    cpuPerPacket: 900,
+    filterDrops: 0,
+    read: packets,
+  };
   return { queue, packets, ...rest, busy: 1, waiting: 0, packetsPerBatch: 64 };
 }
 
