@@ -2,7 +2,7 @@
 import colors from "picocolors";
 import type { Lab } from "../lab/lab.ts";
 import { PROTOCOLS, type Protocol } from "../lab/probes/probe.ts";
-import type { Pair, PairResult } from "../lab/selfcheck.ts";
+import { isAlone, type Pair, type PairResult } from "../lab/selfcheck.ts";
 import type { State, Verdict } from "../lab/verdict.ts";
 import { table } from "./format.ts";
 
@@ -75,11 +75,22 @@ function note(result: PairResult, protocol: Protocol): string {
   return `${result.from.device} -> ${destination(result)}${family} ${protocol}: ${verdict.detail}`;
 }
 
-/** "self-check passed: 4 of 6 probes got through, 2 were dropped or refused by the pipeline" */
-export function verdictLine(results: PairResult[], passed: boolean): string {
+/**
+ * "self-check passed: 4 of 6 probes got through, 2 stopped by the pipeline and accounted for"
+ * @param file the pipeline's, for the command that is proposed where there is nobody to probe
+ */
+export function verdictLine(results: PairResult[], passed: boolean, file: string): string {
   const states = results.flatMap(({ verdicts }) => PROTOCOLS.map((protocol) => verdicts[protocol].state));
   const count = (...wanted: State[]) => states.filter((state) => wanted.includes(state)).length;
   if (!passed) return colors.red("self-check failed");
+  if (isAlone(results)) {
+    const { device } = results[0].from;
+    return (
+      `${colors.green("self-check passed")}: ${device} is the only host that sends, so there was nobody to answer it; ` +
+      `all that it sent is accounted for\nto try what the pipeline does, run a COMMAND on ${device}: ` +
+      `pktflow lab ${file} -- ping -c 3 ADDRESS`
+    );
+  }
   const sent = states.length - count("no-path");
   const stopped = count("dropped", "refused");
   const rest = stopped === 0 ? "" : `, ${stopped} stopped by the pipeline and accounted for`;

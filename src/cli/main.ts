@@ -25,20 +25,42 @@ async function main(argv: string[]): Promise<void> {
     .description("Packet processing in TypeScript: TUN/TAP devices, worker threads, sandboxed Wasm filters.")
     .version(version(), "-V, --version")
     .enablePositionalOptions()
-    .showHelpAfterError("(pktflow --help lists the commands and options)")
+    .showHelpAfterError("(pktflow --help lists the commands)")
     .addHelpText("after", EXAMPLES)
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(`pktflow: ${text.replace(/^error: /, "")}`) });
+    .configureOutput({
+      outputError: (text, write) => write(`pktflow: ${text.replace(/^error: /, "")}${hint(text, argv)}`),
+    });
   const commands = [registerRun, registerCheck, registerLab, registerBench, registerFilter, registerTuntap];
   for (const register of commands) register(program);
-  for (const command of program.commands) {
-    command.exitOverride().copyInheritedSettings(program);
-  }
+  pointToHelp(program.commands, "pktflow");
   try {
     await program.parseAsync(argv, { from: "user" });
   } catch (error) {
     process.exitCode = await statusOf(error);
   }
+}
+
+/** Wrong usage of a command is told with where its own help is. */
+function pointToHelp(commands: readonly Command[], above: string): void {
+  for (const command of commands) {
+    const name = `${above} ${command.name()}`;
+    command.showHelpAfterError(`(${name} --help lists its arguments and options)`);
+    pointToHelp(command.commands, name);
+  }
+}
+
+/** What was probably meant, as a line of its own; nothing when nobody knows. */
+function hint(error: string, argv: string[]): string {
+  if (error.includes("unknown command") && /\.ya?ml$/.test(argv[0])) {
+    return `  did you mean "pktflow run ${argv[0]}"?\n`;
+  }
+  const [command, ...words] = argv;
+  if (command !== "lab" || !error.includes("unknown option") || words.includes("--")) return "";
+  // FILE and a program before the first option: the option is the program's.
+  const first = words.findIndex((word) => error.includes(`'${word}'`));
+  if (words.slice(0, first).filter((word) => !word.startsWith("-")).length < 2) return "";
+  return "  the command to run stands behind --: pktflow lab FILE -- COMMAND...\n";
 }
 
 /**

@@ -18,6 +18,7 @@ export function parseDuration(text: string): number {
   const ns = parseDurationText(text);
   if (typeof ns !== "number")
     throw new InvalidArgumentError(`"${text}" is not a duration such as 500ms, 10s or 2m.`);
+  if (ns === 0) throw new InvalidArgumentError("nothing can be done in no time.");
   return ns;
 }
 

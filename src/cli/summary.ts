@@ -79,10 +79,14 @@ function counterLines(report: Report): string {
   for (const [id, filter] of Object.entries(report.filters)) {
     lines.push(...countersOf(id, filter.counters));
     if (filter.traps > 0) {
-      const lost = filter.trapped === 0 ? "no packet" : `${whole(filter.trapped)} packets`;
-      lines.push(
-        colors.red(`${id}: trapped ${whole(filter.traps)} times, ${lost} lost; last: ${filter.lastTrap}`),
-      );
+      const lost =
+        filter.trapped === 0
+          ? "no packet"
+          : filter.trapped === 1
+            ? "1 packet"
+            : `${whole(filter.trapped)} packets`;
+      const times = filter.traps === 1 ? "once" : `${whole(filter.traps)} times`;
+      lines.push(colors.red(`${id}: trapped ${times}, ${lost} lost; last: ${filter.lastTrap}`));
     }
   }
   if (report.replacedWorkers > 0) lines.push(colors.red(`workers replaced: ${report.replacedWorkers}`));

@@ -17,18 +17,7 @@ import {
   IFF_VNET_HDR,
 } from "../sys/if_tun.ts";
 import { EXIT, errorText, exitStatus, UsageError } from "./exit.ts";
-
-export const TUNTAP_HELP = `Usage: pktflow tuntap { add | del | show | list | help } [ [ dev ] NAME ]
-       [ mode { tun | tap } ] [ user USER ] [ group GROUP ]
-       [ pi ] [ vnet_hdr ] [ multi_queue ]
-
-  add   makes a persistent device; without a NAME, the kernel chooses one
-  del   removes one
-  show  lists devices, or the one called NAME (also: list); without any word, all
-  help  this text
-
-USER and GROUP are names or numbers: who may open the device without CAP_NET_ADMIN. Words may be shortened, as with ip.
-`;
+import { TUNTAP_HELP } from "./tuntap-help.ts";
 
 export interface Output {
   out(text: string): void;
@@ -65,7 +54,7 @@ const KEYWORDS = [
 ] as const;
 
 function carryOut([first, ...rest]: readonly string[]): string {
-  if (first === "-h" || first === "--help" || rest.includes("--help")) return TUNTAP_HELP;
+  if ([first, ...rest].some((word) => word === "-h" || word === "--help")) return TUNTAP_HELP;
   const command = first === undefined ? "show" : COMMANDS.find((name) => name.startsWith(first));
   if (command === undefined || first === "") throw wrong(`there is no command "${first}"`);
   if (command === "help") return TUNTAP_HELP;

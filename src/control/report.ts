@@ -35,7 +35,7 @@ export interface FilterReport {
   /** Packets by output; a packet that left by `drop` is gone. */
   outputs: Record<string, number>;
   counters: Record<string, number>;
-  /** Mean over the batches that were timed; 0: none yet. */
+  /** Mean over the batches that were timed; 0: they had fewer than 1,000 packets yet, which says more of the start than of the filter. */
   nsPerPacket: number;
   /** How often it trapped, or had to be ended, and the packets that were dropped for it. */
   traps: number;
@@ -126,6 +126,9 @@ function queues(m: PacketMemory, plan: Plan, device: number): QueueReport[] {
   return reports;
 }
 
+/** Packets that a filter was timed with before its time is told. */
+const FEWEST_SAMPLED = 1000;
+
 function filterReport(m: PacketMemory, plan: Plan, index: number): FilterReport {
   const filter = plan.filters[index];
   const instances = plan.workers.map((worker) => worker.instances[index]);
@@ -143,7 +146,7 @@ function filterReport(m: PacketMemory, plan: Plan, index: number): FilterReport 
     counters: Object.fromEntries(
       filter.counters.map((name, i) => [name, sum((instance) => instance.counters + 8 * i)]),
     ),
-    nsPerPacket: sampledPackets === 0 ? 0 : Math.round((sampledNs / sampledPackets) * 10) / 10,
+    nsPerPacket: sampledPackets < FEWEST_SAMPLED ? 0 : Math.round((sampledNs / sampledPackets) * 10) / 10,
     traps: sum((instance) => instance.host + HOST_COUNTER.TRAPS),
     trapped,
     held,

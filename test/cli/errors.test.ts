@@ -314,3 +314,42 @@ paths: { all: { from: traffic, to: out } }
     expect(() => readFileSync(folder.file("never.pcap"))).toThrow();
   });
 });
+
+describe("wrong usage: exit status 2, and where to look", () => {
+  test.each([
+    [
+      ["lab", "pipelines/forward.yaml", "ping", "-c", "1", "10.2.0.2"],
+      "stands behind --: pktflow lab FILE -- COMMAND",
+    ],
+    [["lab", "pipelines/forward.yaml", "--qiet"], "(pktflow lab --help "],
+    [["run"], "(pktflow run --help "],
+    [["filter", "show"], "(pktflow filter show --help "],
+    [["pipelines/forward.yaml"], 'did you mean "pktflow run pipelines/forward.yaml"?'],
+    [["frobnicate"], "(pktflow --help "],
+    [["run", "pipelines/forward.yaml", "--for", "0s"], "nothing can be done in no time"],
+    [["bench", "pipelines/forward.yaml", "--for", "0s"], "nothing can be done in no time"],
+  ])("pktflow %j", async (words, text) => {
+    const { status, stdout, stderr } = await pktflow(words);
+    expect(stderr).toContain(text);
+    expect(stdout).toBe("");
+    expect(status).toBe(2);
+  });
+
+  test("an option of lab that does not exist is not taken for one of a command", async () => {
+    const { stderr } = await pktflow(["lab", "pipelines/forward.yaml", "--qiet"]);
+    expect(stderr).toContain("--quiet");
+    expect(stderr).not.toContain("COMMAND");
+  });
+
+  test.each([
+    [["tuntap", "--help"]],
+    [["tuntap", "add", "--help"]],
+    [["tuntap", "-h"]],
+    [["help", "tuntap"]],
+  ])("pktflow %j prints the grammar of tuntap", async (words) => {
+    const { status, stdout } = await pktflow(words);
+    expect(stdout).toBe((await pktflow(["tuntap", "help"])).stdout);
+    expect(stdout).toContain("mode { tun | tap }");
+    expect(status).toBe(0);
+  });
+});

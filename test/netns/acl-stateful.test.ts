@@ -97,6 +97,20 @@ describeKernel("stateful-firewall, queues: 2", () => {
     expect(counters["invalid"]).toBe(0);
   });
 
+  test("what comes from outside with an inside source is dropped, IPv4 and IPv6", async () => {
+    internet.ip("address add 10.80.0.77/32 dev internet");
+    internet.ip("address add fd80::77/128 dev internet nodad");
+    for (const [source, to] of [
+      ["10.80.0.77", "10.80.0.1"],
+      ["fd80::77", "fd80::1"],
+    ]) {
+      expect(() => internet.run("ping", "-I", source, "-c", "3", "-i", "0.1", "-W", "1", to)).toThrow();
+    }
+    const { filters } = await finish();
+    expect(filters["anti-spoofing"].counters["rules.inside"]).toBe(6);
+    expect(filters["wall"].counters["connections-made"]).toBe(0);
+  });
+
   test("an ICMP error about a connection comes in: a closed port is refused at once; mail is refused by the wall", async () => {
     // Nobody listens on UDP port 9: the error comes from the other host.
     const script = `import socket

@@ -77,6 +77,13 @@ describeKernel("the self-check", () => {
     );
   });
 
+  test("an office behind a NAT: nothing that is inside can be reached from outside", async () => {
+    const result = await pktflow(["lab", "pipelines/office-nat.yaml"]);
+    expect(result).toMatchObject({ status: 0, stderr: "" });
+    expect(cells(result)).toEqual({ "lan wan IPv4": OK, "wan lan IPv4": ["dropped", "dropped", "dropped"] });
+    expect(result.stdout).toContain("wan -> lan icmp: echoes 1, 2, 3 not answered: perimeter drop 3\n");
+  });
+
   test("a firewall that refuses is heard", async () => {
     const result = await pktflow([
       "lab",
@@ -97,6 +104,27 @@ describeKernel("the self-check", () => {
     expect(result).toMatchObject({ status: 0, stderr: "" });
     const pairs = ["left right IPv4", "left right IPv6", "right left IPv4", "right left IPv6"];
     expect(cells(result)).toEqual(Object.fromEntries(pairs.map((pair) => [pair, OK])));
+  });
+
+  test.each([
+    ["left", "10.2.0.2", "10.1.0.1"],
+    ["left", "fd00:2::2", "fd00:1::1"],
+    ["right", "10.1.0.2", "10.2.0.1"],
+    ["right", "fd00:1::2", "fd00:2::1"],
+  ])("a router is a hop of its own: from %s to %s it is %s", async (host, to, hop) => {
+    const ping = ["ping", "-n", "-c", "1", "-W", "2", "-t", "1", to];
+    const { stdout } = await pktflow([
+      "lab",
+      "pipelines/router.yaml",
+      "--quiet",
+      "--in",
+      host,
+      "--",
+      ...ping,
+    ]);
+    expect(stdout).toMatch(
+      new RegExp(`^From ${hop}:? icmp_seq=1 Time exceeded|^From ${hop}:? icmp_seq=1 Time to live`, "m"),
+    );
   });
 
   test("hosts on an Ethernet segment", async () => {
@@ -134,6 +162,16 @@ describeKernel("the self-check", () => {
     expect(cells(result)).toEqual({ "a 10.1.0.1 (nobody) IPv4": ["taken", "taken", "taken"] });
     expect(result.stdout).toContain(
       "a -> 10.1.0.1 (nobody) icmp: echoes 1, 2, 3 not answered: 3 left by bin\n",
+    );
+  });
+
+  test("a single host, whose packets are dropped: it is said that there is one, and what to do", async () => {
+    const OUT = folder.file("seen.pcap");
+    const result = await pktflow(["lab", "pipelines/answering-net.yaml"], { env: { OUT } });
+    expect(result).toMatchObject({ status: 0, stderr: "" });
+    expect(result.stdout).toContain("self-check passed: lan is the only host that sends");
+    expect(result.stdout).toContain(
+      "run a COMMAND on lan: pktflow lab pipelines/answering-net.yaml -- ping -c 3 ADDRESS\n",
     );
   });
 

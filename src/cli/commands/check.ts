@@ -63,7 +63,8 @@ function deviceTable(plan: Plan): string {
     device.kind,
     device.layer === 0 ? "by link type" : String(device.layer),
     String(device.queues),
-    String(device.mtu),
+    // What has no MTU takes packets of any size.
+    device.mtu === 0 ? "-" : String(device.mtu),
   ]);
   return table(["device", "kind", "layer", "queues", "mtu"], rows, 2);
 }

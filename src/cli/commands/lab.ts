@@ -32,7 +32,8 @@ reach the others:
 Exit status: COMMAND's, or 128 + N when signal N killed it.
 
 Without COMMAND every host sends ICMP, UDP and TCP to every other one. Exit status: 0 when something got through, all
-that did not is explained by the pipeline's counters, and no packet is unaccounted for; else 1.
+that did not is explained by the pipeline's counters, and no packet is unaccounted for; else 1. A single host sends to
+an address that nobody has, so nothing has to get through; what such a pipeline does, a COMMAND shows.
 
 Without privileges it runs in a user namespace, where those are allowed and /dev/net/tun may be opened.
 `;
@@ -61,7 +62,9 @@ async function lab(file: string, argv: string[], options: LabOptions): Promise<n
   await checkUsage(pipeline, file, argv, options);
   if (options.report !== undefined) prepareReport(options.report);
   const started = await start(pipeline, options);
-  return argv.length > 0 ? await withCommand(started, argv, options) : await withSelfCheck(started, options);
+  return argv.length > 0
+    ? await withCommand(started, argv, options)
+    : await withSelfCheck(started, file, options);
 }
 
 /** What can be said before anything is made. */
@@ -153,7 +156,7 @@ function sentByTerminal(): boolean {
   return terminal !== "0" && group === foreground;
 }
 
-async function withSelfCheck(lab: Lab, options: LabOptions): Promise<number> {
+async function withSelfCheck(lab: Lab, file: string, options: LabOptions): Promise<number> {
   const { failures, planPairs, selfCheck } = await import("../../lab/selfcheck.ts");
   const out = options.report === "-" || lab.running.usesStdout ? process.stderr : process.stdout;
   const interrupted = new AbortController();
@@ -168,7 +171,7 @@ async function withSelfCheck(lab: Lab, options: LabOptions): Promise<number> {
     if (options.quiet !== true) out.write(`${checkText(results)}\n`);
     await finish(lab, options, out);
     const wrong = failures(results, lab.running.report());
-    if (options.quiet !== true) out.write(`\n${verdictLine(results, wrong.length === 0)}\n`);
+    if (options.quiet !== true) out.write(`\n${verdictLine(results, wrong.length === 0, file)}\n`);
     for (const what of wrong) say(what);
     return wrong.length === 0 ? EXIT.OK : EXIT.FAILED;
   } finally {

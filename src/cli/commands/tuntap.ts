@@ -1,5 +1,6 @@
 /** `pktflow tuntap`: persistent devices, in the words of `ip tuntap`. */
 import type { Command } from "commander";
+import { TUNTAP_HELP } from "../tuntap-help.ts";
 
 export function registerTuntap(program: Command): void {
   program
@@ -9,6 +10,7 @@ export function registerTuntap(program: Command): void {
     // All words are tuntap's own, --help among them: its text is not commander's.
     .helpOption(false)
     .allowUnknownOption()
+    .configureHelp({ formatHelp: () => TUNTAP_HELP })
     .action(async (words: string[]) => {
       const { tuntap } = await import("../tuntap.ts");
       process.exitCode = tuntap(words, {

@@ -90,7 +90,7 @@ function showText(
   ];
   if (converts) facts.push(["converts", `layer ${converts.from} to layer ${converts.to}`]);
   if (cost) {
-    const ns = cost.nsPerPacket.toPrecision(2);
+    const ns = String(Number(cost.nsPerPacket.toPrecision(2)));
     facts.push([
       "cost",
       `about ${ns} ns a packet, measured now in memory with the packets of: ${cost.purpose}`,
