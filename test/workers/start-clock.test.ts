@@ -1,29 +1,22 @@
 // Since when a run's seconds count: worker 0 works while others still start.
 import { expect, test } from "vitest";
-import { pipeline } from "../../src/library/pipeline.ts";
-import { run } from "../../src/library/run.ts";
+import { WORKER_CONTROL } from "../../src/batches/control.ts";
+import { loadPipeline } from "../../src/config/pipeline.ts";
+import { clockMonotonic } from "../../src/sys/calls.ts";
+import { startPipeline } from "../../src/workers/pipeline.ts";
 
-const RATE = 50_000;
-const PACKETS = 4000;
-
-test("no run has moved more packets a second than its generator makes", async () => {
-  const running = await run(
-    pipeline({
-      workers: 3,
-      devices: {
-        load: {
-          kind: "generator",
-          rate: `${RATE}pps`,
-          packets: PACKETS,
-          flows: { from: "10.0.0.1", to: "192.0.2.1" },
-        },
-        sink: { kind: "discard" },
-      },
-      paths: { main: { from: "load", to: "sink" } },
-    }),
-  );
-  const { seconds, devices } = await running.ended;
-  expect(devices["sink"].queues[0].tx.packets).toBe(PACKETS);
-  // The last ones come a batch early at most, and the report rounds to a ms.
-  expect(PACKETS - 64).toBeLessThanOrEqual(RATE * (seconds + 0.001));
+test("since the first worker's loop began, which each says before it runs", async () => {
+  const set = ["workers=4", "devices.traffic.queues=1"];
+  const running = await startPipeline(loadPipeline("pipelines/quickstart.yaml", { set }), { io: "auto" });
+  const { m, plan } = running;
+  const began = plan.workers.map(({ control }) => m.u32[(control + WORKER_CONTROL.STARTED) >>> 2]);
+  const now = Math.floor(clockMonotonic() / 1000) % 2 ** 32;
+  const { seconds } = running.report();
+  running.stop();
+  await running.ended;
+  expect(began).toHaveLength(4);
+  expect(began).not.toContain(0);
+  const oldest = Math.max(...began.map((since) => (now - since) >>> 0));
+  // The report rounds to a ms.
+  expect(seconds * 1e6).toBeGreaterThanOrEqual(oldest - 1000);
 });
