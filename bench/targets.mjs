@@ -17,7 +17,7 @@ export const TARGETS = [
     part: "thousand-rules-memory",
     what: "the chain in memory, by the same in C",
     least: 0.9,
-    of: ({ peers }) => peers[0]?.ratio,
+    of: ({ peers }) => peers[0]?.ratio?.median,
   },
   {
     part: "thousand-rules-memory",

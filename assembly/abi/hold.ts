@@ -6,6 +6,19 @@
 //              copyOf(p), freshPacket(p)        makes one, which goes on where p is
 //   any time   emit(p, output)                  it leaves: not to be touched any more
 //              wakeAt(time)                     then wake() is called
+//
+// Example: one packet at a time waits for a millisecond; what comes meanwhile goes on.
+//
+//   let waiting: Packet = changetype<Packet>(0);
+//   export function packet(p: Packet): Output {
+//     if (held() != 0 || !hold(p)) return OUTPUT_NEXT;
+//     waiting = p;
+//     wakeAt(now() + 1000000);
+//     return OUTPUT_HOLD;
+//   }
+//   export function wake(): void {
+//     emit(waiting, OUTPUT_NEXT);
+//   }
 
 import { contextAddress } from "./context";
 import {

@@ -1,5 +1,7 @@
 // The work of the filters checksum, acl and nat in C, with the same checks: lengths before headers, every checksum
-// verified, the first of N rules that matches (found by a table of protocol and port), a mapping a flow with its time.
+// verified, the first of N rules that matches (found by a table of protocol and port), a mapping an inside endpoint, and
+// a session a remote address of it, with its time and what its packets' checksums change by (address-dependent filtering,
+// RFC 4787 section 5).
 #ifndef CHAIN_H
 #define CHAIN_H
 #include <arpa/inet.h>
@@ -24,10 +26,22 @@ struct mapping {
   uint16_t port, outside;
   uint8_t proto;
   bool used;
-  uint64_t seen;
 };
 
+// 32 bytes: two in a cache line.
+struct session {
+  uint32_t inside, remote;
+  uint16_t port, outside;
+  uint8_t proto;
+  bool used;
+  // RFC 1624: -m + m' of the address, and of address and port, for packets that go out and that come in.
+  uint16_t out_address, out_both, in_address, in_both;
+  uint64_t seen;
+};
+_Static_assert(sizeof(struct session) == 32, "two sessions fill a cache line");
+
 #define MAPPINGS (1 << 17)
+#define SESSIONS (1 << 18)
 
 struct chain {
   struct rule *rules;
@@ -36,6 +50,8 @@ struct chain {
   int first[2][65536];
   uint32_t inside, inside_mask, outside;
   struct mapping *mappings;
+  struct session *sessions;
+  uint32_t session_count;
   int32_t by_port[2][65536];
   uint16_t next_port;
   uint64_t now, dropped;
@@ -93,60 +109,100 @@ static bool accepted(struct chain *c, const uint8_t *ip, const uint8_t *l4) {
   return false;
 }
 
-static inline uint32_t hash(uint32_t address, uint16_t port, uint8_t proto) {
+static inline uint64_t hash(uint32_t address, uint16_t port, uint8_t proto, uint32_t remote) {
   uint64_t key = ((uint64_t)address << 24 ^ (uint64_t)port << 8 ^ proto) * 0x9e3779b97f4a7c15ull;
-  return key >> 40 & (MAPPINGS - 1);
+  return ((key ^ key >> 32 ^ remote) * 0xd6e8feb86659fd93ull) >> 32;
+}
+
+static inline uint16_t fold16(uint32_t sum) {
+  sum = (sum & 0xffff) + (sum >> 16);
+  return (sum & 0xffff) + (sum >> 16);
 }
 
 // RFC 1624: HC' = ~(~HC + ~m + m').
-static inline void change(uint8_t *at, uint32_t difference) {
-  uint32_t sum = (uint16_t)~get16(at) + difference;
-  sum = (sum & 0xffff) + (sum >> 16);
-  sum = (sum & 0xffff) + (sum >> 16);
-  put16(at, ~sum);
+static inline void change(uint8_t *at, uint16_t difference) {
+  put16(at, ~fold16((uint16_t)~get16(at) + (uint32_t)difference));
+}
+
+static inline uint32_t halves(uint32_t value) { return (value >> 16) + (value & 0xffff); }
+
+// One for all remote addresses (endpoint-independent mapping). -1: there is no port, or no room.
+static int32_t mapping_of(struct chain *c, uint32_t address, uint16_t port, uint8_t proto) {
+  bool tcp = proto == TCP;
+  uint32_t at = hash(address, port, proto, 0) & (MAPPINGS - 1);
+  for (uint32_t tries = 0; tries < MAPPINGS; tries++, at = (at + 1) & (MAPPINGS - 1)) {
+    struct mapping *m = &c->mappings[at];
+    if (m->used && m->address == address && m->port == port && m->proto == proto) return at;
+    if (m->used) continue;
+    uint16_t free = port;
+    for (int i = 0; c->by_port[tcp][free] >= 0 && i < 65536; i++)
+      free = c->next_port = c->next_port == 65535 ? 1024 : c->next_port + 1;
+    if (c->by_port[tcp][free] >= 0) return -1;
+    *m = (struct mapping){address, port, free, proto, true};
+    c->by_port[tcp][free] = at;
+    return at;
+  }
+  return -1;
+}
+
+// The session, or the free place where it would be.
+static inline struct session *session_at(struct chain *c, uint32_t inside, uint16_t port, uint8_t proto, uint32_t remote) {
+  for (uint32_t at = hash(inside, port, proto, remote);; at++) {
+    struct session *s = &c->sessions[at & (SESSIONS - 1)];
+    if (!s->used || (s->inside == inside && s->remote == remote && s->port == port && s->proto == proto)) return s;
+  }
+}
+
+static bool begin_session(struct chain *c, struct session *s, const uint8_t *ip, uint16_t port) {
+  uint32_t inside = get32(ip + 12), old = halves(inside), new = halves(c->outside);
+  // The search above ends at a free place, so some are left.
+  if (c->session_count >= SESSIONS / 4 * 3) return false;
+  int32_t at = mapping_of(c, inside, port, ip[9]);
+  if (at < 0) return false;
+  uint16_t outside = c->mappings[at].outside;
+  uint16_t out = fold16(halves(~inside) + new), in = fold16(halves(~c->outside) + old);
+  *s = (struct session){
+      .inside = inside,
+      .remote = get32(ip + 16),
+      .port = port,
+      .outside = outside,
+      .proto = ip[9],
+      .used = true,
+      .out_address = out,
+      .out_both = fold16(out + (uint16_t)~port + (uint32_t)outside),
+      .in_address = in,
+      .in_both = fold16(in + (uint16_t)~outside + (uint32_t)port),
+  };
+  c->session_count++;
+  return true;
 }
 
 static bool translate(struct chain *c, uint8_t *ip, uint8_t *l4) {
   uint32_t from = get32(ip + 12), to = get32(ip + 16);
   bool tcp = ip[9] == TCP;
-  uint8_t *address, *port;
-  uint32_t new_address;
-  uint16_t new_port;
+  uint8_t *sum = l4 + (tcp ? 16 : 6);
+  bool summed = tcp || get16(sum) != 0;
   if ((from & c->inside_mask) == c->inside) {
-    uint16_t source = get16(l4);
-    uint32_t at = hash(from, source, ip[9]);
-    struct mapping *m;
-    for (;; at = (at + 1) & (MAPPINGS - 1)) {
-      m = &c->mappings[at];
-      if (!m->used) {
-        uint16_t free = source;
-        for (int tries = 0; c->by_port[tcp][free] >= 0 && tries < 65536; tries++) free = c->next_port++ | 1024;
-        if (c->by_port[tcp][free] >= 0) return false;
-        *m = (struct mapping){from, source, free, ip[9], true, c->now};
-        c->by_port[tcp][free] = at;
-        break;
-      }
-      if (m->address == from && m->port == source && m->proto == ip[9]) break;
-    }
-    m->seen = c->now;
-    address = ip + 12, port = l4, new_address = c->outside, new_port = m->outside;
+    struct session *s = session_at(c, from, get16(l4), ip[9], to);
+    if (!s->used && !begin_session(c, s, ip, get16(l4))) return false;
+    s->seen = c->now;
+    put32(ip + 12, c->outside);
+    put16(l4, s->outside);
+    change(ip + 10, s->out_address);
+    if (summed) change(sum, s->out_both);
   } else if (to == c->outside) {
     int32_t at = c->by_port[tcp][get16(l4 + 2)];
     if (at < 0) return false;
-    c->mappings[at].seen = c->now;
-    address = ip + 16, port = l4 + 2, new_address = c->mappings[at].address, new_port = c->mappings[at].port;
-  } else {
-    return true;
+    struct mapping *m = &c->mappings[at];
+    // Only from where something has been sent to.
+    struct session *s = session_at(c, m->address, m->port, ip[9], from);
+    if (!s->used) return false;
+    s->seen = c->now;
+    put32(ip + 16, s->inside);
+    put16(l4 + 2, s->port);
+    change(ip + 10, s->in_address);
+    if (summed) change(sum, s->in_both);
   }
-  uint32_t old = get32(address);
-  uint32_t of_address =
-      (uint16_t)~(old >> 16) + (uint16_t)~old + (new_address >> 16) + (new_address & 0xffff);
-  uint32_t of_port = (uint16_t)~get16(port) + new_port;
-  put32(address, new_address);
-  put16(port, new_port);
-  change(ip + 10, of_address);
-  uint8_t *sum = l4 + (tcp ? 16 : 6);
-  if (tcp || get16(sum) != 0) change(sum, of_address + of_port);
   return true;
 }
 
@@ -169,6 +225,8 @@ static struct chain *make_chain(int rules, uint16_t port, const char *inside, in
   c->rules = calloc(rules, sizeof *c->rules);
   c->count = rules;
   c->mappings = calloc(MAPPINGS, sizeof *c->mappings);
+  c->sessions = aligned_alloc(64, SESSIONS * sizeof *c->sessions);
+  memset(c->sessions, 0, SESSIONS * sizeof *c->sessions);
   c->inside_mask = bits ? ~0u << (32 - bits) : 0;
   c->inside = ntohl(inet_addr(inside)) & c->inside_mask;
   c->outside = ntohl(inet_addr(outside));

@@ -42,6 +42,8 @@ export const WORKER_CONTROL = {
   RING_BYTES: 40,
   RING_SQE_BYTES: 44,
   RING_SQE_ADDRESS: 48,
+  /** When its loop first began, CLOCK_MONOTONIC in us, modulo 2^32; 0: it has not. A replacement leaves it. */
+  STARTED: 56,
 } as const;
 
 export const WORKER_STATE = {

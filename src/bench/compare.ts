@@ -6,7 +6,7 @@ import type { Pipeline } from "../config/types.ts";
 import { type Lab, startLab } from "../lab/lab.ts";
 import { parseAddress } from "../params/addresses.ts";
 import { sideOf } from "./measure.ts";
-import { median } from "./median.ts";
+import { median, spread } from "./median.ts";
 import { type Peer, preparePeers, type Skipped } from "./peers.ts";
 import { ping } from "./ping.ts";
 import type { Comparison, Contender, Spread } from "./results.ts";
@@ -201,8 +201,4 @@ function cpuRatio(turns: Turn[], own: Turn[]): { cpuRatio?: Spread } {
     return theirs === undefined || mine === undefined ? [] : [theirs / mine];
   });
   return ratios.length === 0 ? {} : { cpuRatio: spread(ratios) };
-}
-
-function spread(values: number[]): Spread {
-  return { median: median(values), min: Math.min(...values), max: Math.max(...values) };
 }

@@ -12,6 +12,8 @@ import { findWay, type Way, withQueues } from "./traffic.ts";
 
 /** The pipeline is drained when its counters have stood still for so long. ms */
 const QUIET = 50;
+/** And is no longer waited for after this time. ms */
+const PATIENCE = 2000;
 
 const ETHERNET_HEADER = 14;
 const UDP_HEADER = 8;
@@ -51,7 +53,6 @@ export async function measure(
     const report = lab.running.report();
     const far = statistics(stage.to);
     const failed = loaded.senders.find(({ failures }) => failures > 0);
-    const { in: received, ...balance } = conservation(report);
     const { traffic } = options;
     const ip = way.target.octets.length === 4 ? 20 : 40;
     const header =
@@ -73,8 +74,7 @@ export async function measure(
         Object.entries(report.filters).map(([id, { nsPerPacket }]) => [id, nsPerPacket]),
       ),
       balance: {
-        in: received,
-        ...balance,
+        ...conservation(report),
         received: far.rxPackets + far.rxDropped,
         delivered: report.devices[way.to.device].queues.reduce((sum, queue) => sum + queue.tx.packets, 0),
       },
@@ -97,11 +97,13 @@ async function ended(lab: Lab): Promise<never> {
   throw new Error("the pipeline has ended by itself: there is nothing more to measure");
 }
 
+/** Filters may let go of what they hold for long after the load has ended; those that never do stand still. */
 async function untilQuiet(lab: Lab): Promise<void> {
-  for (let last = -1; ; ) {
-    const { in: received } = conservation(lab.running.report());
-    if (received === last) return;
-    last = received;
+  const limit = performance.now() + PATIENCE;
+  for (let last = ""; performance.now() < limit; ) {
+    const now = JSON.stringify(conservation(lab.running.report()));
+    if (now === last) return;
+    last = now;
     await pause(QUIET);
   }
 }

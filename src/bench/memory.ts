@@ -14,14 +14,13 @@ import { ChainRun } from "./chain-run.ts";
 import { CHAIN_COMMAND, type ChainReply, type ChainTask, type ChainWindows } from "./chain-task.ts";
 import { type ChainTraffic, inMemory } from "./chain-traffic.ts";
 import { entryFile } from "./entry.ts";
-import { median } from "./median.ts";
+import { median, spread } from "./median.ts";
 import { prepareMemoryPeer } from "./peers.ts";
 import type { ChainPeer, MemoryRun } from "./results.ts";
 import { NoTraffic } from "./traffic.ts";
 
 /** Code is compiled, tables fill. ms */
 const WARM_UP = 500;
-const TURNS = 3;
 /** Bursts that are tried to find out whether a port gets through. */
 const TRIAL = 4;
 
@@ -31,8 +30,10 @@ export interface MemoryOptions extends Omit<ChainTraffic, "port"> {
   workers: readonly number[];
   /** Is the same work done in C in between? */
   peer: boolean;
-  /** Of each number of workers, ms. */
+  /** Of each number of workers, all turns together, ms. */
   duration: number;
+  /** Turns. */
+  pairs: number;
   signal: AbortSignal;
 }
 
@@ -47,43 +48,47 @@ export async function measureChain(
   const peer = options.peer ? prepareMemoryPeer(pipeline) : undefined;
   const inC: number[] = [];
   try {
-    const runs = await inTurns(pipeline, options, async () => {
+    const { runs, alone } = await inTurns(pipeline, options, async () => {
       if (typeof peer !== "object") return;
-      inC.push(await peer.run(options.size, options.flows, options.duration / TURNS));
+      inC.push(await peer.run(options.size, options.flows, options.duration / options.pairs));
     });
     if (peer === undefined) return { runs };
-    return { runs, peer: chainPeer(options.size, runs, typeof peer === "string" ? peer : inC) };
+    return { runs, peer: chainPeer(options.size, alone, typeof peer === "string" ? peer : inC) };
   } finally {
     if (typeof peer === "object") peer.close();
   }
 }
 
-/** @param inC ns a packet of each turn, or why there is none */
-function chainPeer(size: number, runs: MemoryRun[], inC: number[] | string): ChainPeer {
+/**
+ * @param alone ns a packet of one worker, of each turn; none: it was not asked for
+ * @param inC the same in C, or why there is none
+ */
+function chainPeer(size: number, alone: number[], inC: number[] | string): ChainPeer {
   if (typeof inC === "string") return { size, skipped: inC };
-  const nanoseconds = median(inC);
-  const alone = runs.find((run) => run.nanoseconds.length === 1);
-  return { size, nanoseconds, ...(alone === undefined ? {} : { ratio: nanoseconds / alone.nanoseconds[0] }) };
+  // Turn by turn, for a turn has its machine's mood in both.
+  const ratio = alone.length === 0 ? {} : { ratio: spread(inC.map((ns, turn) => ns / alone[turn])) };
+  return { size, nanoseconds: median(inC), ...ratio };
 }
 
 async function inTurns(
   pipeline: Pipeline,
   options: MemoryOptions,
   peersTurn: () => Promise<void>,
-): Promise<MemoryRun[]> {
+): Promise<{ runs: MemoryRun[]; alone: number[] }> {
   const { ports, workers, size, flows, signal } = options;
   const filters = await loadFilters(pipeline);
   const port = findPort(pipeline, filters, ports, options);
   const turns: Turn[][] = workers.map(() => []);
-  for (let turn = 0; turn < TURNS; turn++) {
+  for (let turn = 0; turn < options.pairs; turn++) {
     for (const [i, count] of workers.entries()) {
       const chain = prepare(inMemory(pipeline, count, { ...options, port }), filters);
-      const windows = await runChain(chain.tasks, options.duration / TURNS, signal);
+      const windows = await runChain(chain.tasks, options.duration / options.pairs, signal);
       turns[i].push({ windows, report: makeReport(chain.m, chain.plan, 0) });
     }
     await peersTurn();
   }
-  return turns.map((own, i) => {
+  const alone = turns[workers.indexOf(1)] ?? [];
+  const runs = turns.map((own, i) => {
     const nanoseconds = Array.from({ length: workers[i] }, (_, worker) =>
       median(own.flatMap(({ windows }) => windows[worker].chain)),
     );
@@ -103,6 +108,7 @@ async function inTurns(
       passed: conservation(report).out / Math.max(1, conservation(report).in),
     };
   });
+  return { runs, alone: alone.map(({ windows }) => median(windows[0].chain)) };
 }
 
 interface Turn {

@@ -1,5 +1,5 @@
 /** From two snapshots to rates, by queue and in sum. Pure. */
-import { conservation, type QueueReport } from "../control/report.ts";
+import type { QueueReport } from "../control/report.ts";
 import type { Traffic } from "./load.ts";
 import type { PipelineCounts } from "./measure.ts";
 import type { QueueRates, RunResult } from "./results.ts";
@@ -22,19 +22,19 @@ export function rates(
   );
   const total = (field: keyof Omit<QueueRates, "queue">) =>
     queues.reduce((sum, queue) => sum + queue[field], 0);
-  const packets = (snapshot: Snapshot, field: "batches" | "packets" | "running") =>
+  const packets = (snapshot: Snapshot, field: keyof PipelineCounts["threads"][0]) =>
     snapshot.threads.reduce((sum, thread) => sum + thread[field], 0);
-  const rise = (field: "batches" | "packets" | "running") => packets(after, field) - packets(before, field);
+  const rise = (field: keyof PipelineCounts["threads"][0]) => packets(after, field) - packets(before, field);
   const received = after.received - before.received;
-  const drops = ({ report }: Snapshot) =>
-    Object.values(conservation(report).drops).reduce((sum, count) => sum + count, 0);
   const sum: QueueRates = {
     queue: "sum",
     inPackets: total("inPackets"),
     packets: total("packets"),
     datagrams: total("datagrams"),
     gigabits: total("gigabits"),
-    drops: (drops(after) - drops(before)) / seconds,
+    drops: total("drops"),
+    filterDrops: total("filterDrops"),
+    read: total("read"),
     cpuPerPacket: quotient(rise("running"), rise("packets")),
     busy: total("busy"),
     waiting: total("waiting"),
@@ -81,6 +81,8 @@ function queueRates(
     datagrams: rate(to, ({ tx }) => tx.datagrams),
     gigabits: (rate(to, ({ tx }) => tx.bytes + (tx.datagrams - tx.packets) * header) * 8) / 1e9,
     drops: rate(to, (report) => Object.values(report.drops).reduce((sum, count) => sum + count, 0)),
+    filterDrops: (now.dropped - old.dropped) / seconds,
+    read: packets / seconds,
     cpuPerPacket: quotient(now.running - old.running, packets),
     busy: (now.running - old.running) / (seconds * 1e9),
     waiting: (now.waiting - old.waiting) / (seconds * 1e9),

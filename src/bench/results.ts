@@ -1,4 +1,5 @@
 /** What the benchmark finds: plain data, and the public format of `bench --json`. */
+import type { Conservation } from "../control/report.ts";
 
 /** Rates are a second, of the measured time; the warm-up does not count. */
 export interface QueueRates {
@@ -11,9 +12,13 @@ export interface QueueRates {
   datagrams: number;
   /** Of the datagrams as they are on the wire, from the header that the device's packets begin with. */
   gigabits: number;
-  /** Packets that the pipeline dropped: at the device of exit, and in the sum also in filters. */
+  /** Packets that the queue of the device of exit did not take. */
   drops: number;
-  /** Of the queue's worker, a packet read, ns; 0: not known. */
+  /** Packets that the filters of the queue's worker dropped, or that ended at `to: drop`. */
+  filterDrops: number;
+  /** Packets that the queue's worker read, from all devices. */
+  read: number;
+  /** Of the queue's worker, a packet that it read, ns; 0: not known. */
   cpuPerPacket: number;
   /** Of the measured time, the worker's share on a processor, and ready without one. */
   busy: number;
@@ -61,14 +66,7 @@ export interface RunResult {
   /** ns a packet, by filter. */
   filters: Record<string, number>;
   /** Of the whole run, warm-up included, in packets. */
-  balance: {
-    in: number;
-    out: number;
-    /** Came into being as super-packets were cut, and went into others: in + segmented = out + coalesced + drops. */
-    segmented: number;
-    coalesced: number;
-    drops: Record<string, number>;
-    missing: number;
+  balance: Conservation & {
     /** What the far interface has counted; the same as `delivered`, or something is lost without a word. */
     received: number;
     delivered: number;
@@ -173,8 +171,8 @@ export interface ChainPeer {
   size: number;
   /** ns a packet; absent: it could not be run, and why. */
   nanoseconds?: number;
-  /** What one packet takes in C by what it takes here, the medians of all turns; absent without one worker. */
-  ratio?: number;
+  /** What one packet takes in C by what it takes here, turn by turn; absent without one worker. */
+  ratio?: Spread;
   skipped?: string;
 }
 

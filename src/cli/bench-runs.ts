@@ -19,6 +19,9 @@ import { compareText } from "./compare-text.ts";
 import { UsageError } from "./exit.ts";
 import { startLiveView } from "./live.ts";
 
+/** Turns of comparisons. */
+const PAIRS = 5;
+
 export interface BenchOptions {
   load: "udp" | "tcp" | "ping";
   sizes: number[];
@@ -37,7 +40,8 @@ export interface BenchOptions {
   against?: string[];
   peerThreads?: number;
   versus: string[];
-  pairs: number;
+  /** undefined: 5, or 1 where there is nobody to compare with. */
+  pairs?: number;
   json?: boolean;
   save?: string;
   chart?: string;
@@ -51,15 +55,32 @@ export async function throughput(
 ): Promise<void> {
   const runs: RunResult[] = [];
   let [from, to] = ["", ""];
-  for (const queues of options.queues ?? [pipeline.workers]) {
-    for (const size of sizesOf(pipeline, options)) {
+  await untilInterrupted(signal, async () => {
+    for (const [queues, size] of casesOf(pipeline, options)) {
       const { way, result } = await one(pipeline, size, queues, options, signal);
       [from, to] = [way.from.device, way.to.device];
       runs.push(result);
     }
-  }
+  });
   const result = { pipeline: pipeline.name, from, to, machine: machine(), runs };
-  give(options, result, benchText, benchChart);
+  give(options, result, runs, signal, benchText, benchChart);
+}
+
+/** What was measured before the user's signal is worth having: the measuring ends, and who asked for it goes on. */
+async function untilInterrupted(signal: AbortSignal, measuring: () => Promise<void>): Promise<void> {
+  try {
+    await measuring();
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}
+
+/** Numbers of queues and sizes. */
+function casesOf(pipeline: Pipeline, options: BenchOptions): [number, number][] {
+  const sizes = sizesOf(pipeline, options);
+  return (options.queues ?? [pipeline.workers]).flatMap((queues) =>
+    sizes.map((size): [number, number] => [queues, size]),
+  );
 }
 
 function loadOptions(
@@ -89,36 +110,38 @@ export async function inTurns(pipeline: Pipeline, options: BenchOptions, signal:
     name: set,
     pipeline: loadPipeline(pipeline.file, { set: [...options.set, set] }),
   }));
+  const isAlone = options.peers !== true && options.against === undefined && versus.length === 0;
+  const pairs = options.pairs ?? (isAlone ? 1 : PAIRS);
   const peers: Comparison[] = [];
   try {
-    for (const queues of options.queues ?? [pipeline.workers]) {
-      for (const size of sizesOf(pipeline, options)) {
+    await untilInterrupted(signal, async () => {
+      for (const [queues, size] of casesOf(pipeline, options)) {
         const soFar = new Map<string, number[]>();
         const turns = {
           ...loadOptions(size, queues, options, signal),
           traffic: options.load,
-          pairs: options.pairs,
+          pairs,
           against: options.against ?? (options.peers === true ? undefined : []),
           // What TCP sends back is half the work, and a worker does both halves.
           peerThreads: (options.peerThreads ?? (options.load === "tcp" ? 1 : 2)) as 1 | 2,
           versus,
           onTurn: (turn: number, name: string) =>
-            progress?.note(progressText(options, size, turn, name, soFar)),
+            progress?.note(progressText({ load: options.load, pairs }, size, turn, name, soFar)),
           onFigure: (name: string, figure: number) => soFar.set(name, [...(soFar.get(name) ?? []), figure]),
         };
         peers.push(await orExplain(() => compare(pipeline, turns)));
       }
-    }
+    });
   } finally {
     progress?.erase();
   }
   const result = { pipeline: pipeline.name, machine: machine(), peers };
-  give(options, result, compareText, compareChart);
+  give(options, result, peers, signal, compareText, compareChart);
 }
 
 /** Who is at it, and the medians so far: "tcp, turn 2 of 5: kernel (so far pktflow 9.5, forward-vnet 9.9 Gb/s)" */
 function progressText(
-  { load, pairs }: BenchOptions,
+  { load, pairs }: { load: BenchOptions["load"]; pairs: number },
   size: number,
   turn: number,
   name: string,
@@ -137,28 +160,31 @@ export async function inMemory(
 ): Promise<void> {
   const memory: MemoryRun[] = [];
   const chains: ChainPeer[] = [];
-  for (const size of options.sizes) {
-    const traffic = {
-      size,
-      flows: options.flows ?? 10_000,
-      source: options.from,
-      ports: options.port === undefined ? PORTS : [options.port],
-      workers: options.queues ?? [1, 2],
-      duration: options.for / 1e6,
-      peer: options.peers === true,
-      signal,
-    };
-    const { runs, peer } = await orExplain(() => measureChain(pipeline, traffic));
-    memory.push(...runs);
-    if (peer !== undefined) chains.push(peer);
-  }
+  await untilInterrupted(signal, async () => {
+    for (const size of options.sizes) {
+      const traffic = {
+        size,
+        flows: options.flows ?? 10_000,
+        source: options.from,
+        ports: options.port === undefined ? PORTS : [options.port],
+        workers: options.queues ?? [1, 2],
+        duration: options.for / 1e6,
+        peer: options.peers === true,
+        pairs: options.pairs ?? PAIRS,
+        signal,
+      };
+      const { runs, peer } = await orExplain(() => measureChain(pipeline, traffic));
+      memory.push(...runs);
+      if (peer !== undefined) chains.push(peer);
+    }
+  });
   const result = {
     pipeline: pipeline.name,
     machine: machine(),
     memory,
     ...(options.peers === true ? { peers: chains } : {}),
   };
-  give(options, result, memoryText, memoryChart);
+  give(options, result, memory, signal, memoryText, memoryChart);
 }
 
 /**
@@ -175,15 +201,23 @@ async function orExplain<T>(measuring: () => Promise<T>): Promise<T> {
   }
 }
 
+/**
+ * @param measured what there is of it: nothing is printed of nothing
+ * @throws the signal's reason, after that
+ */
 function give<T>(
   { json, save, chart }: BenchOptions,
   result: T,
+  measured: readonly unknown[],
+  signal: AbortSignal,
   text: (result: T) => string,
   draw: (result: T) => string,
 ): void {
+  if (measured.length === 0) signal.throwIfAborted();
   process.stdout.write(`${json === true ? JSON.stringify(result, null, 2) : text(result)}\n`);
   if (save !== undefined) writeFileSync(save, `${JSON.stringify(result, null, 2)}\n`);
   if (chart !== undefined) writeFileSync(chart, draw(result));
+  signal.throwIfAborted();
 }
 
 async function one(

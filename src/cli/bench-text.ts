@@ -1,6 +1,7 @@
 /** The benchmark's results as people read them. */
 import colors from "picocolors";
 import type { BenchResult, Latency, Machine, MemoryResult, QueueRates, RunResult } from "../bench/results.ts";
+import { balanceText } from "./balance.ts";
 import { compact, table, whole } from "./format.ts";
 
 const HEAD = [
@@ -10,8 +11,10 @@ const HEAD = [
   "packets/s",
   "datagrams/s",
   "Gb/s",
-  "drops/s",
-  "CPU ns/packet",
+  "queue drops/s",
+  "filter drops/s",
+  "read/s",
+  "CPU ns/read",
   "CPU",
   "batch",
 ];
@@ -61,7 +64,10 @@ export function memoryText({ pipeline, machine, memory, peers = [] }: MemoryResu
       nanoseconds === undefined
         ? colors.yellow(`${size} bytes: skipped the chain in C: ${skipped}`)
         : `${size} bytes: the same work in C takes ${nanoseconds.toFixed(1)} ns a packet` +
-          (ratio === undefined ? "" : `, so one worker is ${ratio.toFixed(2)} x as fast`),
+          (ratio === undefined
+            ? ""
+            : `, so one worker is ${ratio.median.toFixed(2)} x as fast ` +
+              `(${ratio.min.toFixed(2)} - ${ratio.max.toFixed(2)}, by turn)`),
     ),
   ].join("\n\n");
 }
@@ -76,9 +82,12 @@ function rateRows(run: RunResult): string[][] {
     i === 0 ? sizeText(run) : "",
     i === 0 ? String(run.queues.length) : "",
     ...rateCells(queue),
-    ...(run.goodput === undefined || queue !== rows[rows.length - 1]
+    // A row that is short of cells would get an empty line of its own.
+    ...(run.goodput === undefined
       ? []
-      : [run.goodput.toFixed(2), (run.cpuPerGigabyte ?? 0).toFixed(0)]),
+      : queue !== rows[rows.length - 1]
+        ? ["", ""]
+        : [run.goodput.toFixed(2), (run.cpuPerGigabyte ?? 0).toFixed(0)]),
   ]);
 }
 
@@ -92,7 +101,7 @@ function rateCells(queue: QueueRates): string[] {
     compact(Math.round(queue.packets)),
     compact(Math.round(queue.datagrams)),
     queue.gigabits.toFixed(3),
-    compact(Math.round(queue.drops)),
+    ...[queue.drops, queue.filterDrops, queue.read].map((rate) => compact(Math.round(rate))),
     whole(queue.cpuPerPacket),
     `${(100 * queue.busy).toFixed(0)} %`,
     queue.packetsPerBatch.toFixed(1),
@@ -128,15 +137,6 @@ function notes(run: RunResult): string[] {
   return [[conditions, ...found.map((doubt) => colors.yellow(`  ${doubt}`))].join("\n")];
 }
 
-function balanceText({ in: received, out, segmented, coalesced, drops }: RunResult["balance"]): string {
-  const term = (name: string, count: number) => (count === 0 ? "" : ` + ${name} ${whole(count)}`);
-  const dropped = Object.values(drops).reduce((a, b) => a + b, 0);
-  return (
-    `in ${whole(received)}${term("segmented", segmented)} = ` +
-    `out ${whole(out)}${term("coalesced", coalesced)} + drops ${whole(dropped)}`
-  );
-}
-
 export function doubts(run: RunResult): string[] {
   const { balance, sum, overrun } = run;
   const found: string[] = [];
@@ -155,6 +155,13 @@ export function doubts(run: RunResult): string[] {
       `the workers waited for a processor for ${share.toFixed(0)} % of the time that they could have run: ` +
         "the machine had other work, or too few processors for these queues",
     );
+  }
+  for (const filter of Object.keys(run.filters)) {
+    const share = (balance.drops[`${filter} drop`] ?? 0) / Math.max(1, balance.in);
+    if (share > 0.5) {
+      const percent = `${Math.floor(100 * share)} %`;
+      found.push(`filter ${filter} dropped ${percent}: this measures its rate, not the pipeline's`);
+    }
   }
   if (run.sendFailures > 0)
     found.push(`${whole(run.sendFailures)} sends failed, the last with ${run.sendError}`);

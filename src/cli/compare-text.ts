@@ -6,7 +6,7 @@ import { compact, table, whole } from "./format.ts";
 
 export function compareText({ pipeline, machine, peers }: CompareResult): string {
   return [
-    `${colors.bold(pipeline)} and its peers: ${machineText(machine)}`,
+    `${colors.bold(pipeline)}${peers.some(({ contenders }) => contenders.length > 1) ? " and its peers" : ""}: ${machineText(machine)}`,
     ...peers.map(comparisonText),
   ].join("\n\n");
 }
@@ -31,6 +31,12 @@ const BY_CPU: Column = {
   head: "by CPU",
   cell: ({ cpuRatio }, first) => (first || cpuRatio === undefined ? "" : cpuRatio.median.toFixed(2)),
 };
+const ABOVE: Column = {
+  head: "pktflow above it, us",
+  cell: ({ above }, first) => (first || above === undefined ? "" : withRange(above, 1)),
+};
+/** Say nothing where there is nobody else. */
+const BESIDE = [BY_IT, BY_CPU, ABOVE];
 const LATENCY: Column[] = [
   { head: "idle p50 us", cell: ({ idle }) => fixed(idle, 1) },
   { head: "load p50 us", cell: ({ load }) => fixed(load, 1) },
@@ -59,10 +65,7 @@ const COLUMNS: Record<Comparison["traffic"], Column[]> = {
     { head: "min - max", cell: ({ roundTrip }) => range(roundTrip, (value) => fixed(value, 1)) },
     { head: "p99 us", cell: ({ roundTripP99 }) => fixed(roundTripP99, 1) },
     { head: "in a row, p50 us", cell: ({ roundTripBusy }) => fixed(roundTripBusy, 1) },
-    {
-      head: "pktflow above it, us",
-      cell: ({ above }, first) => (first || above === undefined ? "" : withRange(above, 1)),
-    },
+    ABOVE,
     BY_IT,
   ],
 };
@@ -75,7 +78,8 @@ const LOAD: Record<Comparison["traffic"], (comparison: Comparison) => string> = 
 
 function comparisonText(comparison: Comparison): string {
   const { traffic, queues, pairs, seconds, contenders, skipped } = comparison;
-  const columns = COLUMNS[traffic];
+  const isAlone = contenders.length === 1;
+  const columns = COLUMNS[traffic].filter((column) => !isAlone || !BESIDE.includes(column));
   const rows = contenders.map((one, i) => [
     one.name,
     one.what,
@@ -83,7 +87,7 @@ function comparisonText(comparison: Comparison): string {
   ]);
   const title =
     `${LOAD[traffic](comparison)}, ${queues} queue${queues === 1 ? "" : "s"}, ` +
-    `medians of ${pairs} turn${pairs === 1 ? "" : "s"} of ${seconds} s`;
+    (pairs === 1 ? `one turn of ${seconds} s` : `medians of ${pairs} turns of ${seconds} s`);
   const missing = skipped.map(({ name, why }) => colors.yellow(`skipped ${name}: ${why}`));
   return [title, table(["", "", ...columns.map(({ head }) => head)], rows, 2), ...missing].join("\n");
 }

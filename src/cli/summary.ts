@@ -1,6 +1,7 @@
 /** The summary at the end of a run: each queue, each filter, and where every packet went. */
 import colors from "picocolors";
 import { conservation, type Report } from "../control/report.ts";
+import { balanceText } from "./balance.ts";
 import { compact, gigabits, table, timing, whole } from "./format.ts";
 
 export function summary(report: Report): string {
@@ -99,14 +100,8 @@ function countersOf(name: string, counters: Record<string, number>): string[] {
   return parts.length === 0 ? [] : [`${name}: ${parts.join(", ")}`];
 }
 
-/** "in 100 + made 1 = out 98 + held 1 + drops 2 (firewall drop 2)" */
 function balance(report: Report): string {
-  const { in: received, out, fresh, held, drops, missing } = conservation(report);
-  const dropped = Object.values(drops).reduce((a, b) => a + b, 0);
-  const reasons = Object.entries(drops).map(([what, n]) => `${what} ${whole(n)}`);
-  const line =
-    `in ${whole(received)}${fresh > 0 ? ` + made ${whole(fresh)}` : ""} = out ${whole(out)}` +
-    `${held > 0 ? ` + held ${whole(held)}` : ""} + drops ${whole(dropped)}` +
-    (reasons.length > 0 ? ` (${reasons.join(", ")})` : "");
-  return missing === 0 ? line : colors.red(`${line}: ${whole(missing)} unaccounted for`);
+  const found = conservation(report);
+  const line = balanceText(found);
+  return found.missing === 0 ? line : colors.red(`${line}: ${whole(found.missing)} unaccounted for`);
 }

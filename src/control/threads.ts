@@ -1,12 +1,16 @@
 /** What the workers' threads did, from their counters and the kernel's clocks. Thread: any; it asks no worker. */
 import { readFileSync } from "node:fs";
 import { WORKER_CONTROL } from "../batches/control.ts";
+import { HOST_COUNTER } from "../batches/counters.ts";
+import { OUTPUT_DROP } from "../batches/layout.ts";
 import { counterRead, type PacketMemory } from "../batches/memory.ts";
 import type { Plan } from "../plan/types.ts";
 
 export interface ThreadReport extends ThreadTimes {
   batches: number;
   packets: number;
+  /** Packets that its filters dropped or lost in a trap, or that ended at `to: drop`. */
+  dropped: number;
 }
 
 export interface ThreadTimes {
@@ -24,8 +28,17 @@ export function threadReports(m: PacketMemory, plan: Plan): ThreadReport[] {
       ...threadTimes(`/proc/self/task/${thread}`),
       batches: counterRead(m, worker.batches),
       packets: counterRead(m, worker.batches + 8),
+      dropped: sum([
+        ...worker.instances.map(({ outputCounters }) => counterRead(m, outputCounters + 8 * OUTPUT_DROP)),
+        ...worker.instances.map(({ host }) => counterRead(m, host + HOST_COUNTER.TRAPPED)),
+        ...worker.paths.map(({ dropCounters }) => counterRead(m, dropCounters)),
+      ]),
     };
   });
+}
+
+function sum(counts: number[]): number {
+  return counts.reduce((total, count) => total + count, 0);
 }
 
 /**

@@ -189,6 +189,7 @@ const SIGNATURES: Record<string, string> = {
   init: "init(): void",
   initShared: "initShared(): void",
   tick: "tick(): void",
+  wake: "wake(): void",
   workerStateSize: "workerStateSize(params: usize): usize",
   sharedStateSize: "sharedStateSize(params: usize): usize",
 };

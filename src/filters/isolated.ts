@@ -230,6 +230,7 @@ export class IsolatedInstance implements FilterInstance {
   }
 
   private setTime(): void {
+    this.renewViews();
     const { u32, m } = this;
     const own = this.at.context >>> 2;
     const shared = this.context >>> 2;
@@ -239,6 +240,8 @@ export class IsolatedInstance implements FilterInstance {
 
   /** The filter's counters to where the report reads them. */
   private bringCounters(): void {
+    // Any call may have grown the memory, init() too.
+    this.renewViews();
     this.bringLog();
     const to = this.m.u32[(this.context + CONTEXT.COUNTERS) >>> 2] >>> 2;
     const from = this.at.counters >>> 2;

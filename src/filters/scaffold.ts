@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { NAME } from "../params/parse.ts";
-import { PACKAGE } from "./build.ts";
+import { BUILTIN, PACKAGE } from "./build.ts";
 import { FilterError } from "./error.ts";
 
 export const TEMPLATES = ["packet", "batch", "stateful"] as const;
@@ -25,6 +25,11 @@ export function makeFilter(folder: string, template: Template): string[] {
   if (!NAME.test(name)) {
     throw new FilterError(
       `a filter is called as devices and paths are (a-z, 0-9 and -, a letter first), not "${name}"`,
+    );
+  }
+  if (existsSync(join(BUILTIN, name))) {
+    throw new FilterError(
+      `"${name}" is a built-in filter: a command that is given the name would mean that one`,
     );
   }
   if (existsSync(folder) && readdirSync(folder).length > 0) {

@@ -15,7 +15,7 @@ import { chooseEngine } from "../io/probe.ts";
 import { releaseOrphan } from "../io/uring/orphan.ts";
 import { makePlan } from "../plan/plan.ts";
 import type { Plan } from "../plan/types.ts";
-import { close, eventfd, eventfdSignal } from "../sys/calls.ts";
+import { clockMonotonic, close, eventfd, eventfdSignal } from "../sys/calls.ts";
 import { check, SystemError } from "../sys/errno.ts";
 import { tunSetQueue } from "../sys/if_tun.ts";
 import { watchOffloads } from "./offload-watch.ts";
@@ -332,8 +332,18 @@ class Running implements RunningPipeline {
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
     if (this.plan.workers.some((_, worker) => state(worker) === WORKER_STATE.FAILED)) await this.ended;
-    if (this.endTime === undefined) this.startTime = performance.now();
+    this.startTime = performance.now() - sinceFirstStart(this.m, this.plan);
   }
+}
+
+/** How long ago the first worker's loop began, ms: it has moved packets while others were still starting. */
+function sinceFirstStart(m: PacketMemory, plan: Plan): number {
+  const now = Math.floor(clockMonotonic() / 1000) % 2 ** 32;
+  const ages = plan.workers
+    .map(({ control }) => Atomics.load(m.u32, (control + WORKER_CONTROL.STARTED) >>> 2))
+    .filter((since) => since !== 0)
+    .map((since) => ((now - since) >>> 0) / 1000);
+  return Math.max(0, ...ages);
 }
 
 function revive({ message, refused, hint, stack }: WorkerFailure): Error {

@@ -41,6 +41,9 @@ export default function work(task: WorkerTask): WorkerResult {
       const wakeAll = () => task.wakes.forEach(eventfdSignal);
       const loop = new Loop(m, plan, worker, { engine, ports, chain, core, clock: makeClock(), wakeAll });
       started = true;
+      // Before the state, for who sees that it runs reads since when.
+      const since = (worker.control + WORKER_CONTROL.STARTED) >>> 2;
+      Atomics.compareExchange(m.u32, since, 0, microseconds());
       setState(WORKER_STATE.RUNNING);
       loop.run();
     } finally {
@@ -58,6 +61,11 @@ export default function work(task: WorkerTask): WorkerResult {
   }
   setState(started ? WORKER_STATE.ENDED : WORKER_STATE.FAILED);
   return result;
+}
+
+/** Never 0, which says that there is none. */
+function microseconds(): number {
+  return Math.floor(clockMonotonic() / 1000) % 2 ** 32 || 1;
 }
 
 /**

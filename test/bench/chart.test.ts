@@ -15,7 +15,15 @@ const machine: Machine = {
 };
 
 function rates(queue: string, packets: number): QueueRates {
-  const rest = { inPackets: packets, datagrams: packets, gigabits: 0.5, drops: 0, cpuPerPacket: 900 };
+  const rest = {
+    inPackets: packets,
+    datagrams: packets,
+    gigabits: 0.5,
+    drops: 0,
+    cpuPerPacket: 900,
+    filterDrops: 0,
+    read: packets,
+  };
   return { queue, packets, ...rest, busy: 1, waiting: 0, packetsPerBatch: 64 };
 }
 
@@ -38,7 +46,10 @@ function run(packets: number): RunResult {
     idle: latency,
     load: { sent: 100, received: 0 },
     filters: {},
-    balance: { in: 1, out: 1, segmented: 0, coalesced: 0, drops: {}, missing: 0, received: 1, delivered: 1 },
+    balance: {
+      ...{ in: 1, out: 1, segmented: 0, coalesced: 0, fresh: 0, held: 0, drops: {}, missing: 0 },
+      ...{ received: 1, delivered: 1 },
+    },
   };
 }
 

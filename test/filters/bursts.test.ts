@@ -47,6 +47,6 @@ ${output === undefined ? "" : "  other: { to: drop }"}
   expect({ seen, traps }).toEqual({ seen: PACKETS, traps: 0 });
   expect(worker.left).toHaveLength(PACKETS);
   expect(worker.balance().missing).toBe(0);
-  // None was written over by what has no room in a call.
-  for (const count of Object.values(counters)) expect(count).toBeLessThanOrEqual(PACKETS);
+  // None was written over by what has no room in a call. Some count bytes, 33 a packet.
+  for (const count of Object.values(counters)) expect(count).toBeLessThanOrEqual(33 * PACKETS);
 });

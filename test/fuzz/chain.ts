@@ -1,7 +1,7 @@
 /**
  * Filters one behind the other on one memory, as a worker has them, and what must hold whatever comes: none traps, each packet
  * leaves by an output that there is, lies within its slot, and nothing outside of the slots and the filters' own state has
- * been written.
+ * been written. Filters that hold packets have no room to: what they do then is part of what must hold.
  */
 import { readFileSync } from "node:fs";
 import {
@@ -118,10 +118,6 @@ export class FuzzChain {
       this.word(devices + i * DEVICE_INFO.SIZE + DEVICE_INFO.MTU, 1500);
       this.word(devices + i * DEVICE_INFO.SIZE + DEVICE_INFO.LAYER, layer);
     }
-    this.frozen = {
-      at: frozenAt,
-      bytes: Buffer.from(this.m.u8.slice(frozenAt, frozenEnd)),
-    };
     this.places = plans.map(({ manifest, module, outputs, sizes }, i) => {
       const { context, counters, worker, shared } = states[i];
       const word = (at: number, value: number) => this.word(context + at, value);
@@ -141,6 +137,11 @@ export class FuzzChain {
       filter.init(context);
       return { kind: manifest.kind, filter, context, outputs: outputs.length };
     });
+    // As they are when the first packet comes: initShared may put its own in order (route sorts its routes).
+    this.frozen = {
+      at: frozenAt,
+      bytes: Buffer.from(this.m.u8.slice(frozenAt, frozenEnd)),
+    };
   }
 
   /**

@@ -46,6 +46,8 @@ function open(kinds: string[], layer: 2 | 3, chance: Chance): FuzzChain | undefi
   return undefined;
 }
 
+const holding = new Set(manifests.filter(({ holds }) => holds !== 0).map(({ kind }) => kind));
+
 /** @param kindsOf the filters of a set, by chance */
 function fuzz(kindsOf: (chance: Chance) => string[]): { chains: number; sent: number; passed: number } {
   const seen = { chains: 0, sent: 0, passed: 0 };
@@ -79,17 +81,22 @@ describe("no trap, no packet lost or outside its slot, nothing else written", ()
       const { chains, sent, passed } = fuzz(() => [kind]);
       expect(chains).toBeGreaterThan(SETS / 2);
       expect(sent).toBeGreaterThan(1000);
-      expect(passed).toBeGreaterThan(0);
+      // One that may hold nothing here may have to drop all.
+      if (!holding.has(kind)) expect(passed).toBeGreaterThan(0);
     },
     timeout,
   );
   test(
-    "all of them in a chain, in an order by chance",
+    "half of those that hold no packets in a chain, which and in what order by chance",
     () => {
-      const all = manifests.map(({ kind }) => kind);
+      const all = manifests.map(({ kind }) => kind).filter((kind) => !holding.has(kind));
       const { chains, sent, passed } = fuzz((chance) => {
         const order = all.map((kind) => [chance.below(1000), kind] as const);
-        return order.sort(([a], [b]) => a - b).map(([, kind]) => kind);
+        // Each may refuse the parameters that chance has for it.
+        return order
+          .sort(([a], [b]) => a - b)
+          .slice(0, all.length >> 1)
+          .map(([, kind]) => kind);
       });
       expect(chains).toBeGreaterThan(SETS / 2);
       expect(sent).toBeGreaterThan(1000);

@@ -263,6 +263,30 @@ describeKernel("pktflow bench", () => {
     expect(balance.missing).toBe(0);
   });
 
+  test.each(["home-gateway", "bad-network"])(
+    "%s: what filters hold and make is in the balance, and drops are there by reason",
+    async (name) => {
+      const file = `pipelines/${name}.yaml`;
+      const args = [...SHORT, "--sizes", "64", "--queues", "1", "--quiet", "--set"];
+      // What comes back late is held when the load is over: with a second of delay, for sure.
+      const set = name === "bad-network" ? "filters.there.delay=1s" : "filters.upload.rate=1Mbit";
+      const { status, stdout } = await pktflow(["bench", file, ...args, set]);
+      expect(status).toBe(0);
+      expect(stdout).not.toContain("unaccounted");
+      const line =
+        /in ([\d,]+)(?: \+ segmented ([\d,]+))?(?: \+ made ([\d,]+))? = out ([\d,]+)(?: \+ coalesced ([\d,]+))?(?: \+ held ([\d,]+))? \+ drops ([\d,]+) \((.*)\)/;
+      const [, ...found] = line.exec(stdout)!;
+      const [received, segmented, made, out, coalesced, held, drops] = found
+        .slice(0, 7)
+        .map((text) => Number((text ?? "0").replaceAll(",", "")));
+      expect(received + segmented + made).toBe(out + coalesced + held + drops);
+      if (name === "home-gateway") {
+        expect(stdout).toMatch(/filter upload dropped \d+ %: this measures its rate, not the pipeline's/);
+      }
+      expect(found[7]).toMatch(name === "bad-network" ? /there drop [\d,]+/ : /upload drop [\d,]+/);
+    },
+  );
+
   test("where no datagram gets through, it says so and what to do", async () => {
     const { status, stdout, stderr } = await pktflow(["bench", "pipelines/tap-wire.yaml", ...SHORT]);
     expect(status).toBe(2);
@@ -286,6 +310,7 @@ test.each([
   [["pipelines/quickstart.yaml"], "has no tun or tap device"],
   [["pipelines/forward.yaml", "--from", "c"], "the hosts are those of a, b"],
   [["pipelines/forward.yaml", "--sizes", "20"], "a number from 44 to 1500"],
+  [["pipelines/forward.yaml", "--for", "0s"], "nothing can be measured in no time"],
   [["pipelines/forward.yaml", "--queues", "1,x"], "a number from 1 to 256"],
   [["pipelines/forward.yaml", "--load", "tcp,udp"], "Allowed choices are udp, tcp, ping"],
   [["pipelines/forward.yaml", "--against", "forward,vpp"], "vpp is none: they are forward, forward-vnet"],

@@ -2,6 +2,7 @@
 // replaced, and what goes through the other queue does not notice.
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { conservation } from "../../src/control/report.ts";
 import { describeKernel } from "../support/namespace.ts";
@@ -77,5 +78,35 @@ describeKernel("a filter that does not end, under traffic", () => {
     expect(output).toContain("100 received");
     expect(report.filters["bad"]).toMatchObject({ traps: 20, trapped: 20 });
     expect(conservation(report).missing).toBe(0);
+  });
+  test.each(["poll", "uring"])("that is to stop the run lets go of its devices: %s", (io) => {
+    const file = folder.file(`stop-${io}.yaml`);
+    writeFileSync(
+      file,
+      `pktflow: 1
+devices:
+  load: { kind: generator, packets: 1, flows: [{ proto: udp, from: 10.77.0.2, to: 10.77.0.1, to-port: 9 }] }
+  hang0: { kind: tun, address: 10.77.0.1/24 }
+filters:
+  bad: { kind: ${misbehaving(folder.path, "loop", "loop")}, port: 9, on-trap: stop }
+paths:
+  out: { from: load, through: [bad], to: hang0 }
+  back: { from: hang0, to: drop }
+`,
+    );
+    const script = join(ROOT, "test", "support", "hang-twice.mjs");
+    const output = execFileSync("unshare", ["--net", process.execPath, script, file, io], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const turns = output
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { end: string; links: string[] });
+    expect(turns).toHaveLength(2);
+    for (const { end, links } of turns) {
+      expect(end).toContain("did not end within 250 ms of processor time");
+      expect(links).not.toContain("hang0");
+    }
   });
 });

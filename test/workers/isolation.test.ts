@@ -76,6 +76,35 @@ export function packet(p: Packet): Output {
     expect(report.filters["sane"].outputs).toEqual({ next: PACKETS, drop: 0 });
     expect(conservation(report)).toMatchObject({ out: PACKETS, drops: {}, missing: 0 });
   });
+  test.each([0, 1000])(
+    "may grow its memory in init; traps (%i: none) lose their packets alone",
+    async (every) => {
+      const kind = isolated(
+        `grows-${every}`,
+        `let big: StaticArray<u8> = changetype<StaticArray<u8>>(0);
+let seen: u32 = 0;
+export function init(): void { big = new StaticArray<u8>(8 << 20); }
+export function packet(_p: Packet): Output {
+  seen = load<u32>(workerState()) + 1;
+  store<u32>(workerState(), seen);
+  big[seen] = 1;
+  counter(Counters.seen).add(1);
+  if (${every} != 0 && seen == 500) unreachable();
+  return OUTPUT_NEXT;
+}
+`,
+        "counters: { seen: S. }\nstate: { worker: 64 }\n",
+      );
+      const report = await (await run(scene(kind))).ended;
+      const { traps, trapped, badOutputs, outputs } = report.filters["own"];
+      expect(badOutputs).toBe(0);
+      expect(trapped).toBe(traps);
+      if (every === 0) expect(traps).toBe(0);
+      else expect(traps).toBeGreaterThan(100);
+      expect(outputs["next"]).toBe(PACKETS - trapped);
+      expect(conservation(report).missing).toBe(0);
+    },
+  );
   test.each(["trap", "loop"] as const)("is contained as others are: %s", async (bad) => {
     const path = misbehaving(folder.path, `isolated-${bad}`, bad);
     const flow = scene(path as "/", { port: 1500, isolation: "memory" });

@@ -6,7 +6,7 @@ import type { DeviceConfig } from "../../config/types.ts";
 import { listAddresses } from "../../sys/addresses.ts";
 import { close } from "../../sys/calls.ts";
 import { ENODEV, SystemError } from "../../sys/errno.ts";
-import { getLink, type Link } from "../../sys/links.ts";
+import { deleteLink, getLink, type Link } from "../../sys/links.ts";
 import { openNamespace, withNamespace } from "../../sys/namespaces.ts";
 import { type Netlink, withNetlink } from "../../sys/netlink.ts";
 import { groupId, userId } from "../../sys/users.ts";
@@ -92,7 +92,7 @@ function attach(netlink: Netlink, config: TunConfig, existing: Link): OpenDevice
 }
 
 function opened(
-  { mode, name, netns }: TunConfig,
+  { mode, name, netns, persist }: TunConfig,
   link: Link,
   queues: OpenQueues,
   made: boolean,
@@ -112,10 +112,30 @@ function opened(
     netns,
     warnings,
     close() {
-      if (open) closeQueues(queues);
+      if (!open) return;
       open = false;
+      closeQueues(queues);
+      if (made && !persist) removeLeft(link, netns);
     },
   };
+}
+
+/**
+ * The kernel removes an interface with its last descriptor, but the ring of a worker that was ended by force lets go of its
+ * descriptors only when the kernel comes round to it: what is left of a run is in the next one's way.
+ */
+function removeLeft({ name, index }: Link, netns: string | undefined): void {
+  try {
+    inNamespace(netns, () =>
+      withNetlink((netlink) => {
+        const left = getLink(netlink, name);
+        if (left?.index === index) deleteLink(netlink, left);
+      }),
+    );
+  } catch (error) {
+    // Gone meanwhile, or its namespace is.
+    if (!(error instanceof SystemError)) throw error;
+  }
 }
 
 function attachWarnings(netlink: Netlink, config: TunConfig, link: Link): string[] {
