@@ -310,7 +310,7 @@ test.each([
   [["pipelines/quickstart.yaml"], "has no tun or tap device"],
   [["pipelines/forward.yaml", "--from", "c"], "the hosts are those of a, b"],
   [["pipelines/forward.yaml", "--sizes", "20"], "a number from 44 to 1500"],
-  [["pipelines/forward.yaml", "--for", "0s"], "nothing can be measured in no time"],
+  [["pipelines/forward.yaml", "--for", "0s"], "nothing can be done in no time"],
   [["pipelines/forward.yaml", "--queues", "1,x"], "a number from 1 to 256"],
   [["pipelines/forward.yaml", "--load", "tcp,udp"], "Allowed choices are udp, tcp, ping"],
   [["pipelines/forward.yaml", "--against", "forward,vpp"], "vpp is none: they are forward, forward-vnet"],
