@@ -41,7 +41,9 @@ export function registerBench(program: Command): void {
       "threads that send (default: one for two processors, at most one a queue)",
       number(1, 64),
     )
-    .addOption(new Option("--for <duration>", "of each measurement").argParser(parseDuration).default(3e9, "3s"))
+    .addOption(
+      new Option("--for <duration>", "of each measurement").argParser(parseDuration).default(3e9, "3s"),
+    )
     .option("--io <engine>", "how packets move: auto, uring or poll", parseIo, "auto")
     .option("--from <device>", "whose host sends (default: the first with a path to another)")
     .option("--port <n>", "port of the load (default: one that the filters let pass)", number(1, 65_535))
