@@ -1,8 +1,16 @@
 // What `pktflow bench` prints of its results, without a measurement.
+import { stripVTControlCharacters } from "node:util";
 import { expect, test } from "vitest";
 import type { Contender, Latency, QueueRates, RunResult } from "../../src/bench/results.ts";
-import { benchText, doubts } from "../../src/cli/bench-text.ts";
-import { compareText } from "../../src/cli/compare-text.ts";
+import * as bench from "../../src/cli/bench-text.ts";
+import * as compare from "../../src/cli/compare-text.ts";
+
+const { doubts } = bench;
+// In colours where CI is set.
+const benchText = (...of: Parameters<typeof bench.benchText>) =>
+  stripVTControlCharacters(bench.benchText(...of));
+const compareText = (...of: Parameters<typeof compare.compareText>) =>
+  stripVTControlCharacters(compare.compareText(...of));
 
 const machine = { date: "2026-11-25", kernel: "Linux 6", processor: "A", processors: 2, runtime: "node 20" };
 const idle: Latency = { p50: 12, p99: 100, p999: 2000, sent: 100, received: 100 };
