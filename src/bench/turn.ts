@@ -9,6 +9,8 @@ import { underLoad } from "./stage.ts";
 /** Between two pings, ns: whoever forwards them has gone to sleep by then. */
 const PING_PERIOD = 1e6;
 const PING_WARM_UP = 300;
+/** How long the first answer may take at most, ms. */
+const FIRST_ANSWER = 4000;
 
 export interface TurnOptions extends Omit<MeasureOptions, "onLoad" | "traffic"> {
   traffic: "udp" | "tcp" | "ping";
@@ -82,7 +84,10 @@ async function pings({ stage, ended }: Standing, { duration, signal }: TurnOptio
   const { octets } = stage.target;
   const run = (ms: number, period: number) =>
     Promise.race([ping(stage.from, octets, { duration: ms, period, signal }), ended]);
-  await run(PING_WARM_UP, PING_PERIOD);
+  // Neighbours may still have to find each other, over IPv6 at their leisure.
+  for (let waited = 0; waited < FIRST_ANSWER; waited += PING_WARM_UP) {
+    if ((await run(PING_WARM_UP, PING_PERIOD)).p50 !== undefined) break;
+  }
   const idle = await run(duration / 2, PING_PERIOD);
   const busy = await run(duration / 2, 0);
   if (idle.p50 === undefined || busy.p50 === undefined) throw new Error("no ping has been answered");
