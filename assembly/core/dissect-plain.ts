@@ -8,28 +8,19 @@
 //        +-------+-----+----------+---+--------+-------------+------+-----------------------+
 //   start: version and IHL, TOS, total length, id, fragment
 
-import {
-  DESCRIPTOR_ERROR,
-  DESCRIPTOR_FLAGS,
-  DESCRIPTOR_L3,
-  PACKET_FLAG_CSUM_PARTIAL,
-  PACKET_FLAG_CSUM_VALID,
-  PACKET_FLAG_IPV4,
-} from "../abi/layout";
+import { DESCRIPTOR_ERROR, DESCRIPTOR_FLAGS, DESCRIPTOR_L3, PACKET_FLAG_IPV4 } from "../abi/layout";
 import { Packet } from "../abi/packet";
 import { be16 } from "../wire/bytes";
 import { IPV4_DESTINATION, IPV4_HEADER, IPV4_PROTOCOL, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/ipv4";
 import { TCP_DATA_OFFSET, TCP_HEADER } from "../wire/tcp";
 import { UDP_HEADER, UDP_LENGTH } from "../wire/udp";
+import { checksumFlags } from "./dissect";
 
 /** In `start`: version, IHL, the flag more fragments and the fragment's offset, and what they must be. */
 const PLAIN_MASK: u64 = 0xff3f0000000000ff;
 const PLAIN: u64 = 0x45;
 /** First byte of a destination that is not one host: 224.0.0.0/4 and 240.0.0.0/4. */
 const NOT_ONE_HOST: u32 = 0xe0;
-/** VIRTIO_NET_HDR_F_NEEDS_CSUM and _DATA_VALID, bits 0 and 1, are the flags CSUM_PARTIAL and CSUM_VALID. */
-const VNET_CSUM: u32 = 3;
-const VNET_CSUM_SHIFT: u32 = 6;
 
 /** For its one method: the compiler inlines methods that say so, and the call would cost as much as a fifth of it. */
 @unmanaged
@@ -55,10 +46,7 @@ export class PlainPacket {
       headerLength = (<u32>load<u8>(data, IPV4_HEADER + TCP_DATA_OFFSET) >> 4) << 2;
       if (!isWithin(headerLength, TCP_HEADER, available)) return false;
     }
-    const flags =
-      (p.flags & (PACKET_FLAG_CSUM_PARTIAL | PACKET_FLAG_CSUM_VALID)) |
-      ((<u32>p.vnetFlags & VNET_CSUM) << VNET_CSUM_SHIFT) |
-      PACKET_FLAG_IPV4;
+    const flags = checksumFlags(p) | PACKET_FLAG_IPV4;
     // l3 is 0, l4 after the IP header, then payload and protocol; the output is next.
     const offsets =
       ((<u64>IPV4_HEADER) << 16) | ((<u64>(IPV4_HEADER + headerLength)) << 32) | ((<u64>protocol) << 48);

@@ -96,8 +96,7 @@ export function dissectPacket(p: Packet, layer: u32): u16 {
   p.payload = 0;
   p.protocol = 0;
   p.error = 0;
-  const csum = p.flags & (PACKET_FLAG_CSUM_PARTIAL | PACKET_FLAG_CSUM_VALID);
-  p.flags = csum | ((<u32>p.vnetFlags & VNET_CSUM) << VNET_CSUM_SHIFT);
+  p.flags = checksumFlags(p);
   if (layer == 2) return ethernet(p);
   const length = p.length;
   if (length == 0) return MALFORMED_BAD_VERSION;
@@ -105,6 +104,12 @@ export function dissectPacket(p: Packet, layer: u32): u16 {
   if (version == 4) return ipv4(p, 0);
   if (version == 6) return ipv6(p, 0);
   return MALFORMED_BAD_VERSION;
+}
+
+/** What is known of the transport checksum before any header has been found. */
+export function checksumFlags(p: Packet): u32 {
+  const known = p.flags & (PACKET_FLAG_CSUM_PARTIAL | PACKET_FLAG_CSUM_VALID);
+  return known | ((<u32>p.vnetFlags & VNET_CSUM) << VNET_CSUM_SHIFT);
 }
 
 function ethernet(p: Packet): u16 {
