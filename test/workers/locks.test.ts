@@ -74,7 +74,7 @@ export function packet(p: Packet): Output {
   });
 }
 
-describe.each(Object.entries(LOCKS))("%s", (name, lock) => {
+describe.each(Object.entries(LOCKS))("%s", (_, lock) => {
   test("a trap while it is held loses the packet at fault and no other", async () => {
     const report = await (await run(scene(`trap-${lock[0].length}`, lock, "unreachable();"))).ended;
     const { traps, trapped, counters, outputs } = report.filters["own"];
