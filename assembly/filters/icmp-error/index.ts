@@ -24,7 +24,6 @@ import {
   IPV6_NEXT_HEADER,
   IPV6_PAYLOAD_LENGTH,
   IPV6_SOURCE,
-  Ipv4,
   now,
   OUTPUT_DROP,
   OUTPUT_NEXT,
@@ -36,6 +35,7 @@ import {
   Packet,
   PROTOCOL_ICMP,
   PROTOCOL_ICMPV6,
+  RawIpv4,
   random,
   setBe16,
   setBe32,
@@ -162,7 +162,7 @@ function writeIpv4(p: Packet, quote: u32): void {
   const ip = p.ip;
   const icmp = ip + IPV4_HEADER;
   const quoted = icmp + ICMP_HEADER;
-  const tos = (Ipv4.at(quoted).tos & TOS_MASK) | TOS_INTERNETWORK_CONTROL;
+  const tos = (RawIpv4.at(quoted).tos & TOS_MASK) | TOS_INTERNETWORK_CONTROL;
   store<u8>(ip, 0x45);
   store<u8>(ip, tos, 1);
   setBe16(ip + 2, <u16>(IPV4_HEADER + ICMP_HEADER + quote));

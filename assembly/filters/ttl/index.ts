@@ -1,17 +1,6 @@
 // What every router does: one hop less to live (RFC 1812, 5.3.1; RFC 8200, 3).
 
-import {
-  applyChange,
-  change16,
-  counter,
-  IPV4_CHECKSUM,
-  Ipv4,
-  Ipv6,
-  OUTPUT_DROP,
-  OUTPUT_NEXT,
-  Output,
-  Packet,
-} from "pktflow/assembly";
+import { counter, Ipv4, Ipv6, OUTPUT_DROP, OUTPUT_NEXT, Output, Packet } from "pktflow/assembly";
 import { Counters, Outputs } from "./params";
 
 export function packet(p: Packet): Output {
@@ -25,9 +14,6 @@ export function packet(p: Packet): Output {
     // As it came: the ICMP error about it quotes it so.
     if (ttl <= 1) return Outputs.expired;
     ip.ttl = ttl - 1;
-    const protocol = <u16>ip.protocol;
-    const change = change16(((<u16>ttl) << 8) | protocol, ((<u16>(ttl - 1)) << 8) | protocol);
-    applyChange(p.ip + IPV4_CHECKSUM, change);
   } else if (p.isIpv6) {
     const ip = Ipv6.of(p);
     const hopLimit = ip.hopLimit;
