@@ -22,11 +22,11 @@ import {
 
 /** An octet of the IPv4 header, by the change of the word that it is in. */
 export function setIpv4Octet(p: Packet, offset: usize, value: u8): void {
-  const ip = p.ip;
-  const word = ip + (offset & ~1);
+  const word = p.ip + (offset & ~1);
   const before = be16(word);
-  store<u8>(ip + offset, value);
-  applyChange(ip + IPV4_CHECKSUM, change16(before, be16(word)));
+  const after = withOctet(before, offset, value);
+  setBe16(word, after);
+  applyChange(p.ip + IPV4_CHECKSUM, change16(before, after));
 }
 
 /** 16 bits of the IPv4 header at an even offset, in host order. */
@@ -59,8 +59,14 @@ export function setIpv6Address(p: Packet, offset: usize, high: u64, low: u64): v
 export function setTransportOctet(p: Packet, offset: usize, value: u8): void {
   const word = p.transport + (offset & ~1);
   const before = be16(word);
-  store<u8>(p.transport + offset, value);
-  changeTransport(p, change16(before, be16(word)));
+  const after = withOctet(before, offset, value);
+  setBe16(word, after);
+  changeTransport(p, change16(before, after));
+}
+
+/** Not stored as an octet and loaded as a word: the processor would wait for the store. */
+function withOctet(word: u16, offset: usize, value: u8): u16 {
+  return (offset & 1) != 0 ? (word & 0xff00) | <u16>value : (word & 0xff) | ((<u16>value) << 8);
 }
 
 /** 16 bits of the transport header at an even offset, in host order. */
