@@ -17,13 +17,17 @@ export class Batch {
   @inline get count(): u32 {
     return packets;
   }
-  /** The packet at `index`, which must be below `count`. */
+  /**
+   * The packet at a place of the batch.
+   * @param index from 0, below `count`: not checked
+   * @returns the packet, its descriptor
+   */
   @inline at(index: u32): Packet {
     return changetype<Packet>(<usize>load<u32>(changetype<usize>(this) + ((<usize>index) << 2)));
   }
 }
 
-/** For the generated entry only. */
+/** For the generated entry only. @internal */
 export function batchOf(vector: i32, count: i32): Batch {
   packets = <u32>count;
   return changetype<Batch>(<usize>vector);
