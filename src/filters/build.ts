@@ -99,7 +99,7 @@ async function compileFilter(folder: string, params: string, isolation: Isolatio
   const { ENTRY_FILE, generateEntry } = await import("./entry.ts");
   const { checkImports, explain, explainModule } = await import("./explain.ts");
   const index = join(folder, "index.ts");
-  const entry = generateEntry(new Source(index, readSource(index)), isolation);
+  const entry = generateEntry(new Source(index, readSource(index)), isolation, isBuiltin(folder));
   const sources = new Map<string, Source>();
   const given = new Map([
     [join(folder, "params.ts"), params],

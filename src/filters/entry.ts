@@ -23,9 +23,10 @@ const CALLED = [
 
 /**
  * @param index the filter's index.ts
+ * @param isOurs it is built in: nobody watches how far its batch() gets
  * @throws FilterError when it exports neither packet nor batch, or both
  */
-export function generateEntry(index: Source, isolation: Isolation = "none"): string {
+export function generateEntry(index: Source, isolation: Isolation = "none", isOurs = false): string {
   const exported = exportedNames(index);
   const has = (name: (typeof CALLED)[number]) => exported.has(name);
   if (has("packet") === has("batch")) {
@@ -41,7 +42,7 @@ export function generateEntry(index: Source, isolation: Isolation = "none"): str
     `import * as filter from "./index";`,
     "export const abi: i32 = ABI_VERSION;",
     `export function init(context: i32): void { setContext(context); ${has("init") ? "filter.init();" : ""} }`,
-    has("packet") ? PACKETS : BATCHES,
+    has("packet") ? PACKETS : isOurs ? BATCHES : WATCHED_BATCHES,
   ];
   // The allocator takes all memory there is for its own, so the host asks it for a part.
   if (isolation === "memory") {
@@ -78,6 +79,13 @@ export function process(vector: i32, count: i32): void {
 
 const BATCHES = `export function process(vector: i32, count: i32): void {
   filter.batch(batchOf(vector, count));
+}`;
+
+/** On a trap the host knows by `touched`, and by outputs that are not there, which packets are done, lost, or still to be seen. */
+const WATCHED_BATCHES = `import { touched, watchedBatchOf } from "pktflow/assembly/abi/batch";
+export { touched };
+export function process(vector: i32, count: i32): void {
+  filter.batch(watchedBatchOf(vector, count));
 }`;
 
 /** What a module exports itself or by name from another. `export *` says no names, so it does not count. */
