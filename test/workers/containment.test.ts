@@ -1,8 +1,9 @@
 // A filter that traps or does not end: what is lost, what is counted, and that the others go on.
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { conservation } from "../../src/control/report.ts";
+import { readWholeCapture } from "../../src/devices/pcap/whole.ts";
 import { pipeline } from "../../src/library/pipeline.ts";
 import { run } from "../../src/library/run.ts";
 import { TemporaryFolder } from "../support/pktflow.ts";
@@ -12,6 +13,18 @@ const folder = new TemporaryFolder();
 afterAll(() => folder.remove());
 
 const PACKETS = 200_000;
+
+/** How many captures this process has open. */
+function openFiles(): number {
+  const names = readdirSync("/proc/self/fd").map((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`);
+    } catch {
+      return "";
+    }
+  });
+  return names.filter((name) => name.startsWith(folder.path)).length;
+}
 
 /** Packets of 1000 flows in turn, of which one is to port 1500, through a filter that does not like that port. */
 function scene(
@@ -191,6 +204,55 @@ describe("a filter that does not end", () => {
     ]);
     expect(conservation(report).missing).toBe(0);
   });
+  test.each(["pcap", "pcapng"])(
+    "goes on with the captures that its worker reads and writes: %s",
+    async (format) => {
+      const packets = 5000;
+      const [read, written] = [folder.file(`in.${format}`), folder.file(`out.${format}`)];
+      const made = pipeline({
+        devices: {
+          load: {
+            kind: "generator",
+            flows: {
+              from: "10.0.0.1",
+              "from-port": 999,
+              to: "192.0.2.1",
+              "to-port": "1000-1999",
+              count: 1000,
+            },
+            packets,
+          },
+          file: { kind: "pcap", write: read },
+        },
+        paths: { main: { from: "load", to: "file" } },
+      });
+      await (await run(made)).ended;
+      const flow = pipeline({
+        devices: { from: { kind: "pcap", read }, to: { kind: "pcap", write: written } },
+        filters: {
+          bad: {
+            kind: misbehaving(folder.path, `captures-${format}`, "loop") as "/",
+            port: 1500,
+            "on-trap": "pass",
+          },
+        },
+        paths: { main: { from: "from", through: ["bad"], to: "to" } },
+      });
+      const descriptors = openFiles();
+      const report = await (await run(flow)).ended;
+      const { traps, trapped } = report.filters["bad"];
+      expect({ traps, replaced: report.replacedWorkers }).toEqual({ traps: 1, replaced: 1 });
+      // The batch at hand, and nothing of what waited to be written or is still to be read.
+      expect(trapped).toBeGreaterThan(0);
+      expect(trapped).toBeLessThanOrEqual(64);
+      expect(report.devices["from"].queues[0].rx.packets).toBe(packets);
+      expect(report.devices["to"].queues[0].tx.packets).toBe(packets - trapped);
+      expect(conservation(report).missing).toBe(0);
+      const records = readWholeCapture(written).packets;
+      expect(records).toHaveLength(packets - trapped);
+      expect(openFiles()).toBe(descriptors);
+    },
+  );
   test("on-trap: pass lets its later packets by", async () => {
     const packets = 100_000;
     const report = await (await run(scene("loop", { packets, onTrap: "pass" }))).ended;

@@ -16,11 +16,14 @@ import { readU32, writeU32 } from "./bytes.ts";
 import { PCAP, PCAPNG } from "./formats.ts";
 import type { CaptureFormat } from "./header.ts";
 import { lockAcquire, lockBreak, lockRelease } from "./lock.ts";
+import { PcapState } from "./state.ts";
 import { SecondsAndNanoseconds, U64 } from "./timestamp.ts";
 import { Writer } from "./writer.ts";
 
 /** Bytes of memory that writing a capture needs for each port. */
 export const PCAP_WRITE_BYTES = 256 * 1024;
+/** Records that they have room for. */
+export const MOST_RECORDS = PCAP_WRITE_BYTES / PCAP.RECORD_HEADER;
 
 /** Plain data, made by `preparePcap` and `PreparedPcap.create`. */
 export interface PcapSinkOptions {
@@ -56,6 +59,11 @@ function ownerOf(buffer: { address: number }): number {
   return buffer.address >>> 6;
 }
 
+/** Packets that wait in the buffer of a thread that has ended: the next one will write them. */
+export function pcapRecordsWaiting(port: Pick<SoftPort, "m" | "buffer">): number {
+  return new PcapState(port.m, port.buffer, MOST_RECORDS).records;
+}
+
 class PcapSink implements SoftSink {
   private readonly port: SoftPort;
   private readonly options: PcapSinkOptions;
@@ -69,9 +77,9 @@ class PcapSink implements SoftSink {
   private readonly split = new SecondsAndNanoseconds();
   private readonly writer: Writer;
   /** What waits in the buffer. */
-  private used = 0;
-  private records = 0;
-  private readonly datagrams: Uint32Array;
+  private used: number;
+  private records: number;
+  private readonly state: PcapState;
   private reported = false;
 
   constructor(port: SoftPort, options: PcapSinkOptions) {
@@ -83,8 +91,13 @@ class PcapSink implements SoftSink {
     this.overhead = options.format === "pcap" ? PCAP.RECORD_HEADER : PCAPNG.PACKET_DATA + 4;
     this.isRecorded = new Uint8Array(256);
     for (const device of options.recorded) this.isRecorded[device] = 1;
-    this.datagrams = new Uint32Array(PCAP_WRITE_BYTES / PCAP.RECORD_HEADER);
-    this.writer = new Writer(options.fd, () => Atomics.load(port.m.i32, port.command >>> 2) === COMMAND.STOP);
+    this.state = new PcapState(port.m, port.buffer, MOST_RECORDS);
+    // A worker before this one may have left some.
+    this.used = this.state.used;
+    this.records = this.state.records;
+    const { m, command } = port;
+    const isStopped = () => command === 0 || Atomics.load(m.i32, command >>> 2) === COMMAND.STOP;
+    this.writer = new Writer(options.fd, isStopped);
   }
 
   /** @throws SystemError once, when all of the batch has been counted */
@@ -104,12 +117,14 @@ class PcapSink implements SoftSink {
       else this.append(d, length, bytes);
     }
     batchMove(m, batch, free);
+    this.state.waiting(this.used, this.records);
     this.report();
   }
 
   /** Hands the kernel what was gathered. It does not wait for the disk (fsync). @throws SystemError, once */
   flush(): void {
     this.drain();
+    this.state.waiting(this.used, this.records);
     this.report();
   }
 
@@ -125,7 +140,7 @@ class PcapSink implements SoftSink {
     if (this.options.format === "pcap") this.writePcapHeader(at, length);
     else this.writePcapngFrame(at, length, bytes);
     this.copy(at + data, m.u32[(d + DESCRIPTOR.DATA) >>> 2], length);
-    this.datagrams[this.records++] = m.u32[(d + DESCRIPTOR.DATAGRAMS) >>> 2];
+    this.state.datagrams[this.records++] = m.u32[(d + DESCRIPTOR.DATAGRAMS) >>> 2];
     this.used += bytes;
   }
 
@@ -194,7 +209,7 @@ class PcapSink implements SoftSink {
       const next = at + this.recordBytes(at);
       if (next > written) break;
       bytes += this.packetBytes(at);
-      datagrams += this.datagrams[packets];
+      datagrams += this.state.datagrams[packets];
       at = next;
     }
     counterAdd(m, counters.txPackets, packets);
