@@ -268,3 +268,54 @@ describe("a filter that does not end", () => {
     );
   });
 });
+
+describe("a filter that never lets go of what it holds", () => {
+  const HOLDS = 32;
+  /** Holds what it may, lets the rest by, and does something when it is woken. */
+  const holding = (name: string, wake: string) => {
+    const path = join(folder.path, name);
+    mkdirSync(path);
+    writeFileSync(join(path, "filter.yaml"), `summary: Holds.\nholds: ${HOLDS}\n`);
+    writeFileSync(
+      join(path, "index.ts"),
+      `import { hold, now, OUTPUT_HOLD, OUTPUT_NEXT, Output, Packet, wakeAt } from "pktflow/assembly";
+export function packet(p: Packet): Output {
+  ${wake}
+  return hold(p) ? OUTPUT_HOLD : OUTPUT_NEXT;
+}
+export function wake(): void { ${wake} }
+`,
+    );
+    const generator = (from: string) => ({
+      ...{ kind: "generator" as const, packets: PACKETS, flows: [{ from, to: "192.0.2.1", count: 10 }] },
+    });
+    return pipeline({
+      workers: 1,
+      devices: {
+        load: generator("10.0.0.1"),
+        other: generator("10.0.0.2"),
+        sink: { kind: "discard" },
+        "other-sink": { kind: "discard" },
+      },
+      filters: { keeps: { kind: path as "/" } },
+      paths: {
+        main: { from: "load", through: ["keeps"], to: "sink" },
+        beside: { from: "other", to: "other-sink" },
+      },
+    });
+  };
+  test.each([
+    ["and is never woken", ""],
+    ["though it is woken all the time: the run ends all the same", "wakeAt(now() + 1000);"],
+  ])("%s", async (what, wake) => {
+    const report = await (await run(holding(`keeps-${what.length}`, wake))).ended;
+    expect(report.filters["keeps"]).toMatchObject({
+      held: HOLDS,
+      traps: 0,
+      outputs: { next: PACKETS - HOLDS, drop: 0 },
+    });
+    expect(report.devices["sink"].queues[0].tx.packets).toBe(PACKETS - HOLDS);
+    expect(report.devices["other-sink"].queues[0].tx.packets).toBe(PACKETS);
+    expect(conservation(report)).toMatchObject({ held: HOLDS, missing: 0 });
+  });
+});
