@@ -23,6 +23,7 @@ import {
   RULE_INDEX,
   RULE_SAYS,
   SAYS_OF_PACKETS,
+  STATE_LITTLE,
   STATE_NOT_IP,
   STATE_NOT_IP_COUNT,
   STATE_ROOTS4,
@@ -71,10 +72,12 @@ let rules: usize = 0;
 let keys: usize = 0;
 let stack: usize = 0;
 let cache: usize = 0;
+let little: u32 = 0;
 
 export function openRules(compiled: usize): void {
   state = compiled;
   rules = <usize>load<u32>(compiled, STATE_RULES);
+  little = load<u32>(compiled, STATE_LITTLE);
   keys = workerState();
   stack = keys + KEYS_BYTES;
   cache = keys + SCRATCH;
@@ -98,14 +101,44 @@ const SCRATCH: usize = 4096;
  */
 export function find4(p: Packet, pair: u64, kind: u32, port0: u32, port1: u32): usize {
   const root = load<u32>(state + ((<usize>(kind & KIND_MASK)) << 2), STATE_ROOTS4);
-  if ((root & LEAF) != 0) return classify4(p, pair, kind, port0, port1, 0);
+  if ((root & LEAF) != 0 || ((little >> (kind & KIND_MASK)) & 1) != 0)
+    return classify4(p, pair, kind, port0, port1, 0);
   return root == 0 ? 0 : findFlow4(p, pair, kind, port0, port1);
 }
 
-/** The only leaf there is for a kind of protocol over IPv4, or 0: there are none, or many. */
-export function onlyLeaf4(kind: u32): usize {
-  const root = load<u32>(state + ((<usize>kind) << 2), STATE_ROOTS4);
-  return (root & LEAF) != 0 ? <usize>(root - LEAF) : 0;
+/** The root of the tree of a kind of protocol over IPv4 if there is little to look at in it, else MUCH. */
+export function littleTree4(kind: u32): u32 {
+  return ((little >> kind) & 1) != 0 ? load<u32>(state + ((<usize>kind) << 2), STATE_ROOTS4) : MUCH;
+}
+
+/** The reference of no node: nodes are in the state. */
+export const MUCH: u32 = 2;
+
+/**
+ * The reference of the one leaf whose boxes a TCP or UDP packet over IPv4 may lie in; 0: there is none.
+ * @param root as littleTree4 gave it @returns MUCH: there may be several
+ */
+export function leafOf4(root: u32, pair: u64, port0: u32, port1: u32): u32 {
+  let reference = root;
+  while (reference > MUCH && (reference & LEAF) == 0) {
+    const node = <usize>reference;
+    const name = load<u32>(node, NODE_KEY);
+    let key = port1;
+    if (name != KEY_PORT1) {
+      if (name == KEY_PORT0) key = port0;
+      else if (name == KEY_FROM) key = bswap<u32>(<u32>pair);
+      else if (name == KEY_TO) key = bswap<u32>(<u32>(pair >> 32));
+      else return MUCH;
+    }
+    const child = (key >> load<u32>(node, NODE_SHIFT)) - load<u32>(node, NODE_BASE);
+    const middle = load<u32>(node, NODE_MIDDLE);
+    let inner: u32 = 0;
+    if (child < load<u32>(node, NODE_COUNT)) inner = load<u32>(node + ((<usize>child) << 3), NODE_CHILDREN);
+    if (inner == 0) reference = middle;
+    else if (middle == 0) reference = inner;
+    else return MUCH;
+  }
+  return reference;
 }
 
 /** What scanLeaf4 found: nothing. */
@@ -149,7 +182,8 @@ function findFlow4(p: Packet, pair: u64, kind: u32, port0: u32, port1: u32): usi
 export function find6(p: Packet, addresses: usize, kind: u32, port0: u32, port1: u32): usize {
   const root = load<u32>(state + ((<usize>(kind & KIND_MASK)) << 2), STATE_ROOTS6);
   if (root == 0) return 0;
-  if ((root & LEAF) != 0) return classify6(p, addresses, kind, port0, port1, 0);
+  if ((root & LEAF) != 0 || ((little >> (4 + (kind & KIND_MASK))) & 1) != 0)
+    return classify6(p, addresses, kind, port0, port1, 0);
   const ports = (port0 << 16) | port1;
   const set = cacheSet6(cache, addresses, ports, kind);
   const known = cached6(set, addresses, ports, kind);

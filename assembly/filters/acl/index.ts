@@ -40,8 +40,10 @@ import {
   classifyFrame,
   find4,
   find6,
+  leafOf4,
+  littleTree4,
+  MUCH,
   NO_FACTS,
-  onlyLeaf4,
   openRules,
   roomForOthers,
   scanLeaf4,
@@ -62,7 +64,7 @@ import {
 import { forget, kind, port0, port1, readWith } from "./criteria";
 import { Counters, params } from "./params";
 import { KIND_TCP, KIND_UDP, markOf, marksOf, NO_RULE, outputOf } from "./rule";
-import { BOX_DECIDES, BOX_FLAGS, BOX_MARKS, BOX_OUTPUT, BOX_RULE } from "./tree";
+import { BOX_DECIDES, BOX_FLAGS, BOX_MARKS, BOX_OUTPUT, BOX_RULE, LEAF } from "./tree";
 
 let compiled: usize = 0;
 let isStateful: bool = false;
@@ -109,8 +111,8 @@ export function batch(b: Batch): void {
   }
   const standard = params.default_;
   const counters = changetype<usize>(counter(Counters.rules));
-  const tcpLeaf = onlyLeaf4(KIND_TCP);
-  const udpLeaf = onlyLeaf4(KIND_UDP);
+  const tcpTree = littleTree4(KIND_TCP);
+  const udpTree = littleTree4(KIND_UDP);
   let unmatched: u64 = 0;
   for (let i: u32 = 0; i < count; i++) {
     const p = b.at(i);
@@ -126,10 +128,10 @@ export function batch(b: Batch): void {
     const ports = bswap<u32>(load<u32>(data + <usize>((headers >> L4_AT) & 0xffff)));
     const isTcp = protocol == PROTOCOL_TCP;
     const kind = isTcp ? KIND_TCP : KIND_UDP;
-    const leaf = isTcp ? tcpLeaf : udpLeaf;
+    const leaf = leafOf4(isTcp ? tcpTree : udpTree, pair, ports >> 16, ports & 0xffff);
     let facts = NO_FACTS;
-    if (leaf != 0) facts = scanLeaf4(leaf, pair, kind, ports >> 16, ports & 0xffff);
-    else {
+    if (leaf > MUCH) facts = scanLeaf4(<usize>(leaf - LEAF), pair, kind, ports >> 16, ports & 0xffff);
+    else if (leaf == MUCH) {
       forget();
       const box = find4(p, pair, kind, ports >> 16, ports & 0xffff);
       // What was found has been asked already.
