@@ -9,13 +9,13 @@ import {
   timerOf,
   unitsOf,
 } from "pktflow/assembly/lib/session-table";
+import { COUNTED } from "pktflow/assembly/lib/session-tcp";
 import { SUBSCRIBER_HALF_OPEN, SUBSCRIBER_SESSIONS } from "pktflow/assembly/lib/subscribers";
 import { MAPPING_ENDED, SESSION_ENDED, say } from "./events";
 import { endMapping } from "./mappings";
 import { Counters } from "./params";
 import { wakeRested } from "./resting";
 import { KIND_TWICE, mappings, sessions, subscribers } from "./settings";
-import { COUNTED } from "./tcp";
 import { leaveTwicePort } from "./twice";
 
 /** Sessions looked at in a tick, and once a batch when there is no room: some 80 us and 10 us. */

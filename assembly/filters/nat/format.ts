@@ -4,16 +4,18 @@ import { random, sharedState } from "pktflow/assembly";
 import { EventRing } from "pktflow/assembly/lib/event-ring";
 import { FragmentTable } from "pktflow/assembly/lib/fragment-table";
 import { MappingTable } from "pktflow/assembly/lib/mapping-table";
-import { SessionTable } from "pktflow/assembly/lib/session-table";
-import { Subscribers } from "pktflow/assembly/lib/subscribers";
-import { formatPairs, pairsBytes, putPair } from "./one-to-one-table";
-import { Ipv4List, params } from "./params";
-import { hasResting, restingBytes } from "./resting";
 import {
   CLASS_ESTABLISHED,
   CLASS_ICMP,
   CLASS_TRANSITORY,
   CLASS_UDP,
+  SessionTable,
+} from "pktflow/assembly/lib/session-table";
+import { Subscribers } from "pktflow/assembly/lib/subscribers";
+import { formatPairs, pairsBytes, putPair } from "./one-to-one-table";
+import { Ipv4List, params } from "./params";
+import { hasResting, restingBytes } from "./resting";
+import {
   EVENTS,
   FRAGMENTS,
   HEADER,

@@ -29,6 +29,7 @@ import {
   TCP_FLAGS,
   workerState,
 } from "pktflow/assembly";
+import { AddressIndex } from "pktflow/assembly/lib/address-index";
 import { FragmentWait } from "pktflow/assembly/lib/fragment-wait";
 import {
   SESSION_CHANGES,
@@ -40,6 +41,7 @@ import {
   timerOf,
   unitsOf,
 } from "pktflow/assembly/lib/session-table";
+import { isSteady } from "pktflow/assembly/lib/session-tcp";
 import { TupleIndex } from "pktflow/assembly/lib/tuple-index";
 import { reapInTurn } from "./expiry";
 import { format, settingsSize } from "./format";
@@ -66,7 +68,6 @@ import {
   sessions,
 } from "./settings";
 import { slow } from "./slow";
-import { isSteady } from "./tcp";
 import { refresh, track } from "./usage";
 
 const LINE: usize = 0;
@@ -76,7 +77,8 @@ const ADDRESSES: usize = 8;
 const PORTS: usize = 16;
 const KEPT: usize = 32;
 /** Of the worker's state: packets kept, outside addresses, then fragments that wait. */
-const WAITING: usize = 4096;
+const OUTSIDES: usize = <usize>BATCH_PACKETS * KEPT;
+const WAITING: usize = OUTSIDES + AddressIndex.BYTES;
 const SLOW: u32 = 0;
 const UNTOUCHED: u32 = 1;
 
@@ -101,7 +103,7 @@ export function initShared(): void {
 export function init(): void {
   open();
   kept = workerState();
-  openOutsides(kept + BATCH_PACKETS * KEPT);
+  openOutsides(kept + OUTSIDES);
   openWaiting(kept + WAITING);
 }
 

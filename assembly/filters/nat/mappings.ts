@@ -1,8 +1,7 @@
 // Mappings are made and ended here: the port of an outside address that each holds is chosen, and given back.
 
-import { now, randomBelow } from "pktflow/assembly";
+import { now } from "pktflow/assembly";
 import { Mapping } from "pktflow/assembly/lib/mapping-table";
-import { PortPool } from "pktflow/assembly/lib/port-pool";
 import { Counters, params } from "./params";
 import { rest } from "./resting";
 import {
@@ -17,9 +16,6 @@ import {
   poolOf,
   subscribers,
 } from "./settings";
-
-/** Ports below are those of servers (RFC 6335: the system ports). */
-const WELL_KNOWN: u32 = 1024;
 
 const GOLDEN_GAMMA: u64 = 0x9e3779b97f4a7c15;
 const KEYED: u64 = 1 << 63;
@@ -44,12 +40,12 @@ export function makeMapping(bucket: usize, key: u64, protocol: u8, all: u64, all
   let subscriber: u32 = 0;
   if (changetype<usize>(subscribers) != 0) {
     reason = Counters.overLimit;
-    subscriber = subscribers.takePort(inside, limit(params.subscriberPorts));
+    subscriber = subscribers.takePort(0, <u64>inside, limit(params.subscriberPorts));
     if (subscriber == 0) return none;
   }
   const pool = poolOf(allottedOutside, protocol);
   const free = mappings.pool(pool);
-  const port = takePort(free, bswap<u16>(<u16>allPorts), allottedFirst, allottedLast, params.portBlock != 0);
+  const port = free.takeLike(bswap<u16>(<u16>allPorts), allottedFirst, allottedLast, params.portBlock == 0);
   if (port >= 0) {
     const mapping = mappings.make(bucket, key, pool, <u16>port);
     if (changetype<usize>(mapping) != 0) {
@@ -61,7 +57,7 @@ export function makeMapping(bucket: usize, key: u64, protocol: u8, all: u64, all
     free.release(port);
   }
   reason = port < 0 ? Counters.noPort : Counters.tableFull;
-  if (subscriber != 0) subscribers.givePort(inside);
+  if (subscriber != 0) subscribers.givePort(0, <u64>inside);
   return none;
 }
 
@@ -70,34 +66,11 @@ export function endMapping(bucket: usize, mapping: Mapping, inside: u32, wasUsed
   const subscriber = mapping.subscriber;
   const outside = mappings.forget(bucket, mapping);
   if (!wasUsed || !rest(outside, now())) mappings.pool(outside >> 16).release(outside & 0xffff);
-  if (subscriber != 0) subscribers.givePort(inside);
+  if (subscriber != 0) subscribers.givePort(0, <u64>inside);
 }
 
 export function limit(said: u32): u32 {
   return said == 0 ? 0xffffffff : said;
-}
-
-/**
- * Preserved where it is free; else one on the same side of 1024, and of the same parity where there is one (RFC 4787
- * REQ-3a and 4); else any.
- * @param first, last host order @param isPart others of the pool are somebody else's
- */
-export function takePort(free: PortPool, wanted: u32, first: u32, last: u32, isPart: bool): i32 {
-  if (wanted >= first && wanted <= last && free.take(wanted)) return <i32>wanted;
-  // Without a look at each. Of a block, others' ports are taken too.
-  if (!isPart && free.taken > last - first) return -1;
-  const isLow = wanted < WELL_KNOWN;
-  const low = isLow ? first : max(first, WELL_KNOWN);
-  const high = isLow ? min(last, WELL_KNOWN - 1) : last;
-  if (low <= high) {
-    const port = takeWithin(free, low, high, wanted);
-    if (port >= 0 || (low == first && high == last)) return port;
-  }
-  return takeWithin(free, first, last, wanted);
-}
-
-function takeWithin(free: PortPool, first: u32, last: u32, wanted: u32): i32 {
-  return free.takeAny(first, last, first + randomBelow(last - first + 1), wanted);
 }
 
 /**

@@ -4,6 +4,9 @@
 import { counter, now, PROTOCOL_ICMP, PROTOCOL_TCP } from "pktflow/assembly";
 import { Mapping } from "pktflow/assembly/lib/mapping-table";
 import {
+  CLASS_ICMP,
+  CLASS_TRANSITORY,
+  CLASS_UDP,
   SESSION_CHANGES,
   SESSION_IN,
   SESSION_MAPPING,
@@ -12,6 +15,7 @@ import {
   timerOf,
   unitsOf,
 } from "pktflow/assembly/lib/session-table";
+import { COUNTED } from "pktflow/assembly/lib/session-tcp";
 import { SUBSCRIBER_HALF_OPEN, SUBSCRIBER_SESSIONS } from "pktflow/assembly/lib/subscribers";
 import { MAPPING_MADE, SESSION_MADE } from "./events";
 import { endLocked, giveBack, isTimeToReap, reapForRoom, tell } from "./expiry";
@@ -31,9 +35,6 @@ import { endMapping, limit, makeMapping, mappingKey, refusal, refuseFor } from "
 import { Counters, params } from "./params";
 import { changesOf, changesOfBoth } from "./rewrite";
 import {
-  CLASS_ICMP,
-  CLASS_TRANSITORY,
-  CLASS_UDP,
   inAddresses,
   mappingAddress,
   mappingPort,
@@ -43,7 +44,6 @@ import {
   sessions,
   subscribers,
 } from "./settings";
-import { COUNTED } from "./tcp";
 import { leaveTwicePort, takeTwicePort, twiceAddress, twicePort } from "./twice";
 
 /** Of one packet: it may lose its session to another worker while it looks for it. */

@@ -9,7 +9,6 @@
 // Such sessions have both whole tuples, of a kind of their own, so that the fast path never finds them: each packet of theirs
 // takes its turn through slow.ts. A source outside may have an address of the inside: `outside-mark` says where it comes from.
 
-import { takePort } from "./mappings";
 import { outsideOf } from "./one-to-one-table";
 import { hasTwice, mappings, outsides, poolOf, remotes, twiceAt, twices } from "./settings";
 
@@ -31,13 +30,8 @@ export function takeTwicePort(protocol: u8, remote: u32, remotePort: u16): bool 
   const chosen = <u32>((<u64>(bswap<u32>(remote) * 0x9e3779b1) * <u64>count) >> 32);
   twiceAddress = load<u32>(twiceAt + ((<usize>chosen) << 2));
   if (twiceAddress == remote) return false;
-  const port = takePort(
-    mappings.pool(twicePool(chosen, protocol)),
-    bswap<u16>(remotePort),
-    FIRST,
-    LAST,
-    false,
-  );
+  const pool = mappings.pool(twicePool(chosen, protocol));
+  const port = pool.takeLike(bswap<u16>(remotePort), FIRST, LAST, true);
   if (port < 0) return false;
   twicePort = bswap<u16>(<u16>port);
   return true;

@@ -1,9 +1,11 @@
 // A packet passes through a session: what that changes of it.
 
-import { setTimer } from "pktflow/assembly/lib/session-table";
+import { SESSION_SUBSCRIBER, setTimer } from "pktflow/assembly/lib/session-table";
+import { trackInbound, trackOutbound } from "pktflow/assembly/lib/session-tcp";
+import { SUBSCRIBER_HALF_OPEN } from "pktflow/assembly/lib/subscribers";
 import { params } from "./params";
 import { OUTWARDS } from "./rewrite";
-import { trackInbound, trackOutbound } from "./tcp";
+import { subscribers } from "./settings";
 
 /** Used now. Seldom: a session's time is kept in units. */
 export function refresh(way: usize, record: usize, timer: u64, units: u32): void {
@@ -12,6 +14,9 @@ export function refresh(way: usize, record: usize, timer: u64, units: u32): void
 
 /** A segment of TCP passes. */
 export function track(segment: u8, way: usize, record: usize, timer: u64, units: u32): void {
-  if (way == OUTWARDS) trackOutbound(segment, record, timer, units);
-  else trackInbound(segment, record, timer, units, params.inboundRefresh);
+  if (way == OUTWARDS) {
+    trackOutbound(segment, record, timer, units);
+  } else if (trackInbound(segment, record, timer, units, params.inboundRefresh)) {
+    subscribers.give(load<u32>(record, SESSION_SUBSCRIBER), SUBSCRIBER_HALF_OPEN);
+  }
 }
