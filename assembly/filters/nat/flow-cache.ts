@@ -17,6 +17,7 @@
 // Where most packets are strangers, batches go past the table, all but one of REST.
 
 import {
+  BATCH_PACKETS,
   Batch,
   IPV4_CHECKSUM,
   IPV4_SOURCE,
@@ -36,7 +37,7 @@ import { params } from "./params";
 import { Rewrite } from "./rewrite";
 
 const HEADER: usize = 64;
-const MISSED: usize = 256;
+const VECTOR: usize = <usize>BATCH_PACKETS * 4;
 const SET_SHIFT: u32 = 6;
 const ENTRY: usize = 32;
 const PORTS: usize = 8;
@@ -55,6 +56,7 @@ export let missed: usize = 0;
 export let isRemembering: bool = true;
 
 let header: usize = 0;
+let places: usize = 0;
 let sets: usize = 0;
 let shift: u64 = 0;
 let stamp: u32 = 1;
@@ -69,14 +71,15 @@ function setCount(): u32 {
 }
 
 export function flowCacheSize(): usize {
-  return HEADER + MISSED + ((<usize>setCount()) << SET_SHIFT);
+  return HEADER + 2 * VECTOR + ((<usize>setCount()) << SET_SHIFT);
 }
 
 /** @param at of the worker's state, at a multiple of 64; what an earlier instance left there is of an older stamp */
 export function openFlowCache(at: usize): void {
   header = at;
   missed = at + HEADER;
-  sets = missed + MISSED;
+  places = missed + VECTOR;
+  sets = places + VECTOR;
   shift = 33 + <u64>clz<u32>(setCount());
   stamp = load<u32>(header);
   disturb();
@@ -109,33 +112,75 @@ export function rests(): bool {
   return true;
 }
 
-function setOf(pair: u64, ports: u32): usize {
-  const mixed = (pair ^ (<u64>ports * 0x9e3779b97f4a7c15)) * 0xd6e8feb86659fd93;
-  return sets + ((<usize>(mixed >> shift)) << SET_SHIFT);
+/** Multiply and shift (Dietzfelbinger et al. 1997): the upper bits count. */
+function mix(pair: u64, ports: u32): u64 {
+  return (pair ^ (<u64>ports * 0x9e3779b97f4a7c15)) * 0xd6e8feb86659fd93;
 }
 
 const KNOWN: u32 =
   PACKET_FLAG_IPV4 | PACKET_FLAG_FRAGMENT | PACKET_FLAG_MALFORMED | PACKET_FLAG_CSUM_PARTIAL;
 
-/** Translates what is known. @returns how many packets are at `missed`: the others */
+/**
+ * Translates what is known: first where all are to be looked for, then a touch of that, so that what they wait for in memory
+ * is waited for at once. @returns how many packets are at `missed`: the others
+ */
 export function translateKnown(b: Batch, count: u32): u32 {
-  const at = stamp;
+  place(b, count);
+  touch(count);
+  return rewriteKnown(b, count);
+}
+
+/** Writes to `places` the address of each packet's set, or 0: it is not one of a flow. */
+function place(b: Batch, count: u32): void {
+  const first = sets;
+  const by = shift;
+  let to = places;
+  for (let i: u32 = 0; i < count; i++, to += 4) {
+    const p = b.at(i);
+    const l4 = <usize>p.l4;
+    let set: usize = 0;
+    if ((p.flags & KNOWN) == PACKET_FLAG_IPV4) {
+      if (l4 != 0) {
+        const data = <usize>p.data;
+        const mixed = mix(load<u64>(data + <usize>p.l3, IPV4_SOURCE), load<u32>(data + l4));
+        set = first + ((<usize>(mixed >> by)) << SET_SHIFT);
+      }
+    }
+    store<u32>(to, <u32>set);
+  }
+}
+
+let touched: u32 = 0;
+
+/** Four a round; what is behind `count` is of an earlier batch. */
+function touch(count: u32): void {
+  let at = places;
+  const end = at + ((<usize>count) << 2);
+  let seen: u32 = 0;
+  for (; at < end; at += 16) {
+    seen ^= load<u32>(<usize>load<u32>(at)) ^ load<u32>(<usize>load<u32>(at, 4));
+    seen ^= load<u32>(<usize>load<u32>(at, 8)) ^ load<u32>(<usize>load<u32>(at, 12));
+  }
+  touched = seen;
+}
+
+function rewriteKnown(b: Batch, count: u32): u32 {
+  const now = stamp;
+  const from = places;
   let to = missed;
   let strangers: u32 = 0;
   for (let i: u32 = 0; i < count; i++) {
     const p = b.at(i);
+    let entry = <usize>load<u32>(from + ((<usize>i) << 2));
     store<u32>(to, <u32>changetype<usize>(p));
     to += 4;
-    const l4 = <usize>p.l4;
-    if ((p.flags & KNOWN) != PACKET_FLAG_IPV4 || l4 == 0) continue;
+    if (entry == 0) continue;
     const data = <usize>p.data;
     const ip = data + <usize>p.l3;
-    const transport = data + l4;
+    const transport = data + <usize>p.l4;
     const pair = load<u64>(ip, IPV4_SOURCE);
-    const ports = load<u32>(transport);
     const protocol = <u32>p.protocol;
-    const rest = <u64>ports | ((<u64>protocol) << 32);
-    let entry = setOf(pair, ports);
+    const rest = <u64>load<u32>(transport) | ((<u64>protocol) << 32);
     if (((load<u64>(entry) ^ pair) | (load<u64>(entry, PORTS) ^ rest)) != 0) {
       entry += ENTRY;
       if (((load<u64>(entry) ^ pair) | (load<u64>(entry, PORTS) ^ rest)) != 0) {
@@ -143,17 +188,20 @@ export function translateKnown(b: Batch, count: u32): u32 {
         continue;
       }
     }
-    if (load<u32>(entry, STAMP) != at) continue;
-    if (protocol != PROTOCOL_UDP && changesState(load<u8>(transport, TCP_FLAGS))) continue;
-    to -= 4;
+    if (load<u32>(entry, STAMP) != now) continue;
     const way = <usize>load<u16>(entry, WAY);
+    const ofBoth = <u32>load<u16>(entry, CHANGES + 2);
+    if (protocol == PROTOCOL_UDP) {
+      Rewrite.udp(transport, ofBoth);
+    } else {
+      if (changesState(load<u8>(transport, TCP_FLAGS))) continue;
+      store<u16>(transport, Rewrite.changed(load<u16>(transport, TCP_CHECKSUM), ofBoth), TCP_CHECKSUM);
+    }
     store<u32>(ip + way, load<u32>(entry, ADDRESS), IPV4_SOURCE);
     store<u16>(transport + (way >> 1), load<u16>(entry, PORT));
     store<u16>(ip, Rewrite.changed(load<u16>(ip, IPV4_CHECKSUM), load<u16>(entry, CHANGES)), IPV4_CHECKSUM);
-    const ofBoth = <u32>load<u16>(entry, CHANGES + 2);
-    if (protocol == PROTOCOL_UDP) Rewrite.udp(transport, ofBoth);
-    else store<u16>(transport, Rewrite.changed(load<u16>(transport, TCP_CHECKSUM), ofBoth), TCP_CHECKSUM);
     p.output = OUTPUT_NEXT;
+    to -= 4;
   }
   if (strangers << 1 > count) resting = REST - 1;
   return <u32>((to - missed) >> 2);
@@ -174,7 +222,7 @@ export function remember(
   changes: u32,
 ): void {
   const rest = <u64>ports | ((<u64>protocol) << 32);
-  let entry = setOf(pair, ports);
+  let entry = sets + ((<usize>(mix(pair, ports) >> shift)) << SET_SHIFT);
   const second = entry + ENTRY;
   if (load<u64>(second) == pair && load<u64>(second, PORTS) == rest) {
     entry = second;
