@@ -16,6 +16,7 @@ import {
   remember6,
   UNKNOWN,
 } from "./flow-cache";
+import { NEVER } from "./little";
 import {
   KIND_MASK,
   NO_RULE,
@@ -62,9 +63,6 @@ import {
   PORTS6,
 } from "./tree";
 
-const BOX_KINDS_AT: u64 = <u64>((BOX_KINDS - BOX_RULE) << 3);
-const BOX_IS_LAST: u64 = (<u64>BOX_LAST) << (<u64>((BOX_FLAGS - BOX_RULE) << 3));
-
 // Of this instance: the shared state, the keys of the packet at hand, and what is still to be looked at (reference and
 // first rule, 8 bytes each; no tree is deeper than there is room).
 let state: usize = 0;
@@ -106,65 +104,9 @@ export function find4(p: Packet, pair: u64, kind: u32, port0: u32, port1: u32): 
   return root == 0 ? 0 : findFlow4(p, pair, kind, port0, port1);
 }
 
-/** The root of the tree of a kind of protocol over IPv4 if there is little to look at in it, else MUCH. */
+/** The root of the tree of a kind of protocol over IPv4 if there is little to look at in it, else NEVER. */
 export function littleTree4(kind: u32): u32 {
-  return ((little >> kind) & 1) != 0 ? load<u32>(state + ((<usize>kind) << 2), STATE_ROOTS4) : MUCH;
-}
-
-/** The reference of no node: nodes are in the state. */
-export const MUCH: u32 = 2;
-
-/**
- * The reference of the one leaf whose boxes a TCP or UDP packet over IPv4 may lie in; 0: there is none.
- * @param root as littleTree4 gave it @returns MUCH: there may be several
- */
-export function leafOf4(root: u32, pair: u64, port0: u32, port1: u32): u32 {
-  let reference = root;
-  while (reference > MUCH && (reference & LEAF) == 0) {
-    const node = <usize>reference;
-    const name = load<u32>(node, NODE_KEY);
-    let key = port1;
-    if (name != KEY_PORT1) {
-      if (name == KEY_PORT0) key = port0;
-      else if (name == KEY_FROM) key = bswap<u32>(<u32>pair);
-      else if (name == KEY_TO) key = bswap<u32>(<u32>(pair >> 32));
-      else return MUCH;
-    }
-    const child = (key >> load<u32>(node, NODE_SHIFT)) - load<u32>(node, NODE_BASE);
-    const middle = load<u32>(node, NODE_MIDDLE);
-    let inner: u32 = 0;
-    if (child < load<u32>(node, NODE_COUNT)) inner = load<u32>(node + ((<usize>child) << 3), NODE_CHILDREN);
-    if (inner == 0) reference = middle;
-    else if (middle == 0) reference = inner;
-    else return MUCH;
-  }
-  return reference;
-}
-
-/** What scanLeaf4 found: nothing. */
-export const NO_FACTS: u64 = 0;
-
-/**
- * The first box of a leaf that an IPv4 packet lies in, as the 8 bytes behind its ports say it: its rule, kinds, flags and
- * output (tree.ts). NO_FACTS: none; a box has kinds, so it has facts.
- */
-export function scanLeaf4(leaf: usize, pair: u64, kind: u32, port0: u32, port1: u32): u64 {
-  let box = leaf;
-  for (;;) {
-    const facts = load<u64>(box, PORTS4 + BOX_RULE);
-    const ports = load<u64>(box, PORTS4);
-    const first0 = <u32>ports & 0xffff;
-    const first1 = <u32>(ports >> 32) & 0xffff;
-    const isInside =
-      <u32>((pair & load<u64>(box, MASK4)) == load<u64>(box)) &
-      <u32>(port1 - first1 <= <u32>(ports >> 48) - first1) &
-      <u32>(port0 - first0 <= (<u32>ports >> 16) - first0) &
-      <u32>(facts >> (<u64>kind + BOX_KINDS_AT));
-    if (isInside != 0) return facts;
-    if ((facts & BOX_IS_LAST) != 0) break;
-    box += BOX4;
-  }
-  return NO_FACTS;
+  return ((little >> kind) & 1) != 0 ? load<u32>(state + ((<usize>kind) << 2), STATE_ROOTS4) : NEVER;
 }
 
 function findFlow4(p: Packet, pair: u64, kind: u32, port0: u32, port1: u32): usize {

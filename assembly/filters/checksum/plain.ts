@@ -81,7 +81,10 @@ class Vectors {
       const words = v128.xor(v128.load(next), i16x8.splat(-32768));
       lanes = i32x4.add(lanes, i32x4.dot_i16x8_s(words, i16x8.splat(1)));
     }
-    lanes = i32x4.add(lanes, i8x16.shuffle(lanes, lanes, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+    lanes = i32x4.add(
+      lanes,
+      i8x16.shuffle(lanes, lanes, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7),
+    );
     const two = i64x2.extract_lane(lanes, 0);
     const total = <i64>(<i32>two) + (two >> 32) + <i64>((bytes & ~15) << 14);
     const left = bytes & 15;

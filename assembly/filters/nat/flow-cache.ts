@@ -26,11 +26,9 @@ import {
   PACKET_FLAG_FRAGMENT,
   PACKET_FLAG_IPV4,
   PACKET_FLAG_MALFORMED,
-  PROTOCOL_TCP,
   PROTOCOL_UDP,
   TCP_CHECKSUM,
   TCP_FLAGS,
-  UDP_CHECKSUM,
 } from "pktflow/assembly";
 import { changesState } from "pktflow/assembly/lib/session-tcp";
 import { params } from "./params";
@@ -117,8 +115,7 @@ function mix(pair: u64, ports: u32): u64 {
   return (pair ^ (<u64>ports * 0x9e3779b97f4a7c15)) * 0xd6e8feb86659fd93;
 }
 
-const KNOWN: u32 =
-  PACKET_FLAG_IPV4 | PACKET_FLAG_FRAGMENT | PACKET_FLAG_MALFORMED | PACKET_FLAG_CSUM_PARTIAL;
+const KNOWN: u32 = PACKET_FLAG_IPV4 | PACKET_FLAG_FRAGMENT | PACKET_FLAG_MALFORMED | PACKET_FLAG_CSUM_PARTIAL;
 
 /**
  * Translates what is known: first where all are to be looked for, then a touch of that, so that what they wait for in memory

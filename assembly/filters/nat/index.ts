@@ -49,7 +49,6 @@ import {
 import { isSteady } from "pktflow/assembly/lib/session-tcp";
 import { TupleIndex } from "pktflow/assembly/lib/tuple-index";
 import { reapInTurn } from "./expiry";
-import { format, settingsSize } from "./format";
 import {
   flowCacheSize,
   isRemembering,
@@ -60,6 +59,7 @@ import {
   rests,
   translateKnown,
 } from "./flow-cache";
+import { format, settingsSize } from "./format";
 import { formatForwards } from "./forward";
 import { followHeld, followLater, isWaiting, OUTPUT_PENDING, openWaiting } from "./fragments";
 import { params } from "./params";
@@ -218,7 +218,8 @@ function touch(count: u32): void {
   let seen: u32 = 0;
   for (; at < end; at += 4 * KEPT) {
     seen ^= load<u32>(<usize>load<u32>(at, LINE)) ^ load<u32>(<usize>load<u32>(at, LINE + KEPT));
-    seen ^= load<u32>(<usize>load<u32>(at, LINE + 2 * KEPT)) ^ load<u32>(<usize>load<u32>(at, LINE + 3 * KEPT));
+    seen ^=
+      load<u32>(<usize>load<u32>(at, LINE + 2 * KEPT)) ^ load<u32>(<usize>load<u32>(at, LINE + 3 * KEPT));
   }
   touched = seen;
 }
