@@ -58,6 +58,8 @@ const CERTAIN_IS: u64 = (<u64>BOX_DECIDES) << FLAGS_AT;
 const LASTS: u64 = 0xffff0000ffff0000;
 /** The reference of no node: it is not for this loop. */
 export const NEVER: u32 = 2;
+/** There is no box; in the place of 0, so that a walk ends where one of the lower two bits is set. */
+const NONE: u32 = 6;
 
 /** What the loop has left over: packets that match no rule, and whether there are some with NOT_YET. */
 export let unmatchedLittle: u32 = 0;
@@ -75,6 +77,8 @@ export function decideLittle(
   standard: Output,
   counters: usize,
 ): void {
+  const rootTcp = tcp == 0 ? NONE : tcp;
+  const rootUdp = udp == 0 ? NONE : udp;
   let unmatched: u32 = 0;
   let others: u32 = 0;
   let at = changetype<usize>(b);
@@ -83,10 +87,10 @@ export function decideLittle(
     const p = changetype<Packet>(<usize>load<u32>(at));
     const protocol = <u32>p.protocol;
     p.output = NOT_YET;
-    let reference = udp;
+    let reference = rootUdp;
     let isKind = IS_UDP;
     if (protocol != PROTOCOL_UDP) {
-      reference = protocol == PROTOCOL_TCP ? tcp : NEVER;
+      reference = protocol == PROTOCOL_TCP ? rootTcp : NEVER;
       isKind = IS_TCP;
     }
     if ((p.flags & PLAIN) != PLAIN_IS || reference == NEVER) {
@@ -98,7 +102,7 @@ export function decideLittle(
     const ports = bswap<u32>(load<u32>(data + <usize>p.l4));
     const port0 = ports >> 16;
     const port1 = ports & 0xffff;
-    while ((reference & (LEAF | NEVER)) == 0 && reference != 0) {
+    while ((reference & (LEAF | NEVER)) == 0) {
       const node = <usize>reference;
       const name = load<u32>(node, NODE_KEY);
       let key = port1;
@@ -120,6 +124,7 @@ export function decideLittle(
         const inner = load<u32>(node + ((<usize>child) << 3), NODE_CHILDREN);
         if (inner != 0) reference = middle == 0 ? inner : NEVER;
       }
+      if (reference == 0) reference = NONE;
     }
     if ((reference & LEAF) != 0) {
       // All four bounds at once: a number is too small or too large where a difference that stops at 0 is not.
@@ -147,9 +152,9 @@ export function decideLittle(
         p.output = <u8>(facts >> OUTPUT_AT);
         continue;
       }
-      reference = facts == 0 ? 0 : NEVER;
+      reference = facts == 0 ? NONE : NEVER;
     }
-    if (reference == 0) {
+    if (reference == NONE) {
       unmatched++;
       p.output = standard;
     } else {
