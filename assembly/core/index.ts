@@ -49,8 +49,9 @@ export function takeHeaders(batch: i32): void {
  * @param layer 2 or 3, of the device that the batch came from
  * @param rx u64 each: packets, bytes, datagrams
  * @param malformed u64 each, by index in MALFORMED
+ * @param path where all of them are going, the same as `rx`; 0: they are counted there
  */
-export function dissect(batch: i32, layer: i32, rx: i32, malformed: i32): void {
+export function dissect(batch: i32, layer: i32, rx: i32, malformed: i32, path: i32): void {
   const count = load<u32>(batch, BATCH_COUNT);
   const first = <usize>batch + BATCH_ENTRIES;
   const end = first + ((<usize>count) << 2);
@@ -66,10 +67,16 @@ export function dissect(batch: i32, layer: i32, rx: i32, malformed: i32): void {
     p.output = NOT_PLAIN;
     others = 1;
   }
-  add(rx, count);
-  add(rx + 8, bytes);
   // One each, and what super-packets have more.
-  add(rx + 16, others == 0 ? <u64>count : <u64>count + dissectOthers(first, end, layer, malformed));
+  const datagrams = others == 0 ? <u64>count : <u64>count + dissectOthers(first, end, layer, malformed);
+  addAll(rx, count, bytes, datagrams);
+  if (path != 0) addAll(path, count, bytes, datagrams);
+}
+
+function addAll(counters: usize, packets: u64, bytes: u64, datagrams: u64): void {
+  add(counters, packets);
+  add(counters + 8, bytes);
+  add(counters + 16, datagrams);
 }
 
 /** What the first loop leaves over, so that there is no call in it. @returns datagrams of super-packets beyond one each */
@@ -159,9 +166,7 @@ export function measure(batch: i32, counters: i32): void {
     datagrams += load<u32>(descriptor, DESCRIPTOR_DATAGRAMS);
     at += 4;
   }
-  add(counters, count);
-  add(counters + 8, bytes);
-  add(counters + 16, datagrams);
+  addAll(counters, count, bytes, datagrams);
 }
 
 /** The flow hash of the packet of one descriptor, after dissect. */
