@@ -8,6 +8,7 @@ import { ConfigError, type Diagnostics } from "./diagnostics.ts";
 import { expandFiles } from "./list-files.ts";
 import { HOST_KEYS, loadManifest, readText } from "./manifest.ts";
 import { natContradictions } from "./nat.ts";
+import { nat64Contradictions } from "./nat64.ts";
 import { asMap, checkParams, namedEntries, readKind } from "./shape.ts";
 import type { Span } from "./source.ts";
 import { type Entry, entry, type MapNode, type Node, plain, spanAt } from "./tree.ts";
@@ -34,7 +35,10 @@ const HOST_SPECS: Record<"on-trap" | "isolation", ParamSpec> = {
 export const hostSpecs: ParamSpec[] = Object.values(HOST_SPECS);
 
 /** Of built-in filters, what a manifest cannot say. */
-const CONTRADICTIONS: Record<string, typeof natContradictions> = { nat: natContradictions };
+const CONTRADICTIONS: Record<string, typeof natContradictions> = {
+  nat: natContradictions,
+  nat64: nat64Contradictions,
+};
 
 /** A filter that paths can refer to, whether its own entry is right or not. */
 export interface FilterSymbol {

@@ -2,7 +2,7 @@
 import { parseAddress, splitPrefix } from "../params/addresses.ts";
 import type { ParamValues, PortRange } from "../params/types.ts";
 
-interface Contradiction {
+export interface Contradiction {
   /** Keys and indices that lead to the place among the parameters. */
   path: (string | number)[];
   message: string;
