@@ -26,7 +26,7 @@ async function attempt(what: string, build: () => Promise<BuildResult>): Promise
 function removeStale(): void {
   const build = join(PACKAGE, "build");
   for (const name of readdirSync(build, { recursive: true, encoding: "utf8" })) {
-    const source = /^(?!wasm\/|docs\/|bench-results\/)(.*?)\.(?:js|js\.map|d\.ts)$/.exec(name)?.[1];
+    const source = /^(?!bundle\/|wasm\/|docs\/|bench-results\/)(.*?)\.(?:js|js\.map|d\.ts)$/.exec(name)?.[1];
     if (source !== undefined && !existsSync(join(PACKAGE, "src", `${source}.ts`))) rmSync(join(build, name));
   }
 }
