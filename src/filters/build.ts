@@ -47,10 +47,15 @@ export function builtinFilters(): string[] {
     .map((name) => join(BUILTIN, name));
 }
 
+/** Whether a filter is one of the package's own, whose module lies beside the package's code. */
+export function isBuiltin(folder: string): boolean {
+  return dirname(folder) === BUILTIN;
+}
+
 /** Where a filter's module belongs. */
 export function wasmPath(folder: string, isolation: Isolation = "none"): string {
   if (isolation === "memory") return wasmPath(folder).replace(/\.wasm$/, ".isolated.wasm");
-  if (dirname(folder) === BUILTIN) return join(WASM, "filters", `${basename(folder)}.wasm`);
+  if (isBuiltin(folder)) return join(WASM, "filters", `${basename(folder)}.wasm`);
   const cache = process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
   const place = createHash("sha256").update(folder).digest("hex").slice(0, 16);
   return join(cache, "pktflow", "filters", `${basename(folder)}-${place}.wasm`);

@@ -85,7 +85,7 @@ describe("the tarball", () => {
     const known = [
       /^build\/bundle\/([a-zA-Z0-9_-]+\.js|LICENSES\.txt)$/,
       /^build\/.*\.d\.ts$/,
-      /^build\/wasm\/(core\.wasm|filters\/[a-z0-9-]+\.(wasm|params\.ts))$/,
+      /^build\/wasm\/(core\.wasm|filters\/[a-z0-9-]+\.(wasm|params\.ts|manifest\.json))$/,
       /^build\/docs\/.*\.md$/,
       /^assembly\/(abi|wire|lib)\/[a-z0-9-]+\.ts$/,
       /^assembly\/(index\.ts|README\.md)$/,
