@@ -6,10 +6,14 @@
 //   | taken  | bit a port, 1: taken (8 KiB) |
 //   +--------+------------------------------+
 
+import { randomBelow } from "../abi/context";
+
 const TAKEN: usize = 0;
 const BITMAP: usize = 64;
 /** Bits of the even ports in a word. */
 const EVEN: u64 = 0x5555555555555555;
+/** Ports below are those of servers (RFC 6335: the system ports). */
+const WELL_KNOWN: u32 = 1024;
 
 @unmanaged
 export class PortPool {
@@ -43,6 +47,26 @@ export class PortPool {
     if ((atomic.or<u64>(word, bit) & bit) != 0) return false;
     atomic.add<u32>(changetype<usize>(this), 1, TAKEN);
     return true;
+  }
+
+  /**
+   * Takes a port for an inside endpoint: its own where that is free; else one on the same side of 1024, and of the same parity
+   * where there is one (RFC 4787 REQ-3a and 4; RFC 6146, 3.5.1.1); else any.
+   * @param wanted host order; @param first, last the ports that it may be
+   * @param all nobody takes others from this pool: when as many are taken, none is looked at
+   * @returns the port, or -1: all are taken
+   */
+  takeLike(wanted: u32, first: u32, last: u32, all: bool): i32 {
+    if (wanted >= first && wanted <= last && this.take(wanted)) return <i32>wanted;
+    if (all && this.taken > last - first) return -1;
+    const isLow = wanted < WELL_KNOWN;
+    const low = isLow ? first : max(first, WELL_KNOWN);
+    const high = isLow ? min(last, WELL_KNOWN - 1) : last;
+    if (low <= high) {
+      const port = this.takeAny(low, high, low + randomBelow(high - low + 1), wanted);
+      if (port >= 0 || (low == first && high == last)) return port;
+    }
+    return this.takeAny(first, last, first + randomBelow(last - first + 1), wanted);
   }
 
   /**

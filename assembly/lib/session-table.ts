@@ -44,6 +44,11 @@ export const SESSION_GENERATION: u64 = 0xffff0000;
 /** Of a timer: it is a session's, and not what was left of one. */
 export const SESSION_LIVE: u64 = 0x10000;
 export const TIMEOUT_CLASSES: u32 = 12;
+/** Timeout classes of translators' sessions; TCP's two are session-tcp.ts's. */
+export const CLASS_UDP: u8 = 0;
+export const CLASS_TRANSITORY: u8 = 1;
+export const CLASS_ESTABLISHED: u8 = 2;
+export const CLASS_ICMP: u8 = 3;
 
 @unmanaged
 export class SessionTable {

@@ -21,7 +21,7 @@ export interface Manifest {
   holds: number | string;
   /** false: wants packets one by one, as they are on the wire. */
   superPackets: boolean;
-  /** Takes packets of one layer and gives packets of the other; absent: they leave as they came. */
+  /** Takes packets of one layer alone, and gives packets of this one or the other; absent: of both, and they leave as they came. */
   converts?: { from: 2 | 3; to: 2 | 3 };
   /** It needs a memory of its own; absent: it does not. */
   isolation?: "memory";

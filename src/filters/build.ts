@@ -232,7 +232,7 @@ function sdkTexts(): string[] {
     readFileSync(OPTIONS, "utf8"),
     readFileSync(ISOLATED_OPTIONS, "utf8"),
     readFileSync(createRequire(import.meta.url).resolve("assemblyscript/package.json"), "utf8"),
-    ...["abi", "lib", "wire"].flatMap((name) => sourceTexts(join(SDK, name))),
+    ...["abi", "core", "lib", "wire"].flatMap((name) => sourceTexts(join(SDK, name))),
     readFileSync(join(SDK, "index.ts"), "utf8"),
   ];
   return sdk;

@@ -16,7 +16,7 @@ export function referencePage({
   const size = (bytes: number | "computed") =>
     bytes === "computed" ? "computed from the parameters" : bytes === 0 ? "none" : formatSize(bytes);
   const parts = [`# ${kind}`, cell(summary)];
-  if (converts) parts.push(`Turns packets of layer ${converts.from} into packets of layer ${converts.to}.`);
+  if (converts) parts.push(layers(converts));
   parts.push("## Parameters");
   const rows = paramRows(params);
   parts.push(
@@ -53,6 +53,11 @@ export function referencePage({
   );
   parts.push("## State", `Of each worker: ${size(state.worker)}. Shared by all: ${size(state.shared)}.`);
   return `${parts.join("\n\n")}\n`;
+}
+
+function layers({ from, to }: NonNullable<Manifest["converts"]>): string {
+  if (from === to) return `For packets of layer ${from}.`;
+  return `Turns packets of layer ${from} into packets of layer ${to}.`;
 }
 
 function documented({ name, doc }: { name: string; doc: string }): string[] {

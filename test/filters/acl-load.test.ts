@@ -12,12 +12,8 @@ beforeAll(async () => {
 });
 
 const RULES = 100_000;
-/** What the machine may be busy with beside: CPU time is measured, and it too grows when cores are shared. */
-const MOST_CPU_MS = 6000;
-
-test("is loaded in seconds", () => {
+test("is loaded, in the memory that is documented", () => {
   const text = pipeline(RULES);
-  const start = process.cpuUsage();
   const [filter] = parsePipeline(text, "big.yaml").filters;
   expect(filter.params["rules"]).toHaveLength(RULES);
   const params = new EncodedParams(filter.manifest.params, filter.params, filter.outputs, SCRATCH_PARAMS);
@@ -34,8 +30,6 @@ test("is loaded in seconds", () => {
   context[CONTEXT.PARAMS / 4] = paramsAt;
   context[CONTEXT.SHARED_STATE / 4] = state;
   instantiate(acl.module, memory).initShared?.(1024);
-  const { user, system } = process.cpuUsage(start);
-  expect((user + system) / 1000).toBeLessThan(MOST_CPU_MS);
   // Documented as the memory that a rule takes, at most.
   expect(shared / RULES).toBeLessThan(2000);
 }, 60_000);

@@ -106,11 +106,15 @@ describe("eventfd and ppoll", () => {
   });
 
   test.each([200e3, 5e6, 1.2e9 + 0.5])("a timeout of %d ns is neither cut short nor doubled", (timeout) => {
-    const start = sys.clockMonotonic();
-    expect(sys.ppoll(0, 0, timeout)).toBe(0);
-    const passed = sys.clockMonotonic() - start;
-    expect(passed).toBeGreaterThanOrEqual(Math.floor(timeout));
-    expect(passed).toBeLessThan(timeout + 150e6);
+    let shortest = Infinity;
+    // Whoever else the machine has to do with makes it longer: one of several is undisturbed.
+    for (let i = 0; i < 10 && shortest > 1.9 * timeout + 1e6; i++) {
+      const start = sys.clockMonotonic();
+      expect(sys.ppoll(0, 0, timeout)).toBe(0);
+      shortest = Math.min(shortest, sys.clockMonotonic() - start);
+    }
+    expect(shortest).toBeGreaterThanOrEqual(Math.floor(timeout));
+    expect(shortest).toBeLessThan(1.9 * timeout + 1e6);
   });
 
   test("clockMonotonic is the clock of process.hrtime", () => {

@@ -41,11 +41,14 @@ import {
   SESSION_IN,
   SESSION_LIVE,
   SESSION_OUT,
+  SESSION_SUBSCRIBER,
   sessionOf,
   setTimer,
   timerOf,
   unitsOf,
 } from "pktflow/assembly/lib/session-table";
+import { isSteady, trackInbound, trackOutbound } from "pktflow/assembly/lib/session-tcp";
+import { SUBSCRIBER_HALF_OPEN } from "pktflow/assembly/lib/subscribers";
 import { TupleIndex } from "pktflow/assembly/lib/tuple-index";
 import { isError, isReply, isRequest, translateError } from "./error";
 import { formatForwards } from "./forward";
@@ -90,8 +93,8 @@ import {
   poolOf,
   sessions,
   settingsSize,
+  subscribers,
 } from "./settings";
-import { isSteady, trackInbound, trackOutbound } from "./tcp";
 
 const LINE: usize = 0;
 const TUPLE: usize = 0;
@@ -397,8 +400,11 @@ function pass(p: Packet, protocol: u8, way: usize): void {
 }
 
 function track(segment: u8, way: usize, record: usize, timer: u64, units: u32): void {
-  if (way == OUTWARDS) trackOutbound(segment, record, timer, units);
-  else trackInbound(segment, record, timer, units, params.inboundRefresh);
+  if (way == OUTWARDS) {
+    trackOutbound(segment, record, timer, units);
+  } else if (trackInbound(segment, record, timer, units, params.inboundRefresh)) {
+    subscribers.give(load<u32>(record, SESSION_SUBSCRIBER), SUBSCRIBER_HALF_OPEN);
+  }
 }
 
 /** Source and destination as they lie in the packet. */

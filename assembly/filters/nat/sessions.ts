@@ -1,10 +1,12 @@
 // Sessions are made and ended here: for packets that the fast path (index.ts) found none for. A session has a mapping, which
 // has a port of an outside address (RFC 4787's terms; RFC 6146's BIB and session table).
 
-import { counter, now, PROTOCOL_ICMP, PROTOCOL_TCP, randomBelow, worker, workers } from "pktflow/assembly";
+import { counter, now, PROTOCOL_ICMP, PROTOCOL_TCP, worker, workers } from "pktflow/assembly";
 import { Mapping } from "pktflow/assembly/lib/mapping-table";
-import { PortPool } from "pktflow/assembly/lib/port-pool";
 import {
+  CLASS_ICMP,
+  CLASS_TRANSITORY,
+  CLASS_UDP,
   isSame,
   SESSION_CHANGES,
   SESSION_IN,
@@ -16,6 +18,7 @@ import {
   timerOf,
   unitsOf,
 } from "pktflow/assembly/lib/session-table";
+import { COUNTED } from "pktflow/assembly/lib/session-tcp";
 import { SUBSCRIBER_HALF_OPEN, SUBSCRIBER_SESSIONS } from "pktflow/assembly/lib/subscribers";
 import { MAPPING_ENDED, MAPPING_MADE, SESSION_ENDED, SESSION_MADE, say } from "./events";
 import { forwardAddress, forwardKey, forwardPort, target } from "./forward";
@@ -26,9 +29,6 @@ import {
   allottedFirst,
   allottedLast,
   allottedOutside,
-  CLASS_ICMP,
-  CLASS_TRANSITORY,
-  CLASS_UDP,
   inAddresses,
   inPorts,
   insideKey,
@@ -43,7 +43,6 @@ import {
   sessions,
   subscribers,
 } from "./settings";
-import { COUNTED } from "./tcp";
 
 /** Sessions looked at in a tick, and once a batch when there is no room: some 80 us and 10 us. */
 const REAP_TICK: u32 = 8192;
@@ -55,9 +54,6 @@ const TRIES: u32 = 4;
 const MADE: i32 = 1;
 const NO_ROOM: i32 = 0;
 const AGAIN: i32 = -1;
-
-/** Ports below are those of servers (RFC 6335: the system ports). */
-const WELL_KNOWN: u32 = 1024;
 
 const GOLDEN_GAMMA: u64 = 0x9e3779b97f4a7c15;
 const KEYED: u64 = 1 << 63;
@@ -308,12 +304,12 @@ function makeMapping(bucket: usize, key: u64, protocol: u8, all: u64, allPorts: 
   let subscriber: u32 = 0;
   if (changetype<usize>(subscribers) != 0) {
     refusal = Counters.overLimit;
-    subscriber = subscribers.takePort(inside, limit(params.subscriberPorts));
+    subscriber = subscribers.takePort(0, <u64>inside, limit(params.subscriberPorts));
     if (subscriber == 0) return none;
   }
   const pool = poolOf(allottedOutside, protocol);
   const free = mappings.pool(pool);
-  const port = takePort(free, bswap<u16>(<u16>allPorts));
+  const port = free.takeLike(bswap<u16>(<u16>allPorts), allottedFirst, allottedLast, params.portBlock == 0);
   if (port >= 0) {
     const mapping = mappings.make(bucket, key, pool, <u16>port);
     if (changetype<usize>(mapping) != 0) {
@@ -325,42 +321,18 @@ function makeMapping(bucket: usize, key: u64, protocol: u8, all: u64, allPorts: 
     free.release(port);
   }
   refusal = port < 0 ? Counters.noPort : Counters.tableFull;
-  if (subscriber != 0) subscribers.givePort(inside);
+  if (subscriber != 0) subscribers.givePort(0, <u64>inside);
   return none;
 }
 
 function endMapping(bucket: usize, mapping: Mapping, inside: u32): void {
   const subscriber = mapping.subscriber;
   mappings.end(bucket, mapping);
-  if (subscriber != 0) subscribers.givePort(inside);
+  if (subscriber != 0) subscribers.givePort(0, <u64>inside);
 }
 
 function limit(said: u32): u32 {
   return said == 0 ? 0xffffffff : said;
-}
-
-/**
- * Preserved where it is free; else one on the same side of 1024, and of the same parity where there is one (RFC 4787
- * REQ-3a and 4); else any.
- */
-function takePort(free: PortPool, wanted: u32): i32 {
-  const first = allottedFirst;
-  const last = allottedLast;
-  if (wanted >= first && wanted <= last && free.take(wanted)) return <i32>wanted;
-  // Without a look at each. Of a block, others' ports are taken too.
-  if (params.portBlock == 0 && free.taken > last - first) return -1;
-  const isLow = wanted < WELL_KNOWN;
-  const low = isLow ? first : max(first, WELL_KNOWN);
-  const high = isLow ? min(last, WELL_KNOWN - 1) : last;
-  if (low <= high) {
-    const port = takeWithin(free, low, high, wanted);
-    if (port >= 0 || (low == first && high == last)) return port;
-  }
-  return takeWithin(free, first, last, wanted);
-}
-
-function takeWithin(free: PortPool, first: u32, last: u32, wanted: u32): i32 {
-  return free.takeAny(first, last, first + randomBelow(last - first + 1), wanted);
 }
 
 /** Fills a session's record; publish() makes it one. */

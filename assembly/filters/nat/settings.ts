@@ -9,10 +9,17 @@
 //   Addresses and ports are as they lie in packets, unless a name or a comment says "host".
 
 import { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, random, sharedState } from "pktflow/assembly";
+import { AddressIndex } from "pktflow/assembly/lib/address-index";
 import { EventRing } from "pktflow/assembly/lib/event-ring";
 import { FragmentTable } from "pktflow/assembly/lib/fragment-table";
 import { MappingTable } from "pktflow/assembly/lib/mapping-table";
-import { SessionTable } from "pktflow/assembly/lib/session-table";
+import {
+  CLASS_ESTABLISHED,
+  CLASS_ICMP,
+  CLASS_TRANSITORY,
+  CLASS_UDP,
+  SessionTable,
+} from "pktflow/assembly/lib/session-table";
 import { Subscribers } from "pktflow/assembly/lib/subscribers";
 import { formatPairs, pairsBytes } from "./one-to-one-table";
 import { Mapping as Dependence, params } from "./params";
@@ -29,17 +36,9 @@ const SUBSCRIBERS: usize = 28;
 const PAIRS: usize = 32;
 const HEADER: usize = 64;
 const PREFIX: usize = 12;
-/** Places of a worker's table of outside addresses, of which there are 64 at most. */
-const SLOTS: usize = 256;
 
 /** Each outside address has so many port pools: TCP's, UDP's, and identifiers of ICMP queries. */
 const KINDS: u32 = 3;
-
-/** Timeout classes of the session table. */
-export const CLASS_UDP: u8 = 0;
-export const CLASS_TRANSITORY: u8 = 1;
-export const CLASS_ESTABLISHED: u8 = 2;
-export const CLASS_ICMP: u8 = 3;
 
 /** The kind of a tuple: the protocol, and of those on the way in this bit. */
 export const KIND_IN: u64 = 0x100_00000000;
@@ -51,7 +50,7 @@ export let firstInside: u32 = 0;
 export let firstMask: u32 = 0;
 let outsideAt: usize = 0;
 let outsides: u32 = 0;
-let slots: usize = 0;
+let outsideTable: AddressIndex = changetype<AddressIndex>(0);
 export let firstOutside: u32 = 0;
 export let hasMoreInsides: bool = false;
 export let hasMoreOutsides: bool = false;
@@ -238,30 +237,12 @@ export function isInside(address: u32): bool {
 
 /** Index of an outside address, or -1: it is not one. */
 export function outsideIndex(address: u32): i32 {
-  let slot = slotOf(address);
-  let word = load<u64>(slots + (slot << 3));
-  while (word != 0) {
-    if (<u32>word == address) return <i32>(word >> 32) - 1;
-    slot = (slot + 1) & (SLOTS - 1);
-    word = load<u64>(slots + (slot << 3));
-  }
-  return -1;
+  return outsideTable.find(address);
 }
 
-/** Makes a worker's own table of the outside addresses: address, and index + 1. At most a quarter of its places are taken. */
+/** Makes a worker's own table of the outside addresses, AddressIndex.BYTES. */
 export function openOutsides(at: usize): void {
-  slots = at;
-  memory.fill(at, 0, SLOTS << 3);
-  for (let i: u32 = 0; i < outsides; i++) {
-    const address = load<u32>(outsideAt + ((<usize>i) << 2));
-    let slot = slotOf(address);
-    while (load<u64>(slots + (slot << 3)) != 0) slot = (slot + 1) & (SLOTS - 1);
-    store<u64>(slots + (slot << 3), ((<u64>(i + 1)) << 32) | <u64>address);
-  }
-}
-
-function slotOf(address: u32): usize {
-  return <usize>((address * 0x9e3779b1) >> 24);
+  outsideTable = AddressIndex.format(at, outsideAt, outsides);
 }
 
 /** The outside address whose ports a pool holds. */

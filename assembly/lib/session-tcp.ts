@@ -2,10 +2,8 @@
 // filtering leaves the remote port out of sessions, one may carry several connections; it counts as established as long as
 // one of them may be.
 
-import { TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from "pktflow/assembly";
-import { SESSION_SUBSCRIBER, setTimer } from "pktflow/assembly/lib/session-table";
-import { SUBSCRIBER_HALF_OPEN } from "pktflow/assembly/lib/subscribers";
-import { CLASS_ESTABLISHED, CLASS_TRANSITORY, subscribers } from "./settings";
+import { TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from "../wire/tcp";
+import { CLASS_ESTABLISHED, CLASS_TRANSITORY, setTimer } from "./session-table";
 
 /** A segment with ACK came back: somebody answers. */
 const ANSWERED: u8 = 1;
@@ -45,8 +43,12 @@ export function trackOutbound(segment: u8, record: usize, timer: u64, units: u32
   setTimer(record, timer, timeoutClass, flags, units);
 }
 
-/** A segment from outside: it changes the state but does not refresh (RFC 4787 REQ-6), lest outsiders keep it open. */
-export function trackInbound(segment: u8, record: usize, timer: u64, units: u32, refresh: bool): void {
+/**
+ * A segment from outside: it changes the state but does not refresh (RFC 4787 REQ-6), lest outsiders keep it open.
+ * @param refresh it does
+ * @returns whether a session that was COUNTED no longer is: somebody answered
+ */
+export function trackInbound(segment: u8, record: usize, timer: u64, units: u32, refresh: bool): bool {
   let flags = <u8>(timer >> 8);
   const before = <u8>timer;
   let timeoutClass = before;
@@ -66,8 +68,7 @@ export function trackInbound(segment: u8, record: usize, timer: u64, units: u32,
   const ended = before == CLASS_ESTABLISHED && timeoutClass == CLASS_TRANSITORY;
   const used = ended || refresh ? units : <u32>(timer >> 32);
   // Where another worker was faster, it has settled that.
-  if (!setTimer(record, timer, timeoutClass, flags, used) || !settled) return;
-  subscribers.give(load<u32>(record, SESSION_SUBSCRIBER), SUBSCRIBER_HALF_OPEN);
+  return setTimer(record, timer, timeoutClass, flags, used) && settled;
 }
 
 /** Established: answered, and neither closed by both sides nor reset. */
