@@ -169,6 +169,8 @@ export const CONTEXT = {
   FRESH: 128,
   /** Ring of what the filter says: LOG in log.ts; 0: its manifest has no messages. */
   LOG: 140,
+  /** Where the filter keeps the tables that the report shows, u32 each in the order of its manifest: TABLE in table.ts; 0: none. */
+  TABLES: 144,
   SIZE: 192,
 } as const;
 

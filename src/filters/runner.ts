@@ -13,7 +13,10 @@ import {
   u64Read,
   u64Write,
 } from "../batches/memory.ts";
+import { readTable } from "../batches/table.ts";
+import { decodeRow } from "../params/decode.ts";
 import { EncodedParams } from "../params/encode.ts";
+import { tableLayout } from "../params/layout.ts";
 import { formatDuration, readDuration } from "../params/quantities.ts";
 import type { Case, Fields } from "./cases.ts";
 import { FilterError } from "./error.ts";
@@ -82,6 +85,11 @@ export function examineCase(test: Case, core: WebAssembly.Module, module: WebAss
     const counted = bench.counter(index);
     if (counted !== expected) failures.push({ text: `counter ${name} is ${counted}, not ${expected}` });
   });
+  for (const [name, rows] of Object.entries(test.tables)) {
+    const actual = JSON.stringify(bench.table(name));
+    const expected = JSON.stringify(rows);
+    if (actual !== expected) failures.push({ text: `table ${name} is ${actual}, not ${expected}` });
+  }
   return [...failures, ...bench.captureFailures()];
 }
 
@@ -206,6 +214,18 @@ export class Bench {
   /** The counter's sum over the workers. */
   counter(index: number): number {
     return this.instances.reduce((sum, { counters }) => sum + counterRead(this.m, counters + index * 8), 0);
+  }
+
+  /** A table's rows as the report shows them. */
+  table(name: string): Fields[] {
+    const { manifest, params } = this.test.filter;
+    const index = (manifest.tables ?? []).findIndex((table) => table.name === name);
+    const { keys, values, show } = (manifest.tables ?? [])[index];
+    const shape = { keyBytes: tableLayout(keys, 0).keyBytes, values: values.length, index };
+    const contexts = this.instances.map(({ context }) => context);
+    const most = typeof show === "number" ? show : (params[show] as number);
+    const names = values.map((value) => value.name);
+    return readTable(this.m, contexts, shape, most).rows.map((row) => decodeRow(keys, names, row));
   }
 
   /** Sends a packet through the filter. @returns what came out otherwise than the case says */

@@ -48,6 +48,7 @@ export async function show(name: string, json: boolean): Promise<string> {
   const shown = {
     ...{ kind, location, summary, params: paramRows(manifest.params) },
     ...{ outputs: [...STANDARD_OUTPUTS, ...outputs], counters, state, ...(converts ? { converts } : {}) },
+    ...(manifest.tables ? { tables: manifest.tables } : {}),
     ...{ module: { path, bytes: bytes.length, exports }, ...(cost ? { cost } : {}) },
   };
   return `${JSON.stringify(shown, null, 2)}\n`;
@@ -80,6 +81,16 @@ function showText(
   if (counters.length > 0) {
     const rows = counters.map(({ name, doc, each }) => [each === undefined ? name : `${name}.*`, doc]);
     parts.push(table(["counter", ""], rows, 2));
+  }
+  for (const { name, doc, keys, values } of manifest.tables ?? []) {
+    parts.push(`${colors.bold(`table ${name}`)} ${doc}`);
+    parts.push(
+      table(
+        ["column", ""],
+        [...keys, ...values].map((one) => [one.name, one.doc]),
+        2,
+      ),
+    );
   }
   const size = (bytes: number | "computed") =>
     bytes === "computed" ? "computed from the parameters" : binaryBytes(bytes);
