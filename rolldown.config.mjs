@@ -88,6 +88,8 @@ export default defineConfig({
   input: Object.fromEntries(Object.entries(ENTRIES).map(([name, source]) => [name, idOf(source)])),
   platform: "node",
   external: ["koffi", "piscina", /^assemblyscript/],
+  // Its ES modules rather than those for CommonJS: what is not used is left out.
+  resolve: { alias: { yaml: join(ROOT, "node_modules/yaml/browser/dist/index.js") } },
   plugins: [licences],
   output: {
     dir: join(ROOT, "build", "bundle"),

@@ -87,7 +87,7 @@ describe("the tarball", () => {
       /^build\/.*\.d\.ts$/,
       /^build\/wasm\/(core\.wasm|filters\/[a-z0-9-]+\.(wasm|params\.ts|manifest\.json))$/,
       /^build\/docs\/.*\.md$/,
-      /^assembly\/(abi|wire|lib)\/[a-z0-9-]+\.ts$/,
+      /^assembly\/(abi|core|wire|lib)\/[a-z0-9-]+\.ts$/,
       /^assembly\/(index\.ts|README\.md)$/,
       /^assembly\/filters\/[a-z0-9-]+\/([a-z0-9-]+\.ts|filter\.yaml|cases\.yaml|README\.md)$/,
       /^assembly\/(templates|editor)\//,
