@@ -47,9 +47,9 @@ export function builtinFilters(): string[] {
     .map((name) => join(BUILTIN, name));
 }
 
-/** Whether a filter is one of the package's own, whose module lies beside the package's code. */
-export function isBuiltin(folder: string): boolean {
-  return dirname(folder) === BUILTIN;
+/** Is it one of the package's own? @param location absolute path of a filter's folder or module */
+export function isBuiltin(location: string): boolean {
+  return dirname(location) === BUILTIN;
 }
 
 /** Where a filter's module belongs. */

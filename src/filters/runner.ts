@@ -62,19 +62,34 @@ export function runCase(test: Case, core: WebAssembly.Module, module: WebAssembl
   );
 }
 
+/** Called before each packet or batch: what watches that calls end, knows by it that the one before has. */
+export type Beat = () => void;
+
 /** Runs one case as runCase does, and gives the bytes that differ. */
-export function examineCase(test: Case, core: WebAssembly.Module, module: WebAssembly.Module): Failure[] {
-  const bench = new Bench(test, core, module);
+export function examineCase(
+  test: Case,
+  core: WebAssembly.Module,
+  module: WebAssembly.Module,
+  beat: Beat = () => {},
+): Failure[] {
+  let bench: Bench;
+  try {
+    bench = new Bench(test, core, module);
+  } catch (error) {
+    if (!isItsOwn(error)) throw error;
+    return [{ text: `before the first packet: ${error.message}` }];
+  }
   const failures: Failure[] = [];
   test.packets.forEach((packet, i) => {
     const times = Number(packet["repeat"] ?? 1);
     for (let n = 0; n < times; n++) {
       const where = `packet ${i + 1}${times > 1 ? ` (time ${n + 1})` : ""}`;
       try {
+        beat();
         const found = bench.send(packet);
         failures.push(...found.map((failure) => ({ ...failure, text: `${where}: ${failure.text}` })));
       } catch (error) {
-        if (!(error instanceof FilterError || error instanceof WebAssembly.RuntimeError)) throw error;
+        if (!isItsOwn(error)) throw error;
         failures.push({ text: `${where}: ${error.message}` });
         return;
       }
@@ -91,6 +106,11 @@ export function examineCase(test: Case, core: WebAssembly.Module, module: WebAss
     if (actual !== expected) failures.push({ text: `table ${name} is ${actual}, not ${expected}` });
   }
   return [...failures, ...bench.captureFailures()];
+}
+
+/** The filter's fault, or its case's. */
+function isItsOwn(error: unknown): error is Error {
+  return error instanceof FilterError || error instanceof WebAssembly.RuntimeError;
 }
 
 interface Core {
@@ -283,11 +303,12 @@ export class Bench {
    * @param packets of the case, as they are before anything has happened
    * @returns ns a batch, for each of `rounds` batches
    */
-  time(packets: BuiltPacket[], rounds: number): number[] {
+  time(packets: BuiltPacket[], rounds: number, beat: Beat = () => {}): number[] {
     const [{ filter, context }] = this.instances;
     const times: number[] = [];
     this.word(this.batch + BATCH.COUNT, this.slots);
     for (let round = 0; round < rounds; round++) {
+      beat();
       for (let i = 0; i < this.slots; i++) {
         const descriptor = this.descriptors + i * DESCRIPTOR.SIZE;
         this.place(descriptor, packets[i % packets.length], {}, 0);
