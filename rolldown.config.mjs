@@ -16,6 +16,7 @@ const ENTRIES = {
   main: "cli/main",
   index: "library/index",
   worker: "workers/worker",
+  "trial-thread": "workers/trial-thread",
   host: "lab/host",
   spawner: "lab/spawner",
   exec: "lab/exec",
