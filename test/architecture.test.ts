@@ -12,11 +12,11 @@ const MAY_IMPORT: Record<string, string[]> = {
   sys: [],
   // Parameters of device kinds are data beside the devices: only manifest.ts files, see below.
   config: ["params", "devices"],
-  plan: ["config", "batches"],
+  plan: ["config", "params", "batches"],
   filters: ["config", "params", "batches"],
   devices: ["config", "params", "batches", "plan", "io", "sys"],
   io: ["batches", "plan", "sys"],
-  control: ["batches", "plan", "sys"],
+  control: ["params", "batches", "plan", "sys"],
   workers: ["control", "io", "devices", "filters", "plan", "config", "params", "batches", "sys"],
   lab: ["workers", "control", "devices", "config", "plan", "params", "sys"],
   library: ["workers", "devices", "control", "filters", "config", "plan", "params", "batches", "sys"],

@@ -119,6 +119,10 @@ function readFilter(
     const message = `${who}: isolation: memory is not for a filter that holds packets`;
     diagnostics.error(entry(map, "isolation")?.value.span ?? keySpan, "contradiction", message);
   }
+  if ((isolation ?? manifest.isolation) === "memory" && manifest.tables !== undefined) {
+    const message = `${who}: isolation: memory is not for a filter that keeps tables for the report`;
+    diagnostics.error(entry(map, "isolation")?.value.span ?? keySpan, "contradiction", message);
+  }
   const outputs = ["next", "drop", ...manifest.outputs.map((output) => output.name)];
   for (const name of namedOutputs(manifest.params, params)) if (!outputs.includes(name)) outputs.push(name);
   const most = manifest.holds === 0 ? MOST_OUTPUTS : MOST_OUTPUTS_HOLDING;

@@ -9,12 +9,13 @@ import { readDocument } from "./document.ts";
 import { readSpecs } from "./paramspec.ts";
 import { asMap, asText, namedEntries, unknownKeys } from "./shape.ts";
 import { Source } from "./source.ts";
+import { readTables } from "./tables.ts";
 import { describe, type Entry, entry, type MapNode, plain } from "./tree.ts";
 import type { Manifest } from "./types.ts";
 
 const KEYS = [
   ...["summary", "params", "outputs", "counters", "state", "holds", "super-packets", "converts"],
-  ...["isolation", "logs"],
+  ...["isolation", "logs", "tables"],
 ];
 /** Most packets that a manifest may ask for; an io_uring has no more entries. */
 export const MOST_HELD = 16_384;
@@ -101,6 +102,7 @@ function readManifest(
   const converts = readConverts(map, diagnostics);
   const isolation = readIsolation(map, diagnostics);
   const logs = documented(map, "logs", [], diagnostics).map(({ name, doc }) => ({ name, text: doc }));
+  const tables = readTables(map, params, diagnostics);
   return {
     kind,
     location,
@@ -114,6 +116,7 @@ function readManifest(
     ...(converts ? { converts } : {}),
     ...(isolation ? { isolation } : {}),
     ...(logs.length > 0 ? { logs } : {}),
+    ...(tables.length > 0 ? { tables } : {}),
   };
 }
 
