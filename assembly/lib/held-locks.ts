@@ -6,7 +6,7 @@ import { contextAddress, now } from "../abi/context";
 import { CONTEXT_LOCK_ENTRIES, CONTEXT_LOCKS } from "../abi/layout";
 
 /** So many are known of; who holds more at a time has the innermost ones not freed. */
-const MOST: u32 = 8;
+const MOST: u32 = 7;
 /** Bit 0 of an entry: it is bit 31 of the word that is the lock. Otherwise the whole word is. */
 export const LOCK_BIT_31: u32 = 1;
 

@@ -6,7 +6,7 @@ import { CONTEXT } from "../batches/layout.ts";
 import type { PacketMemory } from "../batches/memory.ts";
 
 /** As many as the context has room for. */
-const MOST = 8;
+const MOST = 7;
 /** Bit 0 of an entry: the lock is bit 31 of the word, otherwise all of it. */
 const BIT_31 = 1;
 
