@@ -32,6 +32,7 @@ import {
   PACKET_FLAG_IPV4,
   PACKET_FLAG_IPV6,
   PACKET_FLAG_MALFORMED,
+  PACKET_FLAG_NOT_IP,
 } from "./layout";
 
 /** By which output a packet leaves a filter: OUTPUT_NEXT, OUTPUT_DROP, or one that the manifest names, from 2. */
@@ -109,6 +110,10 @@ export class Packet {
   }
   @inline get isMalformed(): bool {
     return this.has(PACKET_FLAG_MALFORMED);
+  }
+  /** It starts with a whole Ethernet header, with its VLAN tags: layer 2. */
+  @inline get isFrame(): bool {
+    return this.l3 !== 0 || this.has(PACKET_FLAG_NOT_IP);
   }
   @inline get isFragment(): bool {
     return this.has(PACKET_FLAG_FRAGMENT);

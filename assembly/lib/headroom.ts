@@ -1,24 +1,57 @@
-// Room before a packet, for a filter that pushes headers. A slot has HEADROOM before what was received, of which a device may want
-// VNET_HEADER; filters before this one may have used it up.
+// Headers put before a packet and taken off. A slot has HEADROOM bytes before what was received, of which the first
+// VNET_HEADER stay free for the device by which the packet leaves; when filters have used up the rest, the packet moves back
+// into what its slot has behind it.
 //
-// Example: 20 bytes more before the packet.
+//   slot   VNET_HEADER                                          capacity
+//   +------+------------------------+-------------------+----------+
+//   | kept | push() takes from here | data ... length   | tailroom |
+//   +------+------------------------+-------------------+----------+
 //
-//   if (!makeRoom(p, 20)) return OUTPUT_DROP;
-//   p.data -= 20;
-//   p.length += 20;
+// Example: an outer IPv4 header goes before the packet.
+//
+//   if (!push(p, IPV4_HEADER)) return OUTPUT_DROP;
 
 import { VNET_HEADER } from "../abi/layout";
 import { Packet } from "../abi/packet";
+import { VNET_NEEDS_CSUM } from "../wire/virtio-net";
 
 /**
- * Sees to it that there are so many bytes free before a packet's data, in its slot: it moves back where there are not.
- * @returns false: the slot is too short
+ * Sees to it that so many bytes are free before the packet, for headers that are written there: it moves back where they are not.
+ * @returns false: the slot is too short, and nothing has changed
  */
 export function makeRoom(p: Packet, bytes: u32): bool {
-  const least = p.slot + VNET_HEADER + bytes;
-  if (p.data >= least) return true;
-  if (VNET_HEADER + bytes + p.length > p.capacity) return false;
-  memory.copy(least, p.data, p.length);
-  p.data = least;
+  const start = VNET_HEADER + bytes;
+  if (p.data - p.slot >= start) return true;
+  if (start + p.length > p.capacity) return false;
+  memory.copy(p.slot + start, p.data, p.length);
+  p.data = p.slot + start;
   return true;
+}
+
+/**
+ * Puts `bytes` bytes before the packet, to be written by the caller; offsets count from there.
+ * @returns false: the slot is too short, and nothing has changed
+ */
+export function push(p: Packet, bytes: u32): bool {
+  if (!makeRoom(p, bytes)) return false;
+  p.data -= bytes;
+  p.length += bytes;
+  shift(p, <i32>bytes);
+  return true;
+}
+
+/** Takes `bytes` bytes off the packet's front, which must have as many. */
+export function pull(p: Packet, bytes: u32): void {
+  p.data += bytes;
+  p.length -= bytes;
+  shift(p, -(<i32>bytes));
+}
+
+/** What stands where in the packet, counted from its new front. An offset of 0 says that it is not there, and stays. */
+function shift(p: Packet, by: i32): void {
+  // An IP packet on layer 3 begins at 0: who puts something before it says so.
+  if (p.l3 != 0) p.l3 = <u16>(<i32>p.l3 + by);
+  if (p.l4 != 0) p.l4 = <u16>(<i32>p.l4 + by);
+  if (p.payload != 0) p.payload = <u16>(<i32>p.payload + by);
+  if ((p.vnetFlags & VNET_NEEDS_CSUM) != 0) p.vnetCsumStart = <u16>(<i32>p.vnetCsumStart + by);
 }

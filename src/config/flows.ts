@@ -93,7 +93,8 @@ function checkLayers(
       const converts = filter.config?.manifest.converts;
       if (!flow || !converts) continue;
       if (flow.layer !== converts.from) {
-        const message = `${JSON.stringify(filter.id)} converts ${LAYERS[converts.from]}, but gets ${came(flow)}`;
+        const does = converts.from === converts.to ? "takes" : "converts";
+        const message = `${JSON.stringify(filter.id)} ${does} ${LAYERS[converts.from]}, but gets ${came(flow)}`;
         diagnostics.error(span, "mixed-layers", message);
       }
       flow = { layer: converts.to, device: flow.device };

@@ -12,11 +12,12 @@ export function referencePage({
   counters,
   state,
   converts,
+  tables,
 }: Manifest): string {
   const size = (bytes: number | "computed") =>
     bytes === "computed" ? "computed from the parameters" : bytes === 0 ? "none" : formatSize(bytes);
   const parts = [`# ${kind}`, cell(summary)];
-  if (converts) parts.push(`Turns packets of layer ${converts.from} into packets of layer ${converts.to}.`);
+  if (converts) parts.push(layers(converts));
   parts.push("## Parameters");
   const rows = paramRows(params);
   parts.push(
@@ -51,8 +52,21 @@ export function referencePage({
           ),
         ),
   );
+  for (const { name, doc, show, keys, values } of tables ?? []) {
+    const most = typeof show === "number" ? `the first ${show} rows` : `as many rows as \`${show}\` says`;
+    parts.push(
+      `## Table ${name}`,
+      `${cell(doc)} The report shows ${most}, in the order of \`${values[0]?.name}\`, and what \`others\` may have of it at most.`,
+      table(["column", "what it says"], [...keys, ...values].map(documented)),
+    );
+  }
   parts.push("## State", `Of each worker: ${size(state.worker)}. Shared by all: ${size(state.shared)}.`);
   return `${parts.join("\n\n")}\n`;
+}
+
+function layers({ from, to }: NonNullable<Manifest["converts"]>): string {
+  if (from === to) return `For packets of layer ${from}.`;
+  return `Turns packets of layer ${from} into packets of layer ${to}.`;
 }
 
 function documented({ name, doc }: { name: string; doc: string }): string[] {

@@ -31,6 +31,7 @@ import {
   PROTOCOL_ICMPV6,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
+  RawIpv4,
   setBe32,
   sum,
   sumIpv4Header,
@@ -70,12 +71,12 @@ export function errorInto(p: Packet, isHairpin: bool): Output {
   const extension = <u32>(p.ipEnd - end);
 
   if (quoted + IPV4_HEADER > end || load<u8>(quoted) >> 4 != 4) return drop(Counters.malformed);
-  const header = Ipv4.at(quoted).headerLength;
+  const header = RawIpv4.at(quoted).headerLength;
   const upper = quoted + header;
   // RFC 792 promises 64 bits of the transport header.
   if (header < IPV4_HEADER || upper + 8 > end) return drop(Counters.malformed);
   if (sumIpv4Header(quoted) != 0xffff) return drop(Counters.badChecksum);
-  const field = Ipv4.at(quoted).fragment;
+  const field = RawIpv4.at(quoted).fragment;
   if ((field & IPV4_OFFSET_MASK) != 0) return drop(Counters.fragment);
   const protocol = load<u8>(quoted, IPV4_PROTOCOL);
   const isEcho = protocol == PROTOCOL_ICMP;
@@ -87,7 +88,7 @@ export function errorInto(p: Packet, isHairpin: bool): Output {
   const remote = load<u32>(quoted, IPV4_DESTINATION);
   const ports = isEcho ? (<u32>load<u16>(upper, ICMP_IDENTIFIER)) << 16 : rotr<u32>(load<u32>(upper), 16);
   if (!findIn(protocol, remote, load<u32>(quoted, IPV4_SOURCE), ports)) return drop(Counters.noMapping);
-  const total = <u32>Ipv4.at(quoted).totalLength;
+  const total = <u32>RawIpv4.at(quoted).totalLength;
   if (total < header) return drop(Counters.malformed);
   const isFragment = (field & IPV4_MORE_FRAGMENTS) != 0;
   const grown = isFragment ? FRAGMENT_HEADER : 0;
@@ -133,9 +134,9 @@ function writeInner(
   remote: u32,
   isFragment: bool,
 ): void {
-  const trafficClass = carriedClass(Ipv4.at(quoted).tos);
-  const ttl = Ipv4.at(quoted).ttl;
-  const id = <u32>Ipv4.at(quoted).id;
+  const trafficClass = carriedClass(RawIpv4.at(quoted).tos);
+  const ttl = RawIpv4.at(quoted).ttl;
+  const id = <u32>RawIpv4.at(quoted).id;
   const before = fold(<u64>remote + <u64>load<u32>(quoted, IPV4_SOURCE)) ^ 0xffff;
   const next = protocol == PROTOCOL_ICMP ? PROTOCOL_ICMPV6 : protocol;
   const grown = isFragment ? FRAGMENT_HEADER : 0;

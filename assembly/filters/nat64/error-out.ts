@@ -30,6 +30,7 @@ import {
   PROTOCOL_ICMPV6,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
+  RawIpv6,
   setBe32,
   sum,
   sumPseudoIpv6,
@@ -86,7 +87,7 @@ export function errorOut(p: Packet, destination: u32): Output {
   const ports = isEcho ? <u32>load<u16>(upper, ICMP_IDENTIFIER) : rotr<u32>(load<u32>(upper), 16);
   if (!findOut(protocol, high, low, remote, ports)) return drop(Counters.noMapping);
   const extensions = <u32>(upper - quoted) - IPV6_HEADER;
-  const payload = <u32>Ipv6.at(quoted).payloadLength;
+  const payload = <u32>RawIpv6.at(quoted).payloadLength;
   if (payload < extensions || IPV4_HEADER + payload - extensions > LONGEST) return drop(Counters.malformed);
   const difference = IPV6_HEADER - IPV4_HEADER + (fragmentAt == 0 ? 0 : FRAGMENT_HEADER);
   if (!toIcmp(type, code, rest, difference)) return drop(Counters.unsupportedProtocol);
@@ -121,8 +122,8 @@ export function errorOut(p: Packet, destination: u32): Output {
 
 /** The quoted packet as it came from outside, its header right before `upper`. */
 function writeInner(quoted: usize, upper: usize, end: usize, protocol: u8, bytes: u32, remote: u32): void {
-  const hopLimit = Ipv6.at(quoted).hopLimit;
-  const tos = carriedClass(Ipv6.at(quoted).trafficClass);
+  const hopLimit = RawIpv6.at(quoted).hopLimit;
+  const tos = carriedClass(RawIpv6.at(quoted).trafficClass);
   const isFragment = fragmentAt != 0;
   const field = isFragment ? be16(fragmentAt + 2) : 0;
   const id: u16 = isFragment ? be16(fragmentAt + 6) : 0;

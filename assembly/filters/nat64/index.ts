@@ -17,7 +17,6 @@ import { drop, openErrors } from "./refuse";
 import { reapInTurn } from "./sessions";
 import { format, open, outsideIndex, settingsSize } from "./settings";
 import { openIdentification } from "./translate";
-import { waiting } from "./waiting";
 
 export function sharedStateSize(_at: usize): usize {
   return settingsSize();
@@ -41,13 +40,12 @@ export function packet(p: Packet): Output {
   return outside < 0 ? OUTPUT_NEXT : into(p, <u32>outside, false);
 }
 
-/** Fragments have waited long enough. */
+/** Fragments have waited long enough, or first ones may have come to other workers. */
 export function wake(): void {
   release();
 }
 
-/** First fragments may have come to other workers; and sessions end, whose time is over. */
+/** Sessions end whose time is over. */
 export function tick(): void {
-  if (waiting != 0) release();
   reapInTurn();
 }

@@ -6,6 +6,7 @@ import {
   freshPacket,
   giveBack,
   hasRouteLeft,
+  hold,
   ICMP_ECHO_REPLY,
   ICMP_IDENTIFIER,
   Icmp,
@@ -47,10 +48,11 @@ import { Counters, NonGlobal, params } from "./params";
 import { cut } from "./pieces";
 import { drop, refuse } from "./refuse";
 import { findIn, isMapped, seenHigh, seenLow, seenPort, seenRecord, seenTimer } from "./sessions";
-import { ipv6Mtu, lowestIpv6Mtu } from "./settings";
+import { ipv6Mtu, lowestIpv6Mtu, MOST_WAITING, outsideIndex, waiting } from "./settings";
 import { toIpv6 } from "./translate";
-import { isWaitingHairpin, isWaitingOver, takeWaiting, wait, waiting, waitingPacket } from "./waiting";
 
+/** How long a fragment waits for its first one, ns (RFC 6146, 4). */
+const FRAGMENT_MIN: u64 = 2_000_000_000;
 /** Headers grow by so much at most. */
 const GROWTH: u32 = IPV6_HEADER + FRAGMENT_HEADER - IPV4_HEADER;
 
@@ -71,6 +73,7 @@ export function into(p: Packet, outside: u32, isHairpin: bool): Output {
     if (isError4(Icmp.of(p).type)) return errorInto(p, isHairpin);
   }
   if (!isHost(remote)) return drop(Counters.badAddress);
+  if (!isHairpin && outsideIndex(remote) >= 0) return drop(Counters.badAddress);
   if (!isHairpin && !mayRepresent(remote, params.nonGlobal == NonGlobal.translate)) {
     return drop(Counters.nonGlobal);
   }
@@ -106,14 +109,16 @@ function whole(p: Packet, protocol: u8, remote: u32, outside: u32, isHairpin: bo
     if (protocol == PROTOCOL_TCP) trackInbound(segment, record, timer, units, params.inboundRefresh);
     else if (params.inboundRefresh) setTimer(record, timer, <u8>timer, <u8>(timer >> 8), units);
   }
-  if (p.isFragment && waiting != 0) release();
+  if (p.isFragment && waiting.count != 0) release();
   return output;
 }
 
 function later(p: Packet, isHairpin: bool): Output {
   if (followFirst(p)) return follow(p, isHairpin);
-  if (wait(p, isHairpin)) return OUTPUT_HOLD;
-  return drop(Counters.fragment);
+  if (waiting.count == MOST_WAITING || !hold(p)) return drop(Counters.fragment);
+  waiting.add(p, now() + FRAGMENT_MIN);
+  if (waiting.count == 1) waiting.wake(now());
+  return OUTPUT_HOLD;
 }
 
 function follow(p: Packet, isHairpin: bool): Output {
@@ -124,17 +129,19 @@ function follow(p: Packet, isHairpin: bool): Output {
 /** Lets those go on whose first fragment has come, and those that have waited long enough go nowhere. */
 export function release(): void {
   let i: u32 = 0;
-  while (i < waiting) {
-    const p = waitingPacket(i);
+  while (i < waiting.count) {
+    const p = waiting.at(i);
     const isKnown = followFirst(p);
-    if (!isKnown && !isWaitingOver(i)) {
+    if (!isKnown && waiting.dueOf(i) > now()) {
       i++;
       continue;
     }
-    const isHairpin = isWaitingHairpin(i);
-    takeWaiting(i);
+    waiting.remove(i);
+    // From outside nothing comes in with such a source.
+    const isHairpin = outsideIndex(load<u32>(p.ip, IPV4_SOURCE)) >= 0;
     emit(p, isKnown ? follow(p, isHairpin) : drop(Counters.fragment));
   }
+  waiting.wake(now());
 }
 
 /** Translates a packet, and cuts it where an IPv4 router might have. */

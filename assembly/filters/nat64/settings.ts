@@ -7,10 +7,10 @@
 //   Outside addresses follow, then the tables, each at a cache line. A host is an IPv6 address that has mappings.
 //
 //    a worker's own
-//    0                2048     2112                    then
+//    0                2048     2112                    2368
 //   +----------------+--------+-----------------------+----------------------------+
-//   | AddressIndex   | token  | fragments that wait   | pieces of one packet       |
-//   |                | bucket | (waiting.ts)          | (pieces.ts)                |
+//   | AddressIndex   | token  | pieces of one packet  | FragmentWait               |
+//   |                | bucket | (pieces.ts)           |                            |
 //   +----------------+--------+-----------------------+----------------------------+
 
 import {
@@ -24,6 +24,7 @@ import {
 } from "pktflow/assembly";
 import { AddressIndex } from "pktflow/assembly/lib/address-index";
 import { FragmentTable } from "pktflow/assembly/lib/fragment-table";
+import { FragmentWait } from "pktflow/assembly/lib/fragment-wait";
 import { MappingTable } from "pktflow/assembly/lib/mapping-table";
 import {
   CLASS_ESTABLISHED,
@@ -45,12 +46,13 @@ const SECRET: usize = 24;
 const HEADER: usize = 64;
 
 const BUCKET: usize = AddressIndex.BYTES;
-const WAITING: usize = BUCKET + 64;
+const PIECES: usize = BUCKET + 64;
 /** Fragments that wait for their first one at most, on each worker. */
 export const MOST_WAITING: u32 = 32;
-const PIECES: usize = WAITING + <usize>MOST_WAITING * 16;
 /** Pieces that one packet becomes at most, beside itself: as many as `holds` allows. */
 export const MOST_PIECES: u32 = 64;
+/** The last of a worker's own, of the 4 KiB that the manifest asks for. */
+const WAITING: usize = PIECES + ((<usize>MOST_PIECES) << 2);
 
 /** Each outside address has so many port pools: TCP's, UDP's, and identifiers of ICMP queries. */
 const KINDS: u32 = 3;
@@ -63,6 +65,8 @@ export let mappings: MappingTable = changetype<MappingTable>(0);
 export let sessions: SessionTable = changetype<SessionTable>(0);
 export let fragments: FragmentTable = changetype<FragmentTable>(0);
 export let hosts: Subscribers = changetype<Subscribers>(0);
+/** This worker's own. */
+export let waiting: FragmentWait = changetype<FragmentWait>(0);
 export let secret: u64 = 0;
 // How much of the remote end sessions tell apart.
 export let remoteMask: u32 = 0;
@@ -142,6 +146,7 @@ export function open(): void {
   fragments = FragmentTable.at(<usize>load<u32>(at, FRAGMENTS));
   hosts = Subscribers.at(<usize>load<u32>(at, HOSTS));
   secret = load<u64>(at, SECRET);
+  waiting = FragmentWait.format(workerState() + WAITING);
   remoteMask = params.filtering == Filtering.endpointIndependent ? 0 : 0xffffffff;
   remotePortMask = params.filtering == Filtering.addressAndPortDependent ? 0xffff : 0;
   const least = smallestMtu();
@@ -158,9 +163,6 @@ function smallestMtu(): u32 {
 
 export function bucketAt(): usize {
   return workerState() + BUCKET;
-}
-export function waitingAt(): usize {
-  return workerState() + WAITING;
 }
 export function piecesAt(): usize {
   return workerState() + PIECES;

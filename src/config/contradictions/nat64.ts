@@ -1,7 +1,7 @@
 /** What RFC 6052, 2.2 wants of the prefix of nat64 beside its family and bounds. */
-import { splitPrefix } from "../params/addresses.ts";
-import type { ParamValues } from "../params/types.ts";
-import type { Contradiction } from "./nat.ts";
+import { splitPrefix } from "../../params/addresses.ts";
+import type { ParamValues } from "../../params/types.ts";
+import type { Contradiction } from "./index.ts";
 
 const LENGTHS = [32, 40, 48, 56, 64, 96];
 /** Bits 64 to 71 (the "u" octet). */
