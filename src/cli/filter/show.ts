@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import colors from "picocolors";
+import { conversionText } from "../../config/conversions.ts";
 import type { Manifest } from "../../config/types.ts";
 import { readWholeCapture } from "../../devices/pcap/whole.ts";
 import { wasmPath } from "../../filters/build.ts";
@@ -88,7 +89,7 @@ function showText(
     ["module", `${shownPath(module.path)} (${binaryBytes(module.bytes)})`],
     ["exports", module.exports.join(" ")],
   ];
-  if (converts) facts.push(["converts", `layer ${converts.from} to layer ${converts.to}`]);
+  if (converts) facts.push(["packets", converts.map(conversionText).join("; ")]);
   if (cost) {
     const ns = String(Number(cost.nsPerPacket.toPrecision(2)));
     facts.push([
