@@ -7,14 +7,16 @@ import type { ParamSpec } from "../params/types.ts";
 import { ConfigError, Diagnostics } from "./diagnostics.ts";
 import { readDocument } from "./document.ts";
 import { readSpecs } from "./paramspec.ts";
+import { readyManifest } from "./ready-manifest.ts";
 import { asItems, asMap, asText, namedEntries, unknownKeys } from "./shape.ts";
 import { Source } from "./source.ts";
+import { readTables } from "./tables.ts";
 import { describe, type Entry, entry, type MapNode, plain } from "./tree.ts";
 import type { Conversion, Manifest } from "./types.ts";
 
 const KEYS = [
   ...["summary", "params", "outputs", "counters", "state", "holds", "super-packets", "converts"],
-  ...["isolation", "logs"],
+  ...["isolation", "logs", "tables"],
 ];
 /** Most packets that a manifest may ask for; an io_uring has no more entries. */
 export const MOST_HELD = 16_384;
@@ -29,7 +31,9 @@ const RESERVED_OUTPUTS = ["next", "drop", "accept"];
  */
 export function loadManifest(location: string, kind = location): Manifest {
   const file = manifestFile(location);
-  return parseManifest(readText(file), file, { kind, location: resolve(location) });
+  const text = readText(file);
+  const identity = { kind, location: resolve(location) };
+  return readyManifest(text, kind, identity.location) ?? parseManifest(text, file, identity);
 }
 
 /** A manifest's text; `file` is what diagnostics call it. Throws ConfigError with everything that is wrong. */
@@ -101,6 +105,7 @@ function readManifest(
   const converts = readConverts(map, params, diagnostics);
   const isolation = readIsolation(map, diagnostics);
   const logs = documented(map, "logs", [], diagnostics).map(({ name, doc }) => ({ name, text: doc }));
+  const tables = readTables(map, params, diagnostics);
   return {
     kind,
     location,
@@ -116,6 +121,7 @@ function readManifest(
     ...(converts ? { converts } : {}),
     ...(isolation ? { isolation } : {}),
     ...(logs.length > 0 ? { logs } : {}),
+    ...(tables.length > 0 ? { tables } : {}),
   };
 }
 

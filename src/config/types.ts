@@ -23,6 +23,8 @@ export interface Manifest {
   counters: { name: string; doc: string; each?: string }[];
   /** Messages that it may say, numbered; in a text {a} and {b} stand for numbers. Absent: none. */
   logs?: { name: string; text: string }[];
+  /** Tables that it keeps for the report, numbered. Absent: none. */
+  tables?: TableSpec[];
   /** Bytes of private state a worker, and of state shared by all workers. */
   state: { worker: number | "computed"; shared: number | "computed" };
   /** Most packets that it holds at a time on a worker: a number, or the name of the parameter that says it. 0: none. */
@@ -33,6 +35,18 @@ export interface Manifest {
   converts?: Conversion[];
   /** It needs a memory of its own; absent: it does not. */
   isolation?: "memory";
+}
+
+/** A table of a filter's, as its manifest declares it. */
+export interface TableSpec {
+  name: string;
+  doc: string;
+  /** Most rows that the report shows: a number, or the name of the parameter that says it. */
+  show: number | string;
+  /** The columns that tell rows apart. */
+  keys: ParamSpec[];
+  /** The columns that are numbers, summed over the workers; rows are in the order of the first. */
+  values: { name: string; doc: string }[];
 }
 
 export interface DeviceManifest {

@@ -13,6 +13,7 @@ export function referencePage({
   counters,
   state,
   converts,
+  tables,
 }: Manifest): string {
   const size = (bytes: number | "computed") =>
     bytes === "computed" ? "computed from the parameters" : bytes === 0 ? "none" : formatSize(bytes);
@@ -52,6 +53,14 @@ export function referencePage({
           ),
         ),
   );
+  for (const { name, doc, show, keys, values } of tables ?? []) {
+    const most = typeof show === "number" ? `the first ${show} rows` : `as many rows as \`${show}\` says`;
+    parts.push(
+      `## Table ${name}`,
+      `${cell(doc)} The report shows ${most}, in the order of \`${values[0]?.name}\`, and what \`others\` may have of it at most.`,
+      table(["column", "what it says"], [...keys, ...values].map(documented)),
+    );
+  }
   parts.push("## State", `Of each worker: ${size(state.worker)}. Shared by all: ${size(state.shared)}.`);
   return `${parts.join("\n\n")}\n`;
 }

@@ -104,6 +104,12 @@ function layOut(specs: ParamSpec[]): RecordLayout {
   return { fields, size: alignUp(offset, align), align };
 }
 
+/** A row of a table for the report: its key as a record, rounded up to 8, then numbers of 8 bytes. */
+export function tableLayout(keys: ParamSpec[], values: number): { keyBytes: number; rowBytes: number } {
+  const keyBytes = alignUp(recordLayout(keys).size, BLOCK_ALIGN);
+  return { keyBytes, rowBytes: keyBytes + 8 * values };
+}
+
 /** The block's fixed part: as a record, but aligned for anything that follows it. */
 export function blockLayout(specs: ParamSpec[]): RecordLayout {
   const record = recordLayout(specs);

@@ -27,6 +27,7 @@ import type { OnTrap } from "../config/types.ts";
 import { type FilterInstance, type InstanceShape, makeInstance } from "../filters/load.ts";
 import type { FilterPlan, InstancePlan, WorkerPlan } from "../plan/types.ts";
 import type { Core } from "./core.ts";
+import { releaseLocks } from "./locks.ts";
 
 /** ns */
 const FIRST_PAUSE = 1e6;
@@ -301,6 +302,7 @@ export class Instance {
       );
     }
     this.wasm = undefined;
+    releaseLocks(this.m, this.context);
     this.onLost?.();
     const earned =
       Math.floor(this.packetsSinceTrap / CREDIT_PACKETS) + Math.floor((now - this.trappedAt) / CREDIT_TIME);

@@ -76,10 +76,10 @@ const packet = fc
     ttl: fc.integer({ min: 1, max: 255 }),
     options: fc.constantFrom("", "", "94040000", "0707040a00000194040000"),
     id: fc.nat(0xffff),
-    port: fc.integer({ min: 1, max: 0xffff }),
   })
-  .map(({ is4, df, bytes, tos, ttl, options, id, port }) => {
-    const transport = { udp: { "from-port": port, "to-port": 9 }, payload: { bytes: Math.min(bytes, 1452) } };
+  .map(({ is4, df, bytes, tos, ttl, options, id }) => {
+    // To the discard service: others' eyes take the data for a protocol's by its port.
+    const transport = { udp: { "from-port": 9, "to-port": 9 }, payload: { bytes: Math.min(bytes, 1452) } };
     const v4 = { from: "10.0.0.1", to: "10.1.0.1", id, tos, ttl, flags: df ? ["df"] : [], options };
     const v6 = { from: "fd00::1", to: "fd01::1", class: tos, "hop-limit": ttl };
     return {
