@@ -22,6 +22,8 @@ interface Step {
   holds: boolean;
   /** Its number among the steps that use its filter. */
   number: number;
+  /** The batch of what its filter emits; 0: it does not hold any. */
+  emitted: number;
 }
 
 /** A path; where a filter holds packets, the part up to that filter, or the part behind it. */
@@ -33,6 +35,8 @@ interface Path {
   steps: Step[];
   /** Where a packet goes that came through: another batch, or 0 for the free list. */
   target: number;
+  /** The part behind a filter that holds packets, whose batch is `target`. */
+  behind: Path | undefined;
 }
 
 /** The last of every so many rounds is timed: the clock's own cost does not count, nor does compiling in the first. */
@@ -86,6 +90,7 @@ export class Chain {
           table,
           holds: this.holding[step.filter],
           number: stepNumber(plan, p, s),
+          emitted: worker.instances[step.filter].hold?.emitted ?? 0,
         };
       });
       return this.parts(mine, steps, targetOf(path.to, worker));
@@ -100,14 +105,15 @@ export class Chain {
   /** Cuts a path behind each filter that holds packets, so that what it emits goes on there. */
   private parts(mine: WorkerPlan["paths"][number], steps: Step[], target: number): Path[] {
     const { m } = this;
-    const parts: Path[] = [{ ...mine, steps: [], target }];
+    const parts: Path[] = [{ ...mine, steps: [], target, behind: undefined }];
     steps.forEach((step, s) => {
       const part = parts[parts.length - 1];
       part.steps.push(step);
       if (!step.holds) return;
       part.target = mine.resume[s];
       m.u32[step.table >>> 2] = mine.resume[s];
-      parts.push({ ...mine, batch: mine.resume[s], counters: 0, steps: [], target });
+      part.behind = { ...mine, batch: mine.resume[s], counters: 0, steps: [], target, behind: undefined };
+      parts.push(part.behind);
     });
     return parts;
   }
@@ -163,7 +169,7 @@ export class Chain {
     const timed = ++this.round % SAMPLE_EVERY === 0;
     for (let i = 0; i < this.paths.length; i++) {
       const path = this.paths[i];
-      if (batchCount(this.m, path.batch) > 0) this.runPath(path, now, timed);
+      if (batchCount(this.m, path.batch) > 0) this.runPath(path, path.batch, now, timed);
     }
     // A filter of several paths may have emitted into one that has had its turn.
     if (this.holds && this.paths.some((path) => batchCount(this.m, path.batch) > 0)) this.run(now);
@@ -182,9 +188,9 @@ export class Chain {
     return this.instances.flatMap((instance) => instance.warnings);
   }
 
-  private runPath(path: Path, now: number, timed: boolean): void {
+  /** @param batch that of the path, or of the part before it */
+  private runPath(path: Path, batch: number, now: number, timed: boolean): void {
     const m = this.m;
-    const batch = path.batch;
     if (path.counters !== 0) this.core.measure(batch, path.counters);
     for (let s = 0; s < path.steps.length; s++) {
       const count = batchCount(m, batch);
@@ -206,10 +212,16 @@ export class Chain {
         counterAdd(m, host + HOST_COUNTER.SAMPLED_PACKETS, count);
       }
       this.core.partition(batch, step.context);
-      if (step.holds) this.core.emit(step.context);
+      if (step.holds && batchCount(m, step.emitted) > 0) this.core.emit(step.context);
     }
     const left = batchCount(m, batch);
     if (left === 0) return;
+    const { behind } = path;
+    // Where nothing was emitted there is nothing to wait for, and the packets need not move.
+    if (behind !== undefined && batchCount(m, behind.batch) === 0) {
+      this.runPath(behind, batch, now, timed);
+      return;
+    }
     if (path.target === 0) {
       counterAdd(m, path.dropCounters, left);
       batchMove(m, batch, this.free);

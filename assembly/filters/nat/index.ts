@@ -16,72 +16,48 @@
 import {
   BATCH_PACKETS,
   Batch,
-  counter,
-  Icmp,
   IPV4_DESTINATION,
   IPV4_SOURCE,
   now,
-  OUTPUT_DROP,
   OUTPUT_NEXT,
-  Output,
   PACKET_FLAG_FRAGMENT,
   PACKET_FLAG_IPV4,
   PACKET_FLAG_MALFORMED,
   Packet,
-  PROTOCOL_ICMP,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
   TCP_FLAGS,
-  Tcp,
   workerState,
 } from "pktflow/assembly";
+import { AddressIndex } from "pktflow/assembly/lib/address-index";
+import { FragmentWait } from "pktflow/assembly/lib/fragment-wait";
 import {
   SESSION_CHANGES,
   SESSION_GENERATION,
   SESSION_IN,
   SESSION_LIVE,
   SESSION_OUT,
-  SESSION_SUBSCRIBER,
   sessionOf,
-  setTimer,
   timerOf,
   unitsOf,
 } from "pktflow/assembly/lib/session-table";
-import { isSteady, trackInbound, trackOutbound } from "pktflow/assembly/lib/session-tcp";
-import { SUBSCRIBER_HALF_OPEN } from "pktflow/assembly/lib/subscribers";
+import { isSteady } from "pktflow/assembly/lib/session-tcp";
 import { TupleIndex } from "pktflow/assembly/lib/tuple-index";
-import { isError, isReply, isRequest, translateError } from "./error";
+import { reapInTurn } from "./expiry";
+import { format, settingsSize } from "./format";
 import { formatForwards } from "./forward";
-import { follow, keepFirst, OUTPUT_PENDING, readdress } from "./fragments";
-import { enter, leave } from "./one-to-one";
-import { Counters, params } from "./params";
-import { INWARDS, OUTWARDS, portsOf, Rewrite, translate } from "./rewrite";
+import { followHeld, followLater, isWaiting, OUTPUT_PENDING, openWaiting } from "./fragments";
+import { params } from "./params";
+import { INWARDS, OUTWARDS, Rewrite } from "./rewrite";
 import {
-  findIn,
-  isMapped,
-  openIn,
-  openOut,
-  reapInTurn,
-  refusalIn,
-  seenAddresses,
-  seenChanges,
-  seenPorts,
-  seenRecord,
-  seenTimer,
-} from "./sessions";
-import {
-  allot,
-  allottedOutside,
   firstInside,
   firstMask,
   firstOutside,
-  format,
   hasMoreInsides,
   hasMoreOutsides,
   inAddresses,
   inPorts,
   isInside,
-  isTranslated,
   KIND_IN,
   open,
   openOutsides,
@@ -89,12 +65,10 @@ import {
   outPorts,
   outsideIndex,
   pairs,
-  poolAddress,
-  poolOf,
   sessions,
-  settingsSize,
-  subscribers,
 } from "./settings";
+import { slow } from "./slow";
+import { refresh, track } from "./usage";
 
 const LINE: usize = 0;
 const TUPLE: usize = 0;
@@ -102,6 +76,9 @@ const HASH: usize = 4;
 const ADDRESSES: usize = 8;
 const PORTS: usize = 16;
 const KEPT: usize = 32;
+/** Of the worker's state: packets kept, outside addresses, then fragments that wait. */
+const OUTSIDES: usize = <usize>BATCH_PACKETS * KEPT;
+const WAITING: usize = OUTSIDES + AddressIndex.BYTES;
 const SLOW: u32 = 0;
 const UNTOUCHED: u32 = 1;
 
@@ -113,6 +90,10 @@ export function sharedStateSize(_at: usize): usize {
   return settingsSize();
 }
 
+export function workerStateSize(_at: usize): usize {
+  return WAITING + FragmentWait.bytes(params.fragmentsHeld);
+}
+
 export function initShared(): void {
   format();
   open();
@@ -122,7 +103,8 @@ export function initShared(): void {
 export function init(): void {
   open();
   kept = workerState();
-  openOutsides(kept + BATCH_PACKETS * KEPT);
+  openOutsides(kept + OUTSIDES);
+  openWaiting(kept + WAITING);
 }
 
 export function batch(b: Batch): void {
@@ -132,6 +114,11 @@ export function batch(b: Batch): void {
   seek(count);
   touch(count);
   finish(b, count);
+  if (pending) {
+    pending = false;
+    followLater(b, count);
+  }
+  if (isWaiting) followHeld();
 }
 
 /** Whose tuples are looked for, and in which line of the index. Conditions are nested, for the compiler makes numbers of && and ||. */
@@ -228,18 +215,6 @@ function finish(b: Batch, count: u32): void {
     p.output = output;
     if (output == OUTPUT_PENDING) pending = true;
   }
-  if (pending) finishFragments(b, count);
-}
-
-/** Those whose first fragment came behind them. Others that come before it would have to be held. */
-function finishFragments(b: Batch, count: u32): void {
-  pending = false;
-  for (let i: u32 = 0; i < count; i++) {
-    const p = b.at(i);
-    if (p.output != OUTPUT_PENDING) continue;
-    const output = follow(p);
-    p.output = output == OUTPUT_PENDING ? drop(Counters.fragment) : output;
-  }
 }
 
 /** What finish() has in line: functions that are called twice would be left out of it. */
@@ -286,133 +261,11 @@ class Fast {
   }
 }
 
-/** Used now. Seldom: a session's time is kept in units. */
-function refresh(way: usize, record: usize, timer: u64, units: u32): void {
-  if (way == OUTWARDS || params.inboundRefresh) setTimer(record, timer, <u8>timer, <u8>(timer >> 8), units);
-}
-
-/** Any packet, with all that may be wrong with it. */
-function slow(p: Packet): Output {
-  // An address that cannot be read may be an inside one, which must not leak.
-  if (!p.isIpv4) return p.isMalformed && !p.isIpv6 ? drop(Counters.malformed) : OUTPUT_NEXT;
-  if (pairs == 0) return dynamic(p, isInside(load<u32>(p.ip, IPV4_SOURCE)));
-  // One that has an outside address of its own is outside from here on.
-  const left = leave(p);
-  const fromInside = !left && isInside(load<u32>(p.ip, IPV4_SOURCE));
-  const toOutside = outsideIndex(load<u32>(p.ip, IPV4_DESTINATION)) >= 0;
-  const output = dynamic(p, fromInside);
-  if (output != OUTPUT_NEXT) return output;
-  // From one side of the translator back to the same.
-  const entered = enter(p);
-  return (left && toOutside) || (entered && (left || fromInside)) ? params.hairpin : OUTPUT_NEXT;
-}
-
-function dynamic(p: Packet, fromInside: bool): Output {
-  const ip = p.ip;
-  const toOutside = outsideIndex(load<u32>(ip, IPV4_DESTINATION));
-  if (!fromInside && toOutside < 0) return OUTPUT_NEXT;
-  const protocol = p.protocol;
-  if (!p.hasTransport) {
-    if (p.isMalformed) return drop(Counters.malformed);
-    return isTranslated(protocol)
-      ? followOrGuess(p, fromInside, toOutside)
-      : drop(Counters.unsupportedProtocol);
-  }
-  if (!isTranslated(protocol)) return drop(Counters.unsupportedProtocol);
-  if (!p.isFragment) return whole(p, protocol, fromInside, toOutside);
-  const came = addressesOf(p);
-  const output = whole(p, protocol, fromInside, toOutside);
-  keepFirst(p, came, output);
-  return output;
-}
-
-/** A packet that has ports, or an identifier; or an ICMP error. */
-function whole(p: Packet, protocol: u8, fromInside: bool, toOutside: i32): Output {
-  if (protocol == PROTOCOL_ICMP && !isRequest(Icmp.of(p).type)) {
-    const type = Icmp.of(p).type;
-    if (isError(type)) return translateError(p, fromInside, toOutside);
-    if (!isReply(type)) return drop(Counters.unsupportedProtocol);
-    return fromInside ? drop(Counters.noMapping) : inbound(p, protocol, <u32>toOutside);
-  }
-  if (fromInside) return toOutside < 0 ? outbound(p, protocol) : hairpin(p, protocol, <u32>toOutside);
-  return protocol == PROTOCOL_ICMP ? drop(Counters.noMapping) : inbound(p, protocol, <u32>toOutside);
-}
-
-/** Ends sessions whose time is over; the workers share the table out between them. */
 export function tick(): void {
   reapInTurn();
 }
 
-/**
- * A fragment without ports. One to the outside world needs no more than the outside address, which is the same for all that
- * its sender sends (paired pooling), so it need not wait for its first.
- */
-function followOrGuess(p: Packet, fromInside: bool, toOutside: i32): Output {
-  const output = follow(p);
-  if (output != OUTPUT_PENDING || !fromInside || toOutside >= 0) return output;
-  const ip = p.ip;
-  if (!allot(load<u32>(ip, IPV4_SOURCE))) return drop(Counters.noPort);
-  readdress(p, poolAddress(poolOf(allottedOutside, PROTOCOL_TCP)), load<u32>(ip, IPV4_DESTINATION));
-  counter(Counters.fragments).add(1);
-  return OUTPUT_NEXT;
-}
-
-function outbound(p: Packet, protocol: u8): Output {
-  if (!openOut(protocol, addressesOf(p), portsOf(p.transport, protocol, OUTWARDS))) return OUTPUT_DROP;
-  pass(p, protocol, OUTWARDS);
-  return OUTPUT_NEXT;
-}
-
-function inbound(p: Packet, protocol: u8, outside: u32): Output {
-  const ports = portsOf(p.transport, protocol, INWARDS);
-  const addresses = addressesOf(p);
-  if (!findIn(protocol, addresses, ports)) {
-    if (!isMapped(outside, protocol, ports >> 16)) return drop(Counters.noMapping);
-    if (!openIn(protocol, addresses, ports, outside)) return drop(refusalIn());
-  }
-  pass(p, protocol, INWARDS);
-  return OUTPUT_NEXT;
-}
-
-/** RFC 4787 REQ-9: both hosts see each other's outside endpoint; both sides' sessions must be there. */
-function hairpin(p: Packet, protocol: u8, outside: u32): Output {
-  // A packet to nobody makes no mapping. A query has no endpoint to go to.
-  if (protocol == PROTOCOL_ICMP) return drop(Counters.noMapping);
-  const ports = portsOf(p.transport, protocol, OUTWARDS);
-  if (!isMapped(outside, protocol, ports >> 16)) return drop(Counters.noMapping);
-  // Made even if the other side does not let the packet in: that is how both come to (RFC 5128, 3.3, hole punching).
-  if (outbound(p, protocol) == OUTPUT_DROP) return OUTPUT_DROP;
-  const into = portsOf(p.transport, protocol, INWARDS);
-  if (!findIn(protocol, addressesOf(p), into) && !openIn(protocol, addressesOf(p), into, outside)) {
-    return drop(refusalIn());
-  }
-  pass(p, protocol, INWARDS);
-  return params.hairpin;
-}
-
-/** Translates a packet by the session seen last, which notes that. */
-function pass(p: Packet, protocol: u8, way: usize): void {
-  const units = unitsOf(now());
-  const timer = seenTimer();
-  if (protocol == PROTOCOL_TCP) track(Tcp.of(p).flags, way, seenRecord(), timer, units);
-  else refresh(way, seenRecord(), timer, units);
-  translate(p, protocol, way, seenAddresses(), seenPorts(), seenChanges());
-}
-
-function track(segment: u8, way: usize, record: usize, timer: u64, units: u32): void {
-  if (way == OUTWARDS) {
-    trackOutbound(segment, record, timer, units);
-  } else if (trackInbound(segment, record, timer, units, params.inboundRefresh)) {
-    subscribers.give(load<u32>(record, SESSION_SUBSCRIBER), SUBSCRIBER_HALF_OPEN);
-  }
-}
-
-/** Source and destination as they lie in the packet. */
-function addressesOf(p: Packet): u64 {
-  return load<u64>(p.ip, IPV4_SOURCE);
-}
-
-function drop(reason: u32): Output {
-  counter(reason).add(1);
-  return OUTPUT_DROP;
+/** Fragments that wait have waited long enough, or their first one may have come to another worker. */
+export function wake(): void {
+  followHeld();
 }
