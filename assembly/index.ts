@@ -10,6 +10,7 @@ export * from "./lib/edit";
 export * from "./lib/flow";
 export * from "./lib/log";
 export * from "./lib/prefix-tree";
+export * from "./lib/table";
 export * from "./lib/token-bucket";
 export * from "./lib/worker-table";
 export * from "./wire/bytes";

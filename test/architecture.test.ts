@@ -12,11 +12,11 @@ const MAY_IMPORT: Record<string, string[]> = {
   sys: [],
   // Parameters of device kinds are data beside the devices: only manifest.ts files, see below.
   config: ["params", "devices"],
-  plan: ["config", "batches"],
+  plan: ["config", "params", "batches"],
   filters: ["config", "params", "batches"],
   devices: ["config", "params", "batches", "plan", "io", "sys"],
   io: ["batches", "plan", "sys"],
-  control: ["batches", "plan", "sys"],
+  control: ["params", "batches", "plan", "sys"],
   workers: ["control", "io", "devices", "filters", "plan", "config", "params", "batches", "sys"],
   lab: ["workers", "control", "devices", "config", "plan", "params", "sys"],
   library: ["workers", "devices", "control", "filters", "config", "plan", "params", "batches", "sys"],
@@ -66,6 +66,21 @@ describe("imports go one way: cli -> bench -> lab -> workers -> io, devices, fil
       if (folder === "config" && targetFolder === "devices") expect(target).toMatch(/manifest\.ts$/);
     }
   });
+});
+
+test("what is started by its file's name is an entry of the bundle", () => {
+  const config = readFileSync(join(SOURCES, "../rolldown.config.mjs"), "utf8");
+  const threads = files.filter((file) =>
+    /^import .*\b(?:parentPort|workerData)\b.* from "node:worker_threads"/m.test(
+      readFileSync(join(SOURCES, file), "utf8"),
+    ),
+  );
+  expect(threads.length).toBeGreaterThan(3);
+  for (const file of [...threads, "workers/worker.ts", "lab/exec.ts", "cli/main.ts", "library/index.ts"]) {
+    const name = file.slice(file.lastIndexOf("/") + 1, -3);
+    expect(config, file).toMatch(new RegExp(`^  "?[a-z-]+"?: "${file.slice(0, -3)}",$`, "m"));
+    if (threads.includes(file)) expect(config, file).toMatch(new RegExp(`^  "?${name}"?: `, "m"));
+  }
 });
 
 describe("a library has one owner", () => {

@@ -91,6 +91,9 @@ export const CONTEXT_HOLD_LIMIT: usize = 120;
 export const CONTEXT_HELD: usize = 124;
 export const CONTEXT_FRESH: usize = 128;
 export const CONTEXT_LOG: usize = 140;
+export const CONTEXT_TABLES: usize = 144;
+export const CONTEXT_LOCKS: usize = 160;
+export const CONTEXT_LOCK_ENTRIES: usize = 164;
 export const CONTEXT_SIZE: usize = 192;
 
 export const DEVICE_INFO_MTU: usize = 0;

@@ -8,10 +8,10 @@
 // Make it once, then apply it to every checksum that covers those words: an address is in the IPv4 header's and,
 // through the pseudo-header, in the transport's.
 //
-// Example: another source address, in the IPv4 header's checksum and in TCP's (lib/edit.ts does this and more).
+// Example: another source address, in the IPv4 header's checksum and in TCP's. Ipv4.of(p).source = 0x0a000001 does this and more.
 //
-//   const change = change32(Ipv4.of(p).source, 0x0a000001);
-//   Ipv4.of(p).source = 0x0a000001;
+//   const change = change32(RawIpv4.of(p).source, 0x0a000001);
+//   RawIpv4.of(p).source = 0x0a000001;
 //   applyChange(p.ip + IPV4_CHECKSUM, change);
 //   applyChange(p.transport + TCP_CHECKSUM, change);
 

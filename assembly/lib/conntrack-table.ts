@@ -56,7 +56,8 @@ const REPLIED: u32 = 1 << 31;
 
 const BUCKET_LOCKED: u32 = 1 << 31;
 const LONGEST_WALK: u32 = 64;
-const SPINS: u32 = 1 << 30;
+/** Some 20 ms: see held-locks.ts. */
+const SPINS: u32 = 1 << 24;
 /** Records that are looked at for one to give up: all of a small table. */
 const WINDOW: u32 = 256;
 const WINDOWS: u32 = 4;

@@ -12,7 +12,7 @@
 //   window announced, scaled; 0: nothing was seen of this side
 
 import { Packet } from "../abi/packet";
-import { TCP_ACK, TCP_FIN, TCP_HEADER, TCP_RST, TCP_SYN, TCP_URG, Tcp } from "../wire/tcp";
+import { RawTcp, TCP_ACK, TCP_FIN, TCP_HEADER, TCP_RST, TCP_SYN, TCP_URG, Tcp } from "../wire/tcp";
 
 const SIDE: usize = 16;
 const MAX_END: usize = 4;
@@ -108,7 +108,7 @@ export function tcpNext(state: u32, flags: u8, isReply: bool, isLoose: bool): u3
 
 /** What the first segment shows of the side that sent it. @param own 64 bytes, zero */
 export function tcpBegin(own: usize, p: Packet): void {
-  const tcp = Tcp.of(p);
+  const tcp = RawTcp.of(p);
   const isSyn = (tcp.flags & TCP_SYN) != 0;
   firstOf(own, p);
   if (isSyn) return;
@@ -136,7 +136,7 @@ export const WINDOW_INSIDE: u32 = 2;
  * @param state before the segment
  */
 export function tcpInWindow(own: usize, p: Packet, state: u32, isReply: bool): u32 {
-  const tcp = Tcp.of(p);
+  const tcp = RawTcp.of(p);
   const flags = tcp.flags;
   const sender = own + (isReply ? SIDE : 0);
   const receiver = own + (isReply ? 0 : SIDE);
@@ -212,7 +212,7 @@ export function tcpResets(own: usize, p: Packet, state: u32, isReply: bool): boo
 }
 
 function firstOf(side: usize, p: Packet): void {
-  const tcp = Tcp.of(p);
+  const tcp = RawTcp.of(p);
   const end = endOf(p);
   store<u32>(side, end);
   store<u32>(side, end, MAX_END);
@@ -223,7 +223,7 @@ function firstOf(side: usize, p: Packet): void {
 
 /** The number behind the segment's last octet; SYN and FIN count as one each. Of a super-packet, behind all of it. */
 function endOf(p: Packet): u32 {
-  const tcp = Tcp.of(p);
+  const tcp = RawTcp.of(p);
   const data = <u32>(p.ipEnd - p.transport) - tcp.headerLength;
   return tcp.sequence + data + <u32>((tcp.flags & TCP_SYN) != 0) + <u32>((tcp.flags & TCP_FIN) != 0);
 }

@@ -22,20 +22,20 @@ import {
   IPV4_HEADER,
   IPV4_OFFSET_MASK,
   IPV4_SOURCE,
-  Ipv4,
   PROTOCOL_ICMP,
   PROTOCOL_ICMPV6,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
+  RawIpv4,
 } from "../wire/ipv4";
 import {
   extensionLength,
   IPV6_DESTINATION,
   IPV6_HEADER,
   IPV6_SOURCE,
-  Ipv6,
   isExtension,
   NEXT_HEADER_FRAGMENT,
+  RawIpv6,
 } from "../wire/ipv6";
 import { TCP_RST, Tcp } from "../wire/tcp";
 import {
@@ -280,7 +280,7 @@ function trackError(p: Packet, isIpv4: bool, now: u64): u32 {
   let at = quoted;
   if (isIpv4) {
     if (quoted + IPV4_HEADER > end) return CT_INVALID;
-    const ip = Ipv4.at(quoted);
+    const ip = RawIpv4.at(quoted);
     const length = ip.headerLength;
     if (load<u8>(quoted) >> 4 != 4 || length < IPV4_HEADER || (ip.fragment & IPV4_OFFSET_MASK) != 0)
       return CT_INVALID;
@@ -295,7 +295,7 @@ function trackError(p: Packet, isIpv4: bool, now: u64): u32 {
       load<u64>(quoted, IPV6_SOURCE + 8) != load<u64>(p.ip, IPV6_DESTINATION + 8)
     )
       return CT_INVALID;
-    protocol = Ipv6.at(quoted).nextHeader;
+    protocol = RawIpv6.at(quoted).nextHeader;
     at += IPV6_HEADER;
     for (let left = MOST_EXTENSION_HEADERS; isExtension(protocol); left--) {
       if (left == 0 || at + 8 > end) return CT_INVALID;

@@ -1,6 +1,5 @@
-// Fields of a packet's headers that are changed together with every checksum that covers them (RFC 1624): of the IPv4
-// header, and of TCP or UDP with its pseudo-header, whole, partial or absent. The plain views (Ipv4, Tcp, Udp) change one
-// field and nothing else; this one cannot be forgotten to.
+// What is the same in IPv4 and IPv6, or in TCP and UDP, set without asking which it is: TTL or hop limit, DSCP, ports,
+// addresses. As with the setters of the views (Ipv4, Ipv6, Tcp, Udp, Icmp), every checksum that covers a field follows it.
 //
 // Example: destination NAT to one server.
 //
@@ -13,28 +12,15 @@
 // A packet whose checksum is wrong before is as wrong after. What is not there to change: an ICMP error's quoted packet, and
 // the pseudo-header of a source-routed packet (hasRouteLeft), whose destination is another.
 
-import { PACKET_FLAG_CSUM_PARTIAL } from "../abi/layout";
 import { Packet } from "../abi/packet";
-import { be16, be32, be64, setBe16, setBe32, setBe64 } from "../wire/bytes";
-import { ICMP_CHECKSUM } from "../wire/icmp";
-import {
-  IPV4_CHECKSUM,
-  IPV4_DESTINATION,
-  IPV4_SOURCE,
-  IPV4_TOS,
-  IPV4_TTL,
-  PROTOCOL_ICMPV6,
-  PROTOCOL_TCP,
-  PROTOCOL_UDP,
-} from "../wire/ipv4";
-import { IPV6_DESTINATION, IPV6_SOURCE } from "../wire/ipv6";
-import { TCP_CHECKSUM } from "../wire/tcp";
-import { UDP_CHECKSUM } from "../wire/udp";
-import { applyChange, applyChangePartial, applyChangeUdp, change16, change32, change128 } from "./checksum";
+import { be32, be64, setBe32 } from "../wire/bytes";
+import { IPV4_DESTINATION, IPV4_SOURCE, IPV4_TOS, IPV4_TTL } from "../wire/ipv4";
+import { IPV6_DESTINATION, IPV6_HOP_LIMIT, IPV6_SOURCE } from "../wire/ipv6";
+import { setIpv4Address, setIpv4Octet, setIpv6Address, setTransportWord } from "./fields";
 
 @unmanaged
 export class Edit {
-  /** The packet, as what can be edited. Each setter says what must hold. */
+  /** The packet, as what can be edited. Needs nothing: each setter says what must hold. @param p the packet */
   @inline static of(p: Packet): Edit {
     return changetype<Edit>(p);
   }
@@ -42,101 +28,46 @@ export class Edit {
   /** TTL, or hop limit. Needs Packet.isIp. */
   set ttl(value: u8) {
     const p = changetype<Packet>(this);
-    if (p.isIpv4) this.ipv4Octet(IPV4_TTL, value);
-    else store<u8>(p.ip, value, 7);
+    if (p.isIpv4) setIpv4Octet(p, IPV4_TTL, value);
+    else store<u8>(p.ip, value, IPV6_HOP_LIMIT);
   }
 
   /** The DSCP, 0 to 63; ECN stays (RFC 2474, RFC 3168). Needs Packet.isIp. */
   set dscp(value: u8) {
     const p = changetype<Packet>(this);
     const ip = p.ip;
-    if (p.isIpv4) this.ipv4Octet(IPV4_TOS, (value << 2) | (load<u8>(ip, IPV4_TOS) & 3));
+    if (p.isIpv4) setIpv4Octet(p, IPV4_TOS, (value << 2) | (load<u8>(ip, IPV4_TOS) & 3));
     // Version, traffic class and flow label share the first word: the class is in bits 27 to 20.
     else setBe32(ip, (be32(ip) & ~0x0fc00000) | ((<u32>value & 63) << 22));
   }
 
   /** Source address as a number, 10.0.0.1 is 0x0a000001. Needs Packet.isIpv4. */
   set source(address: u32) {
-    this.ipv4Address(IPV4_SOURCE, address);
+    setIpv4Address(changetype<Packet>(this), IPV4_SOURCE, address);
   }
 
   /** Destination address as a number. Needs Packet.isIpv4. */
   set destination(address: u32) {
-    this.ipv4Address(IPV4_DESTINATION, address);
+    setIpv4Address(changetype<Packet>(this), IPV4_DESTINATION, address);
   }
 
-  /** Source address from 16 bytes in network order. Needs Packet.isIpv6. */
+  /** Source address from 16 bytes in network order, at an address. Needs Packet.isIpv6. */
   set source6(from: usize) {
-    this.ipv6Address(IPV6_SOURCE, from);
+    setIpv6Address(changetype<Packet>(this), IPV6_SOURCE, be64(from), be64(from + 8));
   }
 
-  /** Destination address from 16 bytes in network order. Needs Packet.isIpv6. */
+  /** Destination address from 16 bytes in network order, at an address. Needs Packet.isIpv6. */
   set destination6(from: usize) {
-    this.ipv6Address(IPV6_DESTINATION, from);
+    setIpv6Address(changetype<Packet>(this), IPV6_DESTINATION, be64(from), be64(from + 8));
   }
 
-  /** Needs Packet.isTransport(PROTOCOL_TCP) or (PROTOCOL_UDP). */
+  /** Source port. Needs Packet.isTransport(PROTOCOL_TCP) or (PROTOCOL_UDP). */
   set sourcePort(port: u16) {
-    this.port(0, port);
+    setTransportWord(changetype<Packet>(this), 0, port);
   }
 
-  /** Needs Packet.isTransport(PROTOCOL_TCP) or (PROTOCOL_UDP). */
+  /** Destination port. Needs Packet.isTransport(PROTOCOL_TCP) or (PROTOCOL_UDP). */
   set destinationPort(port: u16) {
-    this.port(2, port);
-  }
-
-  /** An octet of the IPv4 header, by the change of the word that it is in. */
-  private ipv4Octet(offset: usize, value: u8): void {
-    const ip = changetype<Packet>(this).ip;
-    const word = ip + (offset & ~1);
-    const before = be16(word);
-    store<u8>(ip + offset, value);
-    applyChange(ip + IPV4_CHECKSUM, change16(before, be16(word)));
-  }
-
-  private ipv4Address(offset: usize, address: u32): void {
-    const ip = changetype<Packet>(this).ip;
-    const change = change32(be32(ip + offset), address);
-    setBe32(ip + offset, address);
-    applyChange(ip + IPV4_CHECKSUM, change);
-    this.pseudoHeader(change);
-  }
-
-  private ipv6Address(offset: usize, from: usize): void {
-    const at = changetype<Packet>(this).ip + offset;
-    const high = be64(from);
-    const low = be64(from + 8);
-    const change = change128(be64(at), be64(at + 8), high, low);
-    setBe64(at, high);
-    setBe64(at + 8, low);
-    this.pseudoHeader(change);
-  }
-
-  private port(offset: usize, port: u16): void {
-    const p = changetype<Packet>(this);
-    const at = p.transport + offset;
-    const change = change16(be16(at), port);
-    setBe16(at, port);
-    // A partial checksum has the pseudo-header's sum only, which has no ports.
-    if (!p.has(PACKET_FLAG_CSUM_PARTIAL)) this.transport(change);
-  }
-
-  /** ICMP has no pseudo-header, ICMPv6 has (RFC 4443, 2.3). */
-  private pseudoHeader(change: u32): void {
-    const p = changetype<Packet>(this);
-    if (!p.hasTransport) return;
-    if (p.has(PACKET_FLAG_CSUM_PARTIAL)) {
-      if (p.protocol == PROTOCOL_TCP) applyChangePartial(p.transport + TCP_CHECKSUM, change);
-      else if (p.protocol == PROTOCOL_UDP) applyChangePartial(p.transport + UDP_CHECKSUM, change);
-    } else {
-      this.transport(change);
-    }
-  }
-
-  private transport(change: u32): void {
-    const p = changetype<Packet>(this);
-    if (p.protocol == PROTOCOL_TCP) applyChange(p.transport + TCP_CHECKSUM, change);
-    else if (p.protocol == PROTOCOL_UDP) applyChangeUdp(p.transport + UDP_CHECKSUM, change);
-    else if (p.protocol == PROTOCOL_ICMPV6) applyChange(p.transport + ICMP_CHECKSUM, change);
+    setTransportWord(changetype<Packet>(this), 2, port);
   }
 }

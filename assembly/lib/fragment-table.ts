@@ -52,7 +52,7 @@ export const FRAGMENT_KEPT: i32 = 0;
 export const FRAGMENT_KNOWN: i32 = 1;
 /** Kept, in the place of another datagram that had time left. */
 export const FRAGMENT_EVICTED: i32 = 2;
-/** Not kept: the set's lock was held for seconds, its holder is gone; or the packet has no fragment header. */
+/** Not kept: the set's lock was not to be had; or the packet has no fragment header. */
 export const FRAGMENT_REFUSED: i32 = -1;
 
 // The name of the packet at hand.

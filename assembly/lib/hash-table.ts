@@ -16,18 +16,13 @@
 // whoever acts on absence asks again under the lock. A record that was found may be removed at any moment after: what
 // is read from it must be validated by the user (mapping-table.ts does it by a generation).
 
+import { forgetLock, giveUp, LOCK_BIT_31, noteLock, patience } from "./held-locks";
 import { RECORD_KEY, RECORD_NEXT, RecordPool } from "./record-pool";
 
 const HEADER: usize = 64;
 const LOCKED: u32 = 0x80000000;
 /** A chain this long is walked under the lock only; a reader astray in changing chains gives up here. */
 const LONGEST_WALK: u32 = 64;
-/**
- * Looks at a locked bucket before giving up, some seconds: a holder works for less than 2 us, but the kernel may take its
- * core, and will give it back as the looking uses up the looker's time. Not memory.atomic.wait32: with it in this loop,
- * threads that raced on V8 11.3 (Node 20) lost their way, with --no-liftoff they did not (test/filters/nat-race.test.ts).
- */
-const SPINS: u32 = 1 << 31;
 
 @unmanaged
 export class HashTable {
@@ -67,19 +62,34 @@ export class HashTable {
 
   /**
    * Locks the chain that the key belongs to.
-   * @returns the bucket, for the functions below, or 0: its holder did not let go for seconds: its thread was killed
+   * @returns the bucket, for the functions below, or 0: its holder did not let go for some 20 ms, or had not before in this batch
    */
   lock(key: u64): usize {
     const bucket = this.bucket(key);
-    for (let spins = SPINS; spins != 0; spins--) {
+    const word = atomic.load<u32>(bucket);
+    if ((word & LOCKED) != 0 || atomic.cmpxchg<u32>(bucket, word, word | LOCKED) != word) {
+      if (!this.wait(bucket)) return 0;
+    }
+    noteLock(bucket | LOCK_BIT_31);
+    return bucket;
+  }
+
+  /**
+   * Not memory.atomic.wait32: with it in this loop, threads that raced on V8 11.3 (Node 20) lost their way, with --no-liftoff
+   * they did not (test/filters/nat-race.test.ts).
+   */
+  private wait(bucket: usize): bool {
+    for (let spins = patience(); spins != 0; spins--) {
       const word = atomic.load<u32>(bucket);
       if ((word & LOCKED) != 0) continue;
-      if (atomic.cmpxchg<u32>(bucket, word, word | LOCKED) == word) return bucket;
+      if (atomic.cmpxchg<u32>(bucket, word, word | LOCKED) == word) return true;
     }
-    return 0;
+    giveUp();
+    return false;
   }
 
   @inline unlock(bucket: usize): void {
+    forgetLock(bucket | LOCK_BIT_31);
     atomic.store<u32>(bucket, atomic.load<u32>(bucket) & ~LOCKED);
   }
 

@@ -47,6 +47,7 @@ import {
   Ipv4,
   PROTOCOL_ICMP,
   PROTOCOL_ICMPV6,
+  RawIpv4,
 } from "../wire/ipv4";
 import {
   IPV6_DESTINATION,
@@ -193,7 +194,7 @@ function writeIpv4(p: Packet, quote: u32, type: u8, code: u8, rest: u32, from: u
   const ip = p.ip;
   const icmp = ip + IPV4_HEADER;
   const quoted = icmp + ICMP_HEADER;
-  const tos = (Ipv4.at(quoted).tos & TOS_MASK) | TOS_INTERNETWORK_CONTROL;
+  const tos = (RawIpv4.at(quoted).tos & TOS_MASK) | TOS_INTERNETWORK_CONTROL;
   store<u8>(ip, 0x45);
   store<u8>(ip, tos, 1);
   setBe16(ip + 2, <u16>(IPV4_HEADER + ICMP_HEADER + quote));

@@ -78,7 +78,7 @@ export class MappingTable {
     return mappings;
   }
 
-  /** @returns for the functions below and unlock(), or 0: its holder's thread was killed, see HashTable.lock */
+  /** @returns for the functions below and unlock(), or 0: it was not to be had, see HashTable.lock */
   @inline lock(key: u64): usize {
     return this.index.lock(key);
   }

@@ -31,8 +31,8 @@ const NEXT: usize = 40;
 const LOCKED: u32 = 0x80000000;
 /** A chain this long is walked under the lock only; a reader astray in changing chains gives up here. */
 const LONGEST_WALK: u32 = 64;
-/** As in hash-table.ts: some seconds. */
-const SPINS: u32 = 1 << 31;
+/** Some 20 ms: see held-locks.ts. */
+const SPINS: u32 = 1 << 24;
 export const SIDE: usize = 16;
 
 @unmanaged
@@ -112,7 +112,7 @@ export class TupleIndex {
 
   /**
    * Makes a record's tuple of one side be found; the tuple must be written already.
-   * @returns false: another record has the same one, or the line's lock was held for seconds, its holder is gone
+   * @returns false: another record has the same one, or the line's lock was not to be had
    */
   insert(hash: u32, record: usize, side: u32): bool {
     const line = this.lineOf(hash);

@@ -10,7 +10,8 @@
 //   if (p.isIpv6 && Ipv6.of(p).hopLimit <= 1) return OUTPUT_DROP;
 
 import { Packet } from "../abi/packet";
-import { be16, be32, be64, setBe16, setBe64 } from "./bytes";
+import { setIpv6Address } from "../lib/fields";
+import { be16, be32, be64, setBe16, setBe32, setBe64 } from "./bytes";
 
 export const IPV6_PAYLOAD_LENGTH: usize = 4;
 export const IPV6_NEXT_HEADER: usize = 6;
@@ -27,55 +28,142 @@ export const NEXT_HEADER_AUTHENTICATION: u8 = 51;
 export const NEXT_HEADER_NONE: u8 = 59;
 export const NEXT_HEADER_DESTINATION: u8 = 60;
 
-/** An address is two numbers in host order, high and low. Safe where Packet.isIpv6. */
+/**
+ * The Ipv6 header of a packet. Needs Packet.isIpv6; nothing is checked again. Setters keep every checksum right
+ * that covers the field, whole, partial or absent (RFC 1624).
+ */
 @unmanaged
 export class Ipv6 {
+  /** The view of a packet's IPv6 header. @param p the packet */
   @inline static of(p: Packet): Ipv6 {
-    return changetype<Ipv6>(p.ip);
+    return changetype<Ipv6>(p);
   }
-  /** The header at an address where 40 bytes were proved. */
-  @inline static at(address: usize): Ipv6 {
-    return changetype<Ipv6>(address);
+  @inline private get at(): usize {
+    return changetype<Packet>(this).ip;
   }
+  /** DSCP in the upper 6 bits, ECN in the lower 2. No checksum covers it. */
+  @inline get trafficClass(): u8 {
+    return RawIpv6.at(this.at).trafficClass;
+  }
+  set trafficClass(value: u8) {
+    RawIpv6.at(this.at).trafficClass = value;
+  }
+  /** 20 bits (RFC 6437). No checksum covers it. */
+  @inline get flowLabel(): u32 {
+    return RawIpv6.at(this.at).flowLabel;
+  }
+  set flowLabel(value: u32) {
+    RawIpv6.at(this.at).flowLabel = value;
+  }
+  /** Bytes after the 40 of this header, extension headers included. */
+  @inline get payloadLength(): u16 {
+    return RawIpv6.at(this.at).payloadLength;
+  }
+  /** The first extension header's number, or the protocol; Packet.protocol is the one after them. */
+  @inline get nextHeader(): u8 {
+    return RawIpv6.at(this.at).nextHeader;
+  }
+  /** Hops that are left. No checksum covers it. */
+  @inline get hopLimit(): u8 {
+    return RawIpv6.at(this.at).hopLimit;
+  }
+  set hopLimit(value: u8) {
+    RawIpv6.at(this.at).hopLimit = value;
+  }
+  /** Upper 64 bits of the source address, in host order. */
+  @inline get sourceHigh(): u64 {
+    return RawIpv6.at(this.at).sourceHigh;
+  }
+  /** Lower 64 bits of the source address. */
+  @inline get sourceLow(): u64 {
+    return RawIpv6.at(this.at).sourceLow;
+  }
+  /** Upper 64 bits of the destination address. */
+  @inline get destinationHigh(): u64 {
+    return RawIpv6.at(this.at).destinationHigh;
+  }
+  /** Lower 64 bits of the destination address. */
+  @inline get destinationLow(): u64 {
+    return RawIpv6.at(this.at).destinationLow;
+  }
+  /** Sets the source address. Never fails. @param high upper 64 bits, host order @param low lower 64 bits */
+  setSource(high: u64, low: u64): void {
+    setIpv6Address(changetype<Packet>(this), IPV6_SOURCE, high, low);
+  }
+  /** Sets the destination address. Never fails. @param high upper 64 bits, host order @param low lower 64 bits */
+  setDestination(high: u64, low: u64): void {
+    setIpv6Address(changetype<Packet>(this), IPV6_DESTINATION, high, low);
+  }
+}
+
+/**
+ * The bytes of an Ipv6 header, wherever they lie: setters change them and nothing else, no checksum. For a header that is no
+ * packet's own, as an ICMP error quotes one, and for who computes the checksums himself.
+ */
+@unmanaged
+export class RawIpv6 {
+  /** That of a packet. Needs Packet.isIpv6. @param p the packet */
+  @inline static of(p: Packet): RawIpv6 {
+    return changetype<RawIpv6>(p.ip);
+  }
+  /** One whose bytes were proved to be there: not checked. @param address of its first byte */
+  @inline static at(address: usize): RawIpv6 {
+    return changetype<RawIpv6>(address);
+  }
+  /** DSCP in the upper 6 bits, ECN in the lower 2. No checksum covers it. */
   @inline get trafficClass(): u8 {
     return <u8>(be16(changetype<usize>(this)) >> 4);
   }
+  @inline set trafficClass(value: u8) {
+    setBe16(changetype<usize>(this), (be16(changetype<usize>(this)) & 0xf00f) | ((<u16>value) << 4));
+  }
+  /** 20 bits (RFC 6437). No checksum covers it. */
   @inline get flowLabel(): u32 {
     return be32(changetype<usize>(this)) & 0xfffff;
+  }
+  @inline set flowLabel(value: u32) {
+    setBe32(changetype<usize>(this), (be32(changetype<usize>(this)) & 0xfff00000) | (value & 0xfffff));
   }
   /** Bytes after the 40 of this header, extension headers included. */
   @inline get payloadLength(): u16 {
     return be16(changetype<usize>(this) + IPV6_PAYLOAD_LENGTH);
   }
-  @inline set payloadLength(bytes: u16) {
-    setBe16(changetype<usize>(this) + IPV6_PAYLOAD_LENGTH, bytes);
+  @inline set payloadLength(value: u16) {
+    setBe16(changetype<usize>(this) + IPV6_PAYLOAD_LENGTH, value);
   }
   /** The first extension header's number, or the protocol; Packet.protocol is the one after them. */
   @inline get nextHeader(): u8 {
     return load<u8>(changetype<usize>(this), IPV6_NEXT_HEADER);
   }
+  /** Hops that are left. No checksum covers it. */
   @inline get hopLimit(): u8 {
     return load<u8>(changetype<usize>(this), IPV6_HOP_LIMIT);
   }
   @inline set hopLimit(value: u8) {
     store<u8>(changetype<usize>(this), value, IPV6_HOP_LIMIT);
   }
+  /** Upper 64 bits of the source address, in host order. */
   @inline get sourceHigh(): u64 {
     return be64(changetype<usize>(this) + IPV6_SOURCE);
   }
+  /** Lower 64 bits of the source address. */
   @inline get sourceLow(): u64 {
     return be64(changetype<usize>(this) + IPV6_SOURCE + 8);
   }
+  /** Upper 64 bits of the destination address. */
   @inline get destinationHigh(): u64 {
     return be64(changetype<usize>(this) + IPV6_DESTINATION);
   }
+  /** Lower 64 bits of the destination address. */
   @inline get destinationLow(): u64 {
     return be64(changetype<usize>(this) + IPV6_DESTINATION + 8);
   }
+  /** Sets the source address alone. Never fails. @param high upper 64 bits, host order @param low lower 64 bits */
   @inline setSource(high: u64, low: u64): void {
     setBe64(changetype<usize>(this) + IPV6_SOURCE, high);
     setBe64(changetype<usize>(this) + IPV6_SOURCE + 8, low);
   }
+  /** Sets the destination address alone. Never fails. @param high upper 64 bits, host order @param low lower 64 bits */
   @inline setDestination(high: u64, low: u64): void {
     setBe64(changetype<usize>(this) + IPV6_DESTINATION, high);
     setBe64(changetype<usize>(this) + IPV6_DESTINATION + 8, low);

@@ -169,6 +169,12 @@ export const CONTEXT = {
   FRESH: 128,
   /** Ring of what the filter says: LOG in log.ts; 0: its manifest has no messages. */
   LOG: 140,
+  /** Where the filter keeps the tables that the report shows, u32 each in the order of its manifest, four at most: TABLE in table.ts; 0: none. */
+  TABLES: 144,
+  /** How many locks in the shared state it holds. */
+  LOCKS: 160,
+  /** The first seven of them (u32 each): the address of the word; bit 0: the lock is bit 31 of it, otherwise all of it. */
+  LOCK_ENTRIES: 164,
   SIZE: 192,
 } as const;
 

@@ -77,11 +77,11 @@ async function inTurns(
 ): Promise<{ runs: MemoryRun[]; alone: number[] }> {
   const { ports, workers, size, flows, signal } = options;
   const filters = await loadFilters(pipeline);
-  const port = findPort(pipeline, filters, ports, options);
+  const port = await findPort(pipeline, filters, ports, options);
   const turns: Turn[][] = workers.map(() => []);
   for (let turn = 0; turn < options.pairs; turn++) {
     for (const [i, count] of workers.entries()) {
-      const chain = prepare(inMemory(pipeline, count, { ...options, port }), filters);
+      const chain = await prepare(inMemory(pipeline, count, { ...options, port }), filters);
       const windows = await runChain(chain.tasks, options.duration / options.pairs, signal);
       turns[i].push({ windows, report: makeReport(chain.m, chain.plan, 0) });
     }
@@ -123,9 +123,9 @@ interface Prepared {
   tasks: WorkerTask[];
 }
 
-function prepare(pipeline: Pipeline, filters: Filters): Prepared {
+async function prepare(pipeline: Pipeline, filters: Filters): Promise<Prepared> {
   const plan = makePlan(pipeline, pipeline.devices.map(factsBeforeOpening), filters.facts);
-  const m = fillMemory(pipeline, plan, filters);
+  const m = await fillMemory(pipeline, plan, filters);
   const core = coreBytes();
   const tasks = plan.workers.map(
     (_, worker): WorkerTask => ({
@@ -146,14 +146,14 @@ function prepare(pipeline: Pipeline, filters: Filters): Prepared {
 }
 
 /** The first port on which packets reach a device. @throws NoTraffic: on none do any */
-function findPort(
+async function findPort(
   pipeline: Pipeline,
   filters: Filters,
   ports: readonly number[],
   traffic: Omit<ChainTraffic, "port">,
-): number {
+): Promise<number> {
   for (const port of ports) {
-    const { m, plan, tasks } = prepare(inMemory(pipeline, 1, { ...traffic, port }), filters);
+    const { m, plan, tasks } = await prepare(inMemory(pipeline, 1, { ...traffic, port }), filters);
     const run = new ChainRun(tasks[0]);
     for (let i = 0; i < TRIAL; i++) run.round();
     if (conservation(makeReport(m, plan, 0)).out > 0) return port;

@@ -1,6 +1,7 @@
 /** What a running pipeline shows: a table that renews itself on a terminal, a line every few seconds elsewhere. */
 import { stripVTControlCharacters } from "node:util";
 import { conservation, type QueueReport, type Report } from "../control/report.ts";
+import { filterTables } from "./filter-tables.ts";
 import { compact, gigabits, packetRate, table, timing, whole } from "./format.ts";
 
 const TABLE_PERIOD = 1000;
@@ -94,6 +95,7 @@ export function rateTable(before: Report, now: Report): string {
   ]);
   const parts = [title, table(head, rows)];
   if (filters.length > 0) parts.push(table(["filter", "p/s", "drops", "ns/packet"], filters));
+  parts.push(...filterTables(now));
   return parts.join("\n\n");
 }
 

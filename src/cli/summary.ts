@@ -2,6 +2,7 @@
 import colors from "picocolors";
 import { conservation, type Report } from "../control/report.ts";
 import { balanceText } from "./balance.ts";
+import { filterTables } from "./filter-tables.ts";
 import { compact, gigabits, table, timing, whole } from "./format.ts";
 
 export function summary(report: Report): string {
@@ -9,6 +10,7 @@ export function summary(report: Report): string {
     title(report),
     queueTable(report),
     filterTable(report),
+    ...filterTables(report),
     counterLines(report),
     balance(report),
   ];

@@ -6,8 +6,11 @@ import { ENGINES, WORKER_CONTROL } from "../batches/control.ts";
 import { DROP_REASONS, HOST_COUNTER, OFFLOAD_COUNTERS, type OffloadCounter } from "../batches/counters.ts";
 import { CONTEXT, MALFORMED, OUTPUT_DROP } from "../batches/layout.ts";
 import { counterRead, type PacketMemory } from "../batches/memory.ts";
+import { readTable } from "../batches/table.ts";
 import { readReason } from "../batches/trap-reason.ts";
-import type { Plan, PortPlan } from "../plan/types.ts";
+import { decodeRow } from "../params/decode.ts";
+import { tableLayout } from "../params/layout.ts";
+import type { Plan, PortPlan, TablePlan } from "../plan/types.ts";
 
 export interface Traffic {
   packets: number;
@@ -35,6 +38,8 @@ export interface FilterReport {
   /** Packets by output; a packet that left by `drop` is gone. */
   outputs: Record<string, number>;
   counters: Record<string, number>;
+  /** What it keeps in tables, by their names; absent: it keeps none. */
+  tables?: Record<string, TableReport>;
   /** Mean over the batches that were timed; 0: they had fewer than 1,000 packets yet, which says more of the start than of the filter. */
   nsPerPacket: number;
   /** How often it trapped, or had to be ended, and the packets that were dropped for it. */
@@ -47,6 +52,13 @@ export interface FilterReport {
   lastTrap: string;
   /** Packets among the dropped ones for which it chose an output that it does not have. */
   badOutputs: number;
+}
+
+export interface TableReport {
+  /** The largest first. Of a key, what is not given is left out; numbers are always there. */
+  rows: Record<string, string | number | boolean>[];
+  /** What is not among these rows has no more than this in the column that orders them. */
+  others: number;
 }
 
 export interface PathReport {
@@ -146,6 +158,7 @@ function filterReport(m: PacketMemory, plan: Plan, index: number): FilterReport 
     counters: Object.fromEntries(
       filter.counters.map((name, i) => [name, sum((instance) => instance.counters + 8 * i)]),
     ),
+    ...(filter.tables.length === 0 ? {} : { tables: tablesOf(m, filter.tables, instances) }),
     nsPerPacket: sampledPackets < FEWEST_SAMPLED ? 0 : Math.round((sampledNs / sampledPackets) * 10) / 10,
     traps: sum((instance) => instance.host + HOST_COUNTER.TRAPS),
     trapped,
@@ -154,6 +167,17 @@ function filterReport(m: PacketMemory, plan: Plan, index: number): FilterReport 
     lastTrap: instances.map((instance) => readReason(m, instance.host)).find((text) => text !== "") ?? "",
     badOutputs: sum((instance) => instance.context + CONTEXT.BAD_OUTPUTS),
   };
+}
+
+function tablesOf(m: PacketMemory, tables: TablePlan[], instances: { context: number }[]) {
+  const contexts = instances.map(({ context }) => context);
+  return Object.fromEntries(
+    tables.map(({ name, show, keys, values }, i): [string, TableReport] => {
+      const shape = { keyBytes: tableLayout(keys, 0).keyBytes, values: values.length, index: i };
+      const { rows, others } = readTable(m, contexts, shape, show);
+      return [name, { rows: rows.map((row) => decodeRow(keys, values, row)), others }];
+    }),
+  );
 }
 
 function pathReport(m: PacketMemory, plan: Plan, index: number): PathReport {

@@ -47,10 +47,15 @@ export function builtinFilters(): string[] {
     .map((name) => join(BUILTIN, name));
 }
 
+/** Is it one of the package's own? @param location absolute path of a filter's folder or module */
+export function isBuiltin(location: string): boolean {
+  return dirname(location) === BUILTIN;
+}
+
 /** Where a filter's module belongs. */
 export function wasmPath(folder: string, isolation: Isolation = "none"): string {
   if (isolation === "memory") return wasmPath(folder).replace(/\.wasm$/, ".isolated.wasm");
-  if (dirname(folder) === BUILTIN) return join(WASM, "filters", `${basename(folder)}.wasm`);
+  if (isBuiltin(folder)) return join(WASM, "filters", `${basename(folder)}.wasm`);
   const cache = process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
   const place = createHash("sha256").update(folder).digest("hex").slice(0, 16);
   return join(cache, "pktflow", "filters", `${basename(folder)}-${place}.wasm`);

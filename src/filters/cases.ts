@@ -27,6 +27,8 @@ export interface Case {
   /** Instead of the comparison of each packet: what must come out by "next", in order. */
   captured: { file: string; packets: Uint8Array[] } | undefined;
   counters: Record<string, number>;
+  /** The rows that its tables must have at the end, all of them and in order; of those not named here nothing is said. */
+  tables: Record<string, Fields[]>;
 }
 export type Fields = Record<string, unknown>;
 
@@ -41,7 +43,7 @@ export type CaptureReader = (file: string) => CapturedPackets;
 
 const CASE_KEYS = [
   ...["purpose", "params", "layer", "workers", "devices", "packets", "counters"],
-  ...["pcap-in", "pcap-out", "slots"],
+  ...["pcap-in", "pcap-out", "slots", "tables"],
 ];
 const PACKET_KEYS = [
   ...["in", "at", "device", "queue", "worker", "mark", "repeat", "gso"],
@@ -114,6 +116,11 @@ function readCase(
         packets: output.capture.packets.map(({ bytes }) => bytes),
       },
       counters: fieldsOf(fields["counters"] ?? {}, "counters", filter.counters) as Record<string, number>,
+      tables: fieldsOf(
+        fields["tables"] ?? {},
+        "tables",
+        (filter.manifest.tables ?? []).map(({ name }) => name),
+      ) as Record<string, Fields[]>,
     };
   } catch (error) {
     if (!(error instanceof FilterError)) throw error;

@@ -2,7 +2,7 @@
 import { BATCH_PACKETS } from "../batches/layout.ts";
 import type { Case } from "./cases.ts";
 import { type BuiltPacket, buildPacket } from "./notation.ts";
-import { Bench } from "./runner.ts";
+import { type Beat, Bench } from "./runner.ts";
 
 const ROUNDS = 2000;
 
@@ -18,13 +18,14 @@ export function measureCost(
   cases: Case[],
   core: WebAssembly.Module,
   module: WebAssembly.Module,
+  beat?: Beat,
 ): Cost | undefined {
   const test = cases[0];
   if (test === undefined) return undefined;
   const packets = test.packets.flatMap(({ in: notation }) =>
     notation === undefined ? [] : [builtOf(notation)],
   );
-  const times = new Bench(test, core, module, BATCH_PACKETS).time(packets, ROUNDS).slice(ROUNDS / 4);
+  const times = new Bench(test, core, module, BATCH_PACKETS).time(packets, ROUNDS, beat).slice(ROUNDS / 4);
   const median = times.sort((a, b) => a - b)[times.length >> 1];
   return { nsPerPacket: median / BATCH_PACKETS, purpose: test.purpose };
 }

@@ -234,6 +234,12 @@ function advised(diagnostic: Diagnostic, params: string): Diagnostic {
       ...(suggestion ? { suggestion } : {}),
     };
   }
+  const set = /\b(Ipv4|Ipv6|Tcp|Udp|Icmp)\b/.exec(diagnostic.excerpt)?.[1];
+  if (/read-only property/.test(diagnostic.message)) {
+    const raw = set === undefined ? "the Raw views set bytes" : `Raw${set}.of(p) sets bytes`;
+    const message = `${diagnostic.message} (setters of a view keep checksums right, so checksums and lengths have none; ${raw} and nothing else)`;
+    return { ...diagnostic, message };
+  }
   const advice = ADVICE.find(([pattern]) => pattern.test(diagnostic.message));
   return advice ? { ...diagnostic, message: `${diagnostic.message} (${advice[1]})` } : diagnostic;
 }

@@ -13,7 +13,10 @@ import {
   u64Read,
   u64Write,
 } from "../batches/memory.ts";
+import { readTable } from "../batches/table.ts";
+import { decodeRow } from "../params/decode.ts";
 import { EncodedParams } from "../params/encode.ts";
+import { tableLayout } from "../params/layout.ts";
 import { formatDuration, readDuration } from "../params/quantities.ts";
 import type { Case, Fields } from "./cases.ts";
 import { FilterError } from "./error.ts";
@@ -59,19 +62,34 @@ export function runCase(test: Case, core: WebAssembly.Module, module: WebAssembl
   );
 }
 
+/** Called before each packet or batch: what watches that calls end, knows by it that the one before has. */
+export type Beat = () => void;
+
 /** Runs one case as runCase does, and gives the bytes that differ. */
-export function examineCase(test: Case, core: WebAssembly.Module, module: WebAssembly.Module): Failure[] {
-  const bench = new Bench(test, core, module);
+export function examineCase(
+  test: Case,
+  core: WebAssembly.Module,
+  module: WebAssembly.Module,
+  beat: Beat = () => {},
+): Failure[] {
+  let bench: Bench;
+  try {
+    bench = new Bench(test, core, module);
+  } catch (error) {
+    if (!isItsOwn(error)) throw error;
+    return [{ text: `before the first packet: ${error.message}` }];
+  }
   const failures: Failure[] = [];
   test.packets.forEach((packet, i) => {
     const times = Number(packet["repeat"] ?? 1);
     for (let n = 0; n < times; n++) {
       const where = `packet ${i + 1}${times > 1 ? ` (time ${n + 1})` : ""}`;
       try {
+        beat();
         const found = bench.send(packet);
         failures.push(...found.map((failure) => ({ ...failure, text: `${where}: ${failure.text}` })));
       } catch (error) {
-        if (!(error instanceof FilterError || error instanceof WebAssembly.RuntimeError)) throw error;
+        if (!isItsOwn(error)) throw error;
         failures.push({ text: `${where}: ${error.message}` });
         return;
       }
@@ -82,7 +100,17 @@ export function examineCase(test: Case, core: WebAssembly.Module, module: WebAss
     const counted = bench.counter(index);
     if (counted !== expected) failures.push({ text: `counter ${name} is ${counted}, not ${expected}` });
   });
+  for (const [name, rows] of Object.entries(test.tables)) {
+    const actual = JSON.stringify(bench.table(name));
+    const expected = JSON.stringify(rows);
+    if (actual !== expected) failures.push({ text: `table ${name} is ${actual}, not ${expected}` });
+  }
   return [...failures, ...bench.captureFailures()];
+}
+
+/** The filter's fault, or its case's. */
+function isItsOwn(error: unknown): error is Error {
+  return error instanceof FilterError || error instanceof WebAssembly.RuntimeError;
 }
 
 interface Core {
@@ -208,6 +236,18 @@ export class Bench {
     return this.instances.reduce((sum, { counters }) => sum + counterRead(this.m, counters + index * 8), 0);
   }
 
+  /** A table's rows as the report shows them. */
+  table(name: string): Fields[] {
+    const { manifest, params } = this.test.filter;
+    const index = (manifest.tables ?? []).findIndex((table) => table.name === name);
+    const { keys, values, show } = (manifest.tables ?? [])[index];
+    const shape = { keyBytes: tableLayout(keys, 0).keyBytes, values: values.length, index };
+    const contexts = this.instances.map(({ context }) => context);
+    const most = typeof show === "number" ? show : (params[show] as number);
+    const names = values.map((value) => value.name);
+    return readTable(this.m, contexts, shape, most).rows.map((row) => decodeRow(keys, names, row));
+  }
+
   /** Sends a packet through the filter. @returns what came out otherwise than the case says */
   send(packet: Fields): Failure[] {
     const { m } = this;
@@ -263,11 +303,12 @@ export class Bench {
    * @param packets of the case, as they are before anything has happened
    * @returns ns a batch, for each of `rounds` batches
    */
-  time(packets: BuiltPacket[], rounds: number): number[] {
+  time(packets: BuiltPacket[], rounds: number, beat: Beat = () => {}): number[] {
     const [{ filter, context }] = this.instances;
     const times: number[] = [];
     this.word(this.batch + BATCH.COUNT, this.slots);
     for (let round = 0; round < rounds; round++) {
+      beat();
       for (let i = 0; i < this.slots; i++) {
         const descriptor = this.descriptors + i * DESCRIPTOR.SIZE;
         this.place(descriptor, packets[i % packets.length], {}, 0);

@@ -19,6 +19,7 @@ import {
   RATE_UNITS,
   REFERENCE,
   recordLayout,
+  tableLayout,
 } from "./layout.ts";
 import type { ParamSpec, ParamType } from "./types.ts";
 
@@ -30,11 +31,12 @@ export interface Generated {
   /** Those with `each` last. */
   counters: { name: string; doc: string; each?: string }[];
   logs?: { name: string; text: string }[];
+  tables?: { name: string; doc: string; keys: ParamSpec[]; values: { name: string; doc: string }[] }[];
 }
 
 export function generateParams(manifest: Generated): string {
-  const { kind, params, outputs, counters, logs = [] } = manifest;
-  const classes = new Classes();
+  const { kind, params, outputs, counters, logs = [], tables = [] } = manifest;
+  const classes = new Classes(tables.map(({ name }) => rowClass(name)));
   const read = recordLayout(params).fields.filter(({ spec }) => spec.type.kind !== "sets");
   const getters = read.map(({ spec, offset }) =>
     getter(spec, "static ", `paramsAddress()`, offset, classes.nameFor(spec.type, spec.name)),
@@ -64,7 +66,27 @@ export function generateParams(manifest: Generated): string {
             logs.map(({ name, text }, i) => constant(name, "u32", i, text)),
           ),
         ]),
+    ...(tables.length === 0 ? [] : tableBlocks(tables)),
   ].join("\n");
+}
+
+/** Which table is which, and where in a row its columns lie. */
+function tableBlocks(tables: NonNullable<Generated["tables"]>): string[] {
+  const numbers = tables.map(({ name, doc }, i) => constant(name, "u32", i, doc));
+  const rows = tables.map(({ name, keys, values }) => {
+    const { keyBytes, rowBytes } = tableLayout(keys, values.length);
+    return classBlock(rowClass(name), `Where the columns of a row of "${name}" lie.`, [
+      ...recordLayout(keys).fields.map(({ spec, offset }) => constant(spec.name, "usize", offset, spec.doc)),
+      ...values.map((value, i) => constant(value.name, "usize", keyBytes + 8 * i, value.doc)),
+      constant("key-bytes", "u32", keyBytes, "Bytes of the key, zeros behind it included."),
+      constant("row-bytes", "u32", rowBytes, "Bytes of a row: see Table."),
+    ]);
+  });
+  return [classBlock("Tables", "Indices for Table.open().", numbers), ...rows];
+}
+
+function rowClass(table: string): string {
+  return `${pascalCase(table)}Row`;
 }
 
 /** The classes that a manifest needs, each written once. */
@@ -72,7 +94,11 @@ class Classes {
   readonly texts: string[] = [];
   /** Class name by what it looks like; names taken by others. */
   readonly #bySignature = new Map<string, string>();
-  readonly #taken = new Set(["params", "Outputs", "Counters", "Logs"]);
+  readonly #taken = new Set(["params", "Outputs", "Counters", "Logs", "Tables"]);
+
+  constructor(taken: string[]) {
+    for (const name of taken) this.#taken.add(name);
+  }
 
   /** The AssemblyScript type of a value of this type; `name` is the parameter's, to call a record or an enum by. */
   nameFor(type: ParamType, name: string): string {
@@ -112,6 +138,7 @@ class Classes {
       case "sets":
         throw new RangeError("sets are not encoded");
       case "string":
+      case "domains":
         return this.#define("string", "Text", (own) =>
           unmanaged(own, "UTF-8 bytes.", [
             view("address", "usize", "<usize>load<u32>", REFERENCE.ADDRESS),
@@ -234,6 +261,7 @@ function read(type: ParamType, asType: string, base: string, offset: number): st
     case "bool":
       return `load<u8>(${base}, ${offset}) != 0`;
     case "string":
+    case "domains":
     case "port-range":
     case "rate":
     case "ip":

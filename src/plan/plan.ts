@@ -30,6 +30,7 @@ import type {
   Plan,
   PortPlan,
   Range,
+  TablePlan,
   WorkerPlan,
 } from "./types.ts";
 
@@ -67,6 +68,7 @@ export function makePlan(pipeline: Pipeline, devices: DeviceFacts[], filters: Fi
     outputs: filter.outputs,
     counters: filter.counters,
     logs: filter.manifest.logs ?? [],
+    tables: tablesOf(filter),
     holds: heldBy(filter),
     ...(filters[i].isolated ? { isolated: filters[i].isolated } : {}),
     params: memory.range(filters[i].paramsBytes),
@@ -101,6 +103,15 @@ export function makePlan(pipeline: Pipeline, devices: DeviceFacts[], filters: Fi
 function heldBy({ manifest, params }: FilterConfig): number {
   const { holds } = manifest;
   return typeof holds === "number" ? holds : Math.min(params[holds] as number, MOST_HELD_SLOTS);
+}
+
+function tablesOf({ manifest, params }: FilterConfig): TablePlan[] {
+  return (manifest.tables ?? []).map(({ name, show, keys, values }) => ({
+    name,
+    show: typeof show === "number" ? show : (params[show] as number),
+    keys,
+    values: values.map((value) => value.name),
+  }));
 }
 
 type PortShape = Pick<PortPlan, "device" | "queue" | "path" | "transmits">;

@@ -4,6 +4,7 @@
  */
 import type { PortCounters } from "../batches/counters.ts";
 import type { OnTrap } from "../config/types.ts";
+import type { ParamSpec } from "../params/types.ts";
 
 /** What the plan must know of a device, found out by opening it (or, for `check`, from its configuration). */
 export interface DeviceFacts {
@@ -45,6 +46,14 @@ export interface DevicePlan extends DeviceFacts {
   lock: number;
 }
 
+export interface TablePlan {
+  name: string;
+  show: number;
+  keys: ParamSpec[];
+  /** Names of its numbers. */
+  values: string[];
+}
+
 export interface FilterPlan {
   id: string;
   kind: string;
@@ -55,6 +64,8 @@ export interface FilterPlan {
   counters: string[];
   /** Messages that it may say. */
   logs: { name: string; text: string }[];
+  /** What it keeps for the report: TableSpec, with the number of rows that the report shows. */
+  tables: TablePlan[];
   /** Most packets that it asks to hold at a time on a worker; 0: none. */
   holds: number;
   params: Range;

@@ -80,7 +80,7 @@ export async function startPipeline(pipeline: Pipeline, options: StartOptions): 
       devices.map((device) => device.facts),
       filters.facts,
     );
-    const m = fillMemory(pipeline, plan, filters);
+    const m = await fillMemory(pipeline, plan, filters);
     for (let i = 0; i < plan.workers.length; i++) wakes.push(check(eventfd(0), "eventfd", "for a worker"));
     m.i32[(plan.control + PIPELINE_CONTROL.FINITE_SOURCES) >>> 2] = finiteSources(plan);
     const core = coreBytes();
@@ -166,7 +166,8 @@ class Running implements RunningPipeline {
     this.pool = pool;
     this.task = task;
     this.endWatch = watchOffloads(m, plan, (warning) => this.warnings.push(warning));
-    this.watchdog = new Watchdog(m, plan, (worker, filter) => this.hung(worker, filter));
+    const controls = plan.workers.map(({ control }) => control);
+    this.watchdog = new Watchdog(m.i32, controls, (worker, filter) => this.hung(worker, filter));
     this.logs = new LogReader(m, plan);
     if (this.logs.hasLogs) this.logTimer = setInterval(() => this.readLogs(), LOG_INTERVAL).unref();
     this.devices = devices;

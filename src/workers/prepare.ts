@@ -4,10 +4,12 @@
  */
 import { BATCH, CONTEXT, DESCRIPTOR, DEVICE_INFO } from "../batches/layout.ts";
 import { batchPush, PacketMemory } from "../batches/memory.ts";
-import type { Pipeline } from "../config/types.ts";
+import type { Manifest, Pipeline } from "../config/types.ts";
 import { factsBeforeOpening } from "../devices/facts.ts";
+import { isBuiltin } from "../filters/build.ts";
+import { FilterError } from "../filters/error.ts";
 import { type LoadedFilter, loadFilter } from "../filters/library.ts";
-import { instantiate, isIsolated, SCRATCH_PARAMS, stateSizes } from "../filters/load.ts";
+import { instantiate, isIsolated, SCRATCH_PARAMS, type StateSizes, stateSizes } from "../filters/load.ts";
 import { EncodedParams } from "../params/encode.ts";
 import { PAGE } from "../plan/memory.ts";
 import { makePlan } from "../plan/plan.ts";
@@ -15,6 +17,7 @@ import type { DeviceFacts, FilterFacts, Plan } from "../plan/types.ts";
 import { ENOMEM, SystemError } from "../sys/errno.ts";
 import { writeHold } from "./hold.ts";
 import { writeContext } from "./instance.ts";
+import { Hang, Trial } from "./trial.ts";
 
 export interface Filters {
   loaded: LoadedFilter[];
@@ -30,7 +33,7 @@ export async function loadFilters(pipeline: Pipeline): Promise<Filters> {
   for (const filter of pipeline.filters) {
     const one = await loadFilter(filter.manifest, filter.isolation);
     const encoded = new EncodedParams(filter.manifest.params, filter.params, filter.outputs, SCRATCH_PARAMS);
-    const state = stateSizes(one.module, filter.manifest, encoded.bytes);
+    const state = await sizesOf(one, filter.manifest, encoded.bytes);
     loaded.push(one);
     params.push(encoded);
     facts.push({
@@ -43,6 +46,21 @@ export async function loadFilters(pipeline: Pipeline): Promise<Filters> {
   return { loaded, facts, params };
 }
 
+/** What the filter computes of its parameters: a user's, on a thread that ends it if it does not. */
+async function sizesOf(filter: LoadedFilter, manifest: Manifest, encoded: Uint8Array): Promise<StateSizes> {
+  const isComputed = manifest.state.worker === "computed" || manifest.state.shared === "computed";
+  if (!isComputed || isBuiltin(manifest.location)) return stateSizes(filter.module, manifest, encoded);
+  const trial = new Trial(filter.bytes);
+  try {
+    return await trial.sizes(manifest, encoded);
+  } catch (error) {
+    if (error instanceof Hang) throw new FilterError(`${manifest.kind}: its size of state: ${error.message}`);
+    throw error;
+  } finally {
+    await trial.close();
+  }
+}
+
 /** The plan as `check` shows it: from the configuration alone. */
 export async function planWithoutOpening(pipeline: Pipeline): Promise<Plan> {
   const { facts } = await loadFilters(pipeline);
@@ -50,20 +68,20 @@ export async function planWithoutOpening(pipeline: Pipeline): Promise<Plan> {
 }
 
 /** Makes the shared memory and writes everything into it that stands before the first packet. */
-export function fillMemory(pipeline: Pipeline, plan: Plan, filters: Filters): PacketMemory {
+export async function fillMemory(pipeline: Pipeline, plan: Plan, filters: Filters): Promise<PacketMemory> {
   const memory = allocate(plan.pages);
   const m = new PacketMemory(memory);
   writeDeviceInfo(m, plan, plan.devices);
   for (const worker of plan.workers) writeSlots(m, worker);
-  pipeline.filters.forEach((_, i) => {
+  for (const [i, { manifest }] of pipeline.filters.entries()) {
     const { params } = plan.filters[i];
     m.u8.set(filters.params[i].at(params.address), params.address);
     plan.workers.forEach((worker, w) => {
       writeContext(m, worker, w, plan.workers.length, plan.deviceInfo, plan.filters[i], i);
       m.u32[(worker.instances[i].context + CONTEXT.DEVICE_COUNT) >>> 2] = plan.devices.length;
     });
-    initShared(m, plan, filters.loaded[i], i);
-  });
+    await initShared(m, plan, filters.loaded[i], i, isBuiltin(manifest.location));
+  }
   for (const worker of plan.workers) writeHold(m, plan, worker);
   return m;
 }
@@ -78,14 +96,26 @@ function allocate(pages: number): WebAssembly.Memory {
   }
 }
 
-function initShared(m: PacketMemory, plan: Plan, filter: LoadedFilter, index: number): void {
+async function initShared(
+  m: PacketMemory,
+  plan: Plan,
+  filter: LoadedFilter,
+  index: number,
+  isOurs: boolean,
+): Promise<void> {
   if (isIsolated(filter.module)) return;
-  const instance = instantiate(filter.module, m.memory);
-  if (instance.initShared === undefined) return;
+  if (!WebAssembly.Module.exports(filter.module).some(({ name }) => name === "initShared")) return;
+  const { context } = plan.workers[0].instances[index];
+  const trial = new Trial(filter.bytes);
   try {
-    instance.initShared(plan.workers[0].instances[index].context);
+    if (isOurs) instantiate(filter.module, m.memory).initShared?.(context);
+    else await trial.share(m.memory, context);
   } catch (error) {
-    throw new Error(`filter "${plan.filters[index].id}": initShared trapped: ${(error as Error).message}`);
+    const { message } = error as Error;
+    const what = error instanceof Hang ? message : `trapped: ${message}`;
+    throw new FilterError(`filter "${plan.filters[index].id}": initShared ${what}`);
+  } finally {
+    await trial.close();
   }
 }
 

@@ -13,6 +13,7 @@ import { releaseOrphan } from "../io/uring/orphan.ts";
 import type { Plan } from "../plan/types.ts";
 import { clockMonotonic } from "../sys/calls.ts";
 import { resetHold } from "./hold.ts";
+import { releaseLocks } from "./locks.ts";
 import { TIME_LIMIT } from "./watchdog.ts";
 
 /** How long a filter that has hung is left alone on its worker, ns; doubled every time. */
@@ -38,6 +39,7 @@ export async function untilGone(m: PacketMemory, control: number, limit: number)
  */
 export function countHang(m: PacketMemory, plan: Plan, worker: number, filter: number): number {
   const { host } = plan.workers[worker].instances[filter];
+  for (const { context } of plan.workers[worker].instances) releaseLocks(m, context);
   // What filters held is lost as well.
   resetHold(m, plan.workers[worker]);
   counterAdd(m, host + HOST_COUNTER.TRAPS, 1);

@@ -4,9 +4,7 @@
  * without a processor (a busy machine, a stopped process) is no hang, so the kernel's account of the thread counts.
  */
 import { WORKER_CONTROL } from "../batches/control.ts";
-import type { PacketMemory } from "../batches/memory.ts";
 import { threadTimes } from "../control/threads.ts";
-import type { Plan } from "../plan/types.ts";
 
 /** Processor time that one call may take, ms. */
 export const TIME_LIMIT = 250;
@@ -24,17 +22,29 @@ interface Suspicion {
 }
 
 export class Watchdog {
-  private readonly m: PacketMemory;
-  private readonly plan: Plan;
+  private readonly i32: Int32Array;
+  private readonly controls: number[];
   private readonly onHang: (worker: number, filter: number) => void;
+  private readonly limit: (filter: number) => number;
   private readonly suspicions: (Suspicion | undefined)[] = [];
   private readonly timer: NodeJS.Timeout;
 
-  /** @param onHang is called with the worker's and the filter's index, again and again until the worker goes on */
-  constructor(m: PacketMemory, plan: Plan, onHang: (worker: number, filter: number) => void) {
-    this.m = m;
-    this.plan = plan;
+  /**
+   * @param i32 the memory that the workers' control words lie in
+   * @param controls address of each worker's
+   * @param onHang is called with the worker's and the filter's index, again and again until the worker goes on
+   * @param limit processor time that a call of that filter may take, ms
+   */
+  constructor(
+    i32: Int32Array,
+    controls: number[],
+    onHang: (worker: number, filter: number) => void,
+    limit: (filter: number) => number = () => TIME_LIMIT,
+  ) {
+    this.i32 = i32;
+    this.controls = controls;
     this.onHang = onHang;
+    this.limit = limit;
     this.timer = setInterval(() => this.look(), LOOK).unref();
   }
 
@@ -43,9 +53,8 @@ export class Watchdog {
   }
 
   private look(): void {
-    for (let worker = 0; worker < this.plan.workers.length; worker++) {
-      const word = (offset: number) =>
-        Atomics.load(this.m.i32, (this.plan.workers[worker].control + offset) >>> 2);
+    for (let worker = 0; worker < this.controls.length; worker++) {
+      const word = (offset: number) => Atomics.load(this.i32, (this.controls[worker] + offset) >>> 2);
       const filter = word(WORKER_CONTROL.FILTER);
       if (filter === 0) {
         this.suspicions[worker] = undefined;
@@ -60,7 +69,9 @@ export class Watchdog {
       }
       const used = (running - before.running) / 1e6;
       const passed = performance.now() - before.seen;
-      if (used >= TIME_LIMIT || (running === 0 && passed >= WALL_LIMIT)) this.onHang(worker, filter - 1);
+      const limit = this.limit(filter - 1);
+      if (used >= limit || (running === 0 && passed >= Math.max(limit, WALL_LIMIT)))
+        this.onHang(worker, filter - 1);
     }
   }
 }

@@ -7,7 +7,7 @@ import { buildPacket } from "../../src/filters/notation.ts";
 
 /** 64-bit words cross as BigInt: only this test does so. */
 const PROBE = `
-import { Packet } from "pktflow/assembly";
+import { Icmp, Ipv4, Ipv6, Packet, Tcp, Udp } from "pktflow/assembly";
 import { Edit } from "pktflow/assembly/lib/edit";
 import { flowKeyHigh, flowKeyLow, readFlowKey } from "pktflow/assembly/lib/flow";
 import { PrefixTree } from "pktflow/assembly/lib/prefix-tree";
@@ -35,6 +35,29 @@ export function setSource6(p: usize, at: usize): void { edit(p).source6 = at; }
 export function setDestination6(p: usize, at: usize): void { edit(p).destination6 = at; }
 export function setSourcePort(p: usize, v: u32): void { edit(p).sourcePort = <u16>v; }
 export function setDestinationPort(p: usize, v: u32): void { edit(p).destinationPort = <u16>v; }
+export function viewIpv4(at: usize, tos: u32, id: u32, fragment: u32, ttl: u32, source: u32, destination: u32): void {
+  const ip = Ipv4.of(changetype<Packet>(at));
+  ip.tos = <u8>tos; ip.id = <u16>id; ip.fragment = <u16>fragment; ip.ttl = <u8>ttl;
+  ip.source = source; ip.destination = destination;
+}
+export function viewIpv6(at: usize, traffic: u32, label: u32, hops: u32, a: u64, b: u64, c: u64, d: u64): void {
+  const ip = Ipv6.of(changetype<Packet>(at));
+  ip.trafficClass = <u8>traffic; ip.flowLabel = label; ip.hopLimit = <u8>hops;
+  ip.setSource(a, b); ip.setDestination(c, d);
+}
+export function viewTcp(at: usize, from: u32, to: u32, sequence: u32, ack: u32, flags: u32, window: u32, urgent: u32): void {
+  const tcp = Tcp.of(changetype<Packet>(at));
+  tcp.sourcePort = <u16>from; tcp.destinationPort = <u16>to; tcp.sequence = sequence; tcp.acknowledgment = ack;
+  tcp.flags = <u8>flags; tcp.window = <u16>window; tcp.urgent = <u16>urgent;
+}
+export function viewUdp(at: usize, from: u32, to: u32): void {
+  const udp = Udp.of(changetype<Packet>(at));
+  udp.sourcePort = <u16>from; udp.destinationPort = <u16>to;
+}
+export function viewIcmp(at: usize, type: u32, code: u32, identifier: u32, sequence: u32): void {
+  const icmp = Icmp.of(changetype<Packet>(at));
+  icmp.type = <u8>type; icmp.code = <u8>code; icmp.identifier = <u16>identifier; icmp.sequence = <u16>sequence;
+}
 `;
 
 type Probe = Record<string, (...args: (number | bigint)[]) => number>;
@@ -202,6 +225,90 @@ describe("Edit: a field that is set leaves every checksum as a whole computation
         expect(Buffer.from(u8.slice(DATA, DATA + bytes.length)).toString("hex")).toBe(
           Buffer.from(bytes).toString("hex"),
         );
+      }),
+      { numRuns: 300 },
+    );
+  });
+  const u16 = fc.integer({ min: 0, max: 65_535 });
+  const u32 = fc.integer({ min: 0, max: 0xffffffff });
+  const octet = fc.integer({ min: 0, max: 255 });
+  const out = (bytes: Uint8Array) => Buffer.from(u8.slice(DATA, DATA + bytes.length)).toString("hex");
+  const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex");
+  const FLAGS = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
+  const flagsOf = (bits: number) => FLAGS.filter((_, i) => (bits & (1 << i)) !== 0);
+  test("the views Ipv4 and Tcp: every field that can be set", () => {
+    const ip = fc.record({ tos: octet, id: u16, ttl: octet, source: u32, destination: u32 });
+    const tcp = fc.tuple(u16, u16, u32, u32, octet, u16, u16);
+    fc.assert(
+      fc.property(fc.tuple(ip, tcp), fc.tuple(ip, tcp), checksum, payload, (before, after, sum, data) => {
+        const layers = ([ip4, t]: typeof before): Layers => ({
+          ipv4: {
+            ...{ from: text4(ip4.source), to: text4(ip4.destination) },
+            ...{ tos: ip4.tos, id: ip4.id, ttl: ip4.ttl },
+          },
+          tcp: {
+            ...{ "from-port": t[0], "to-port": t[1], seq: t[2], ack: t[3], flags: flagsOf(t[4]) },
+            ...{ window: t[5], urgent: t[6], checksum: sum },
+          },
+          payload: data,
+        });
+        place(layers(before), 6, 4, true);
+        const [{ tos, id, ttl, source, destination }, t] = after;
+        probe["viewIpv4"](D, tos, id, 0, ttl, source, destination);
+        probe["viewTcp"](D, ...t);
+        const { bytes } = buildPacket(layers(after));
+        expect(out(bytes)).toBe(hex(bytes));
+      }),
+      { numRuns: 300 },
+    );
+  });
+  test("the views Ipv6 and Udp, and Ipv4 and Icmp", () => {
+    const words = fc.tuple(...Array.from({ length: 4 }, () => fc.bigInt({ min: 0n, max: 2n ** 64n - 1n })));
+    const addresses = ([a, b, c, d]: bigint[]) =>
+      [
+        [a, b],
+        [c, d],
+      ].map(([high, low]) => {
+        const digits = ((high << 64n) | low).toString(16).padStart(32, "0");
+        return digits.match(/.{4}/g)!.join(":");
+      });
+    const label = fc.integer({ min: 0, max: 0xfffff });
+    const six = fc.record({ words, traffic: octet, label, hops: octet, ports: fc.tuple(u16, u16) });
+    fc.assert(
+      fc.property(six, six, checksum, payload, (before, after, sum, data) => {
+        const layers = ({ words, traffic, label, hops, ports }: typeof before): Layers => {
+          const [from, to] = addresses(words);
+          const ipv6 = { from, to, "hop-limit": hops, class: traffic, flow: label };
+          return {
+            ipv6,
+            udp: { "from-port": ports[0], "to-port": ports[1], checksum: sum },
+            payload: data,
+          };
+        };
+        place(layers(before), 17, 6, true);
+        probe["viewIpv6"](D, after.traffic, after.label, after.hops, ...after.words);
+        probe["viewUdp"](D, ...after.ports);
+        const { bytes } = buildPacket(layers(after));
+        expect(out(bytes)).toBe(hex(bytes));
+      }),
+      { numRuns: 300 },
+    );
+    // Zeros as often as not, for then a sum of nothing but zeros comes about.
+    const few = fc.constantFrom(0, 0, 8);
+    const echo = fc.tuple(few, few, few, few);
+    fc.assert(
+      fc.property(echo, echo, u32, fc.constantFrom(0, 2, 9), (before, after, source, zeros) => {
+        const layers = ([type, code, id, seq]: number[], from: number): Layers => ({
+          ipv4: { from: text4(from), to: "10.0.0.1" },
+          icmp: { type, code, id, seq },
+          payload: { hex: "00".repeat(zeros) },
+        });
+        place(layers(before, 1), 1, 4, true);
+        const l3 = { tos: 0, id: 0, fragment: 0, ttl: 64 };
+        probe["viewIpv4"](D, l3.tos, l3.id, l3.fragment, l3.ttl, source, 0x0a000001);
+        probe["viewIcmp"](D, ...after);
+        const { bytes } = buildPacket(layers(after, source));
+        expect(out(bytes)).toBe(hex(bytes));
       }),
       { numRuns: 300 },
     );

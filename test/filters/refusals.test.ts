@@ -165,6 +165,19 @@ export function packet(p: Packet): Output { return ${value}; }`;
   });
 });
 
+test("a checksum cannot be set by hand, nor a length: views keep them right, raw ones are said to be", async () => {
+  const assign = (what: string) =>
+    `${IMPORT.replace("{", "{ Tcp, Ipv4,")}export function packet(p: Packet): Output { ${what}; return OUTPUT_NEXT; }`;
+  for (const [what, name] of [
+    ["Tcp.of(p).checksum = 1", "Tcp"],
+    ["Ipv4.of(p).totalLength = 1", "Ipv4"],
+  ]) {
+    const [said] = await refusal(assign(what));
+    expect(said).toMatch(/^index\.ts:2:45 TS2540 .* \| .*keeps? checksums right/);
+    expect(said).toContain(`Raw${name}.of(p)`);
+  }
+});
+
 describe("what is called is called so", () => {
   test.each([
     [

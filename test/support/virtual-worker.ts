@@ -63,7 +63,7 @@ export class VirtualWorker {
     const pipeline = parsePipeline(text, file);
     const filters = await loadFilters(pipeline);
     const plan = makePlan(pipeline, pipeline.devices.map(factsBeforeOpening), filters.facts);
-    const m = fillMemory(pipeline, plan, filters);
+    const m = await fillMemory(pipeline, plan, filters);
     const core = instantiateCore(coreBytes(), m.memory);
     return new VirtualWorker(
       m,

@@ -8,11 +8,11 @@ import {
   ETHERTYPE_IPV6,
   ICMP_CODE,
   ICMP_TYPE,
-  Ipv4,
-  Ipv6,
   PACKET_FLAG_FIRST_FRAGMENT,
   Packet,
   PROTOCOL_TCP,
+  RawIpv4,
+  RawIpv6,
   Tcp,
 } from "pktflow/assembly";
 import { kindOf } from "./kinds";
@@ -114,16 +114,16 @@ export function readWith(p: Packet, header: usize, flags: u8): void {
     ethertype = <u32>ETHERTYPE_IPV4;
     from4 = be32(ip + 12);
     to4 = be32(ip + 16);
-    length = <u32>Ipv4.at(ip).totalLength;
-    dscp = <u64>(Ipv4.at(ip).tos >> 2);
+    length = <u32>RawIpv4.at(ip).totalLength;
+    dscp = <u64>(RawIpv4.at(ip).tos >> 2);
   } else {
     ethertype = <u32>ETHERTYPE_IPV6;
     fromHigh = be64(ip + 8);
     fromLow = be64(ip + 16);
     toHigh = be64(ip + 24);
     toLow = be64(ip + 32);
-    length = <u32>Ipv6.at(ip).payloadLength + 40;
-    dscp = <u64>(Ipv6.at(ip).trafficClass >> 2);
+    length = <u32>RawIpv6.at(ip).payloadLength + 40;
+    dscp = <u64>(RawIpv6.at(ip).trafficClass >> 2);
   }
   fragment = !p.isFragment
     ? 1 << Fragment.whole

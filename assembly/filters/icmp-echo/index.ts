@@ -33,6 +33,8 @@ import {
   Packet,
   PROTOCOL_ICMP,
   PROTOCOL_ICMPV6,
+  RawIpv4,
+  RawIpv6,
   sum,
   sumPseudoIpv6,
   workerState,
@@ -132,7 +134,7 @@ function answer(p: Packet): void {
   }
   const isIpv4 = p.isIpv4;
   if (isIpv4) {
-    const ip = Ipv4.of(p);
+    const ip = RawIpv4.of(p);
     const source = load<u32>(p.ip, IPV4_SOURCE);
     store<u32>(p.ip, load<u32>(p.ip, IPV4_DESTINATION), IPV4_SOURCE);
     store<u32>(p.ip, source, IPV4_DESTINATION);
@@ -141,7 +143,7 @@ function answer(p: Packet): void {
     ip.ttl = TTL;
     applyChange(p.ip + IPV4_CHECKSUM, change);
   } else {
-    const ip = Ipv6.of(p);
+    const ip = RawIpv6.of(p);
     const high = ip.sourceHigh;
     const low = ip.sourceLow;
     memory.copy(p.ip + IPV6_SOURCE, p.ip + IPV6_DESTINATION, 16);

@@ -22,13 +22,13 @@ import {
   IPV4_OFFSET_MASK,
   IPV4_PROTOCOL,
   IPV4_SOURCE,
-  Ipv4,
   OUTPUT_DROP,
   OUTPUT_NEXT,
   Output,
   PACKET_FLAG_CSUM_PARTIAL,
   Packet,
   PROTOCOL_ICMP,
+  RawIpv4,
   sum,
   sumIpv4Header,
 } from "pktflow/assembly";
@@ -72,12 +72,12 @@ function checkError(p: Packet): i32 {
   quoted = <usize>p.data + p.payload;
   quotedEnd = end;
   if (quoted + IPV4_HEADER > end || load<u8>(quoted) >> 4 != 4) return Counters.malformed;
-  const headerLength = Ipv4.at(quoted).headerLength;
+  const headerLength = RawIpv4.at(quoted).headerLength;
   quotedTransport = quoted + headerLength;
   // RFC 792 promises 64 bits of the transport header.
   if (headerLength < IPV4_HEADER || quotedTransport + 8 > end) return Counters.malformed;
   if (sumIpv4Header(quoted) != 0xffff) return Counters.badChecksum;
-  if ((Ipv4.at(quoted).fragment & IPV4_OFFSET_MASK) != 0) return Counters.fragment;
+  if ((RawIpv4.at(quoted).fragment & IPV4_OFFSET_MASK) != 0) return Counters.fragment;
   quotedProtocol = load<u8>(quoted, IPV4_PROTOCOL);
   return isTranslated(quotedProtocol) ? -1 : Counters.unsupportedProtocol;
 }

@@ -13,12 +13,12 @@ import {
   IPV4_HEADER,
   IPV4_OFFSET_MASK,
   IPV4_SOURCE,
-  Ipv4,
   PACKET_FLAG_CSUM_PARTIAL,
   Packet,
   PROTOCOL_ICMP,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
+  RawIpv4,
 } from "pktflow/assembly";
 import { isError } from "./error";
 import { insideOf, outsideOf } from "./one-to-one-table";
@@ -69,14 +69,14 @@ function requote(p: Packet, at: usize, old: u32, address: u32): void {
   const end = p.ipEnd;
   const ip = <usize>p.data + p.payload;
   if (p.isFragment || ip + IPV4_HEADER > end || load<u8>(ip) >> 4 != 4 || load<u32>(ip + at) != old) return;
-  const header = Ipv4.at(ip).headerLength;
+  const header = RawIpv4.at(ip).headerLength;
   const difference = change(old, address);
   let all = difference;
   store<u32>(ip + at, address);
   all += applied(ip + IPV4_CHECKSUM, difference, false);
-  const protocol = Ipv4.at(ip).protocol;
+  const protocol = RawIpv4.at(ip).protocol;
   const field = ip + header + checksumOffset(protocol);
-  const isFirst = (Ipv4.at(ip).fragment & IPV4_OFFSET_MASK) == 0;
+  const isFirst = (RawIpv4.at(ip).fragment & IPV4_OFFSET_MASK) == 0;
   if (isFirst && header >= IPV4_HEADER && field + 2 <= end) {
     if (protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP) {
       all += applied(field, difference, protocol == PROTOCOL_UDP);

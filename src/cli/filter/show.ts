@@ -2,6 +2,8 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import colors from "picocolors";
+import { conversionText } from "../../config/conversions.ts";
+import { ConfigError } from "../../config/diagnostics.ts";
 import type { Manifest } from "../../config/types.ts";
 import { readWholeCapture } from "../../devices/pcap/whole.ts";
 import { wasmPath } from "../../filters/build.ts";
@@ -14,9 +16,11 @@ import {
   STANDARD_OUTPUTS,
   shownPath,
 } from "../../filters/catalog.ts";
-import { type Cost, measureCost } from "../../filters/cost.ts";
-import { coreBytes, isolationOf, loadFilter } from "../../filters/library.ts";
+import type { Cost } from "../../filters/cost.ts";
+import { FilterError } from "../../filters/error.ts";
+import { isolationOf, loadFilter } from "../../filters/library.ts";
 import { referencePage } from "../../filters/page.ts";
+import { Trial } from "../../workers/trial.ts";
 import { binaryBytes, table } from "../format.ts";
 
 /** @returns what to print @throws FilterError, ConfigError */
@@ -39,7 +43,7 @@ export function markdown(name: string): string {
 export async function show(name: string, json: boolean): Promise<string> {
   const manifest = findFilter(name);
   const { bytes, module } = await loadFilter(manifest);
-  const cost = costOf(manifest, module);
+  const cost = await costOf(manifest, bytes);
   const exports = WebAssembly.Module.exports(module).map((one) => one.name);
   const isBuilt = manifest.location.endsWith(".wasm");
   const path = isBuilt ? manifest.location : wasmPath(manifest.location, isolationOf(manifest));
@@ -48,22 +52,34 @@ export async function show(name: string, json: boolean): Promise<string> {
   const shown = {
     ...{ kind, location, summary, params: paramRows(manifest.params) },
     ...{ outputs: [...STANDARD_OUTPUTS, ...outputs], counters, state, ...(converts ? { converts } : {}) },
+    ...(manifest.tables ? { tables: manifest.tables } : {}),
     ...{ module: { path, bytes: bytes.length, exports }, ...(cost ? { cost } : {}) },
   };
   return `${JSON.stringify(shown, null, 2)}\n`;
 }
 
-/** Of a filter without cases there is nothing to measure. */
-function costOf(manifest: Manifest, module: WebAssembly.Module): Cost | undefined {
+/** Of a filter without cases there is nothing to measure; of one that traps or does not end, `failed` says so. */
+async function costOf(
+  manifest: Manifest,
+  module: Uint8Array,
+): Promise<Cost | { failed: string } | undefined> {
   if (!existsSync(join(manifest.location, "cases.yaml"))) return undefined;
-  const core = new WebAssembly.Module(coreBytes() as Uint8Array<ArrayBuffer>);
-  return measureCost(readCases(manifest.location, readWholeCapture), core, module);
+  const trial = new Trial(module);
+  try {
+    return await trial.cost(readCases(manifest.location, readWholeCapture));
+  } catch (error) {
+    if (error instanceof ConfigError) throw error;
+    const { message } = error as Error;
+    return { failed: error instanceof FilterError ? message : `trapped: ${message}` };
+  } finally {
+    await trial.close();
+  }
 }
 
 function showText(
   manifest: Manifest,
   module: { path: string; bytes: number; exports: string[] },
-  cost: Cost | undefined,
+  cost: Cost | { failed: string } | undefined,
 ): string {
   const { kind, summary, outputs, counters, state, converts } = manifest;
   const params = paramRows(manifest.params).map((row) => [
@@ -81,6 +97,16 @@ function showText(
     const rows = counters.map(({ name, doc, each }) => [each === undefined ? name : `${name}.*`, doc]);
     parts.push(table(["counter", ""], rows, 2));
   }
+  for (const { name, doc, keys, values } of manifest.tables ?? []) {
+    parts.push(`${colors.bold(`table ${name}`)} ${doc}`);
+    parts.push(
+      table(
+        ["column", ""],
+        [...keys, ...values].map((one) => [one.name, one.doc]),
+        2,
+      ),
+    );
+  }
   const size = (bytes: number | "computed") =>
     bytes === "computed" ? "computed from the parameters" : binaryBytes(bytes);
   const facts = [
@@ -88,8 +114,10 @@ function showText(
     ["module", `${shownPath(module.path)} (${binaryBytes(module.bytes)})`],
     ["exports", module.exports.join(" ")],
   ];
-  if (converts) facts.push(["converts", `layer ${converts.from} to layer ${converts.to}`]);
-  if (cost) {
+  if (converts) facts.push(["packets", converts.map(conversionText).join("; ")]);
+  if (cost && "failed" in cost) {
+    facts.push(["cost", `not measured: with the packets of its first case it ${cost.failed}`]);
+  } else if (cost) {
     const ns = String(Number(cost.nsPerPacket.toPrecision(2)));
     facts.push([
       "cost",

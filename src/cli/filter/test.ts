@@ -7,30 +7,35 @@ import { type Case, readCases } from "../../filters/cases.ts";
 import { findFilter, shownPath } from "../../filters/catalog.ts";
 import { differentBytes, differentFields } from "../../filters/diff.ts";
 import { FilterError } from "../../filters/error.ts";
-import { coreBytes, loadFilter } from "../../filters/library.ts";
-import { examineCase, type Failure } from "../../filters/runner.ts";
+import { loadFilter } from "../../filters/library.ts";
+import type { Failure } from "../../filters/runner.ts";
 import { writeEditorParams } from "../../filters/scaffold.ts";
 import { generateParams } from "../../params/generate.ts";
+import { Aborted, Trial } from "../../workers/trial.ts";
 import { EXIT, errorText } from "../exit.ts";
 import { table } from "../format.ts";
 
 /** How often --watch looks. Looking at a few files is cheap, and sees what happens while the cases run. ms */
 const LOOK = 250;
 
-/** @returns the exit status @throws FilterError, ConfigError */
-export async function test(name: string): Promise<number> {
+/** @param signal calls it off: what is left of the cases is not run @returns the exit status @throws FilterError, ConfigError, Aborted */
+export async function test(name: string, signal?: AbortSignal): Promise<number> {
   const manifest = findFilter(name);
   if (manifest.location.endsWith(".wasm"))
     throw new FilterError(`${name} has no cases.yaml: test wants the folder`);
   writeEditorParams(manifest.location, generateParams(manifest));
-  const { module } = await loadFilter(manifest);
-  const core = new WebAssembly.Module(coreBytes() as Uint8Array<ArrayBuffer>);
+  const { bytes } = await loadFilter(manifest);
   let failed = 0;
   const cases = readCases(manifest.location, readWholeCapture);
-  for (const one of cases) {
-    const failures = examineCase(one, core, module);
-    if (failures.length > 0) failed++;
-    process.stdout.write(caseText(one, failures, manifest.location));
+  const trial = new Trial(bytes);
+  try {
+    for (const one of cases) {
+      const failures = await trial.examine(one, signal);
+      if (failures.length > 0) failed++;
+      process.stdout.write(caseText(one, failures, manifest.location));
+    }
+  } finally {
+    await trial.close();
   }
   const passed = `${cases.length - failed} of ${cases.length} cases pass`;
   process.stdout.write(`\n${failed === 0 ? colors.green(passed) : colors.red(passed)}\n`);
@@ -68,25 +73,25 @@ function failureText({ text, bytes }: Failure): string {
 export async function watch(name: string): Promise<number> {
   const { location } = findFilter(name);
   let wake = () => {};
-  let stopped = false;
+  const stop = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.once(signal, () => {
-      stopped = true;
+      stop.abort();
       wake();
     });
   }
   let seen = "";
   let status: number = EXIT.OK;
-  while (!stopped) {
+  while (!stop.signal.aborted) {
     const now = stateOf(location);
     if (now !== seen) {
       if (seen !== "") process.stdout.write("\n");
       seen = now;
-      status = await attempt(name);
+      status = await attempt(name, stop.signal, status);
     }
     await new Promise<void>((resolve) => {
       wake = resolve;
-      if (stopped) resolve();
+      if (stop.signal.aborted) resolve();
       else setTimeout(resolve, LOOK);
     });
   }
@@ -107,10 +112,11 @@ function stateOf(folder: string): string {
 }
 
 /** One run under --watch: what is wrong is printed, and mended while it is watched. */
-async function attempt(name: string): Promise<number> {
+async function attempt(name: string, signal: AbortSignal, before: number): Promise<number> {
   try {
-    return await test(name);
+    return await test(name, signal);
   } catch (error) {
+    if (error instanceof Aborted) return before;
     process.stderr.write(errorText(error));
     return EXIT.USAGE;
   }
