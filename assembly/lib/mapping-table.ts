@@ -120,11 +120,17 @@ export class MappingTable {
 
   /** Ends a mapping and gives its port back. Needs the lock. */
   end(bucket: usize, mapping: Mapping): void {
+    const outside = this.forget(bucket, mapping);
+    this.pool(outside >> 16).release(outside & 0xffff);
+  }
+
+  /** Ends a mapping whose port stays taken. Needs the lock. @returns port pool << 16 | port: the caller gives it back */
+  forget(bucket: usize, mapping: Mapping): u32 {
     const record = changetype<usize>(mapping);
     const outside = mapping.outside;
     this.index.removeLocked(bucket, record);
     this.index.records.put(record);
-    this.pool(outside >> 16).release(outside & 0xffff);
+    return outside;
   }
 
   /** The key of a mapping that may end at any moment; 0: it has. */

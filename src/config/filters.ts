@@ -4,10 +4,10 @@ import { dirname, isAbsolute, join } from "node:path";
 import { mayNameOutput, NAME, namedOutputs, parseParam } from "../params/parse.ts";
 import { closest } from "../params/suggest.ts";
 import type { ParamSpec, ParamType, ParamValue, ParamValues } from "../params/types.ts";
+import { contradictions } from "./contradictions/index.ts";
 import { ConfigError, type Diagnostics } from "./diagnostics.ts";
 import { expandFiles } from "./list-files.ts";
 import { HOST_KEYS, loadManifest, readText } from "./manifest.ts";
-import { natContradictions } from "./nat.ts";
 import { asMap, checkParams, namedEntries, readKind } from "./shape.ts";
 import type { Span } from "./source.ts";
 import { type Entry, entry, type MapNode, type Node, plain, spanAt } from "./tree.ts";
@@ -32,9 +32,6 @@ const HOST_SPECS: Record<"on-trap" | "isolation", ParamSpec> = {
   },
 };
 export const hostSpecs: ParamSpec[] = Object.values(HOST_SPECS);
-
-/** Of built-in filters, what a manifest cannot say. */
-const CONTRADICTIONS: Record<string, typeof natContradictions> = { nat: natContradictions };
 
 /** A filter that paths can refer to, whether its own entry is right or not. */
 export interface FilterSymbol {
@@ -111,8 +108,7 @@ function readFilter(
     }
   });
   if (!params || !onTrap) return symbol;
-  const contradictions = isPathKind(kind) ? undefined : CONTRADICTIONS[kind];
-  for (const { path, message } of contradictions?.(params) ?? []) {
+  for (const { path, message } of contradictions(kind, params)) {
     diagnostics.error(spanAt(whole, path), "contradiction", `${who}: ${message}`);
   }
   if (isolation === "none" && manifest.isolation === "memory") {

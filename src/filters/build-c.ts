@@ -8,7 +8,8 @@ import { FilterError } from "./error.ts";
 export const C_SOURCE = "filter.c";
 /** Most memory of a filter in C, bytes; the host needs some of it for packets. */
 const MOST_MEMORY = 2 ** 28;
-const FLAGS = [
+/** Of the compiler. */
+export const FLAGS = [
   ...["--target=wasm32", "-O3", "-msimd128", "-mbulk-memory", "-std=c11", "-Wall", "-Wextra"],
   ...["-ffreestanding", "-nostdlib", "-fvisibility=hidden", "-Wl,--no-entry", "-Wl,--export=progressAddress"],
   `-Wl,--max-memory=${MOST_MEMORY}`,

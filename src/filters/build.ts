@@ -10,14 +10,15 @@ import { createHash, randomUUID } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { homedir } from "node:os";
-import { basename, dirname, extname, join, resolve, sep } from "node:path";
+import { basename, dirname, join, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Diagnostics } from "../config/diagnostics.ts";
 import { Source } from "../config/source.ts";
 import type { Isolation } from "../config/types.ts";
 import { customSection, withCustomSection } from "./binary.ts";
-import { C_SOURCE, type CompiledC, clangVersion } from "./build-c.ts";
+import { C_SOURCE, type CompiledC, clangVersion, FLAGS } from "./build-c.ts";
 import { checkModule } from "./check.ts";
+import { entryTexts } from "./entry-text.ts";
 import { FilterError } from "./error.ts";
 
 /** The package's own folder: src/filters and build/filters are equally deep. */
@@ -242,19 +243,13 @@ function sourceTexts(folder: string, ending = /\.ts$/): string[] {
 }
 
 function cSdkTexts(): string[] {
-  return [clangVersion(), ownText("build-c"), ...sourceTexts(join(SDK, "c"), /\.h$/)];
-}
-
-/** The text of a module beside this one: what it puts into a filter is part of what the filter is made of. */
-function ownText(name: string): string {
-  const here = fileURLToPath(import.meta.url);
-  return readFileSync(join(dirname(here), `${name}${extname(here)}`), "utf8");
+  return [clangVersion(), ...FLAGS, ...sourceTexts(join(SDK, "c"), /\.h$/)];
 }
 
 let sdk: string[] | undefined;
 function sdkTexts(): string[] {
   sdk ??= [
-    ownText("entry"),
+    ...entryTexts(),
     readFileSync(OPTIONS, "utf8"),
     readFileSync(ISOLATED_OPTIONS, "utf8"),
     readFileSync(createRequire(import.meta.url).resolve("assemblyscript/package.json"), "utf8"),

@@ -6,6 +6,7 @@ import { OUTPUT_HOLD } from "../batches/layout.ts";
 import { type Diagnostic, Diagnostics } from "../config/diagnostics.ts";
 import type { Source, Span } from "../config/source.ts";
 import type { Isolation } from "../config/types.ts";
+import { type Called, entryText } from "./entry-text.ts";
 import { FilterError } from "./error.ts";
 import {
   isExported,
@@ -20,18 +21,6 @@ import {
 } from "./syntax.ts";
 
 export const ENTRY_FILE = "pktflow-entry.ts";
-/** What an index.ts may export to be called. */
-const CALLED = [
-  "packet",
-  "batch",
-  "init",
-  "initShared",
-  "tick",
-  "wake",
-  "workerStateSize",
-  "sharedStateSize",
-] as const;
-
 /**
  * @param index the filter's index.ts
  * @param isOurs it is built in: nobody watches how far its batch() gets
@@ -47,7 +36,7 @@ export function generateEntry(
   const unreadable = syntaxErrors(index);
   if (unreadable.length > 0) throw new FilterError(unreadable[0].message, unreadable);
   const exported = exportedNames(index);
-  const has = (name: (typeof CALLED)[number]) => exported.has(name);
+  const has = (name: Called) => exported.has(name);
   if (has("packet") === has("batch")) {
     const diagnostics = new Diagnostics();
     const span = exported.get("batch") ?? { source: index, start: 0, end: 0 };
@@ -58,31 +47,7 @@ export function generateEntry(
   }
   const noOutputs = wrongOutputs(index, outputs);
   if (noOutputs.length > 0) throw new FilterError(noOutputs[0].message, noOutputs);
-  const parts = [
-    `import { ABI_VERSION, Packet, batchOf, setContext, setParams } from "pktflow/assembly";`,
-    `import * as filter from "./index";`,
-    "export const abi: i32 = ABI_VERSION;",
-    `export function init(context: i32): void { setContext(context); ${has("init") ? "filter.init();" : ""} }`,
-    has("packet") ? PACKETS : isOurs ? BATCHES : WATCHED_BATCHES,
-  ];
-  // The allocator takes all memory there is for its own, so the host asks it for a part.
-  if (isolation === "memory") {
-    parts.push("export function allocate(bytes: i32): i32 { return <i32>heap.alloc(<usize>bytes); }");
-  }
-  if (has("initShared")) {
-    parts.push(
-      "export function initShared(context: i32): void { setContext(context); filter.initShared(); }",
-    );
-  }
-  if (has("tick")) parts.push("export function tick(context: i32): void { filter.tick(); }");
-  if (has("wake")) parts.push("export function wake(context: i32): void { filter.wake(); }");
-  for (const name of ["workerStateSize", "sharedStateSize"] as const) {
-    if (!has(name)) continue;
-    parts.push(
-      `export function ${name}(params: i32): u32 { setParams(params); return <u32>filter.${name}(<usize>params); }`,
-    );
-  }
-  return parts.join("\n") + "\n";
+  return entryText((name) => exported.has(name), isolation, isOurs);
 }
 
 /** What would be taken for an output without a word, as any small number is. */
@@ -117,30 +82,6 @@ function wrongOutputs(index: Source, outputs: string[] | undefined): Diagnostic[
   }
   return diagnostics.sorted();
 }
-
-/** `progress` costs a store a packet: on a trap the host knows by it which packets are done, and which one is at fault. */
-const PACKETS = `export let progress: i32 = 0;
-export function process(vector: i32, count: i32): void {
-  let at = <usize>vector;
-  const end = at + (<usize>count << 2);
-  while (at < end) {
-    progress = <i32>at;
-    const p = changetype<Packet>(<usize>load<u32>(at));
-    p.output = filter.packet(p);
-    at += 4;
-  }
-}`;
-
-const BATCHES = `export function process(vector: i32, count: i32): void {
-  filter.batch(batchOf(vector, count));
-}`;
-
-/** On a trap the host knows by `touched`, and by outputs that are not there, which packets are done, lost, or still to be seen. */
-const WATCHED_BATCHES = `import { touched, watchedBatchOf } from "pktflow/assembly/abi/batch";
-export { touched };
-export function process(vector: i32, count: i32): void {
-  filter.batch(watchedBatchOf(vector, count));
-}`;
 
 /** What a module exports itself or by name from another. `export *` says no names, so it does not count. */
 function exportedNames(index: Source): Map<string, Span> {

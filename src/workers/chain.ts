@@ -22,17 +22,21 @@ interface Step {
   holds: boolean;
   /** Its number among the steps that use its filter. */
   number: number;
+  /** The batch of what its filter emits; 0: it does not hold any. */
+  emitted: number;
 }
 
 /** A path; where a filter holds packets, the part up to that filter, or the part behind it. */
 interface Path {
   batch: number;
-  /** 0: counted where the path begins. */
+  /** 0: counted where the path begins, or as the packets come in. */
   counters: number;
   dropCounters: number;
   steps: Step[];
   /** Where a packet goes that came through: another batch, or 0 for the free list. */
   target: number;
+  /** The part behind a filter that holds packets, whose batch is `target`. */
+  behind: Path | undefined;
 }
 
 /** The last of every so many rounds is timed: the clock's own cost does not count, nor does compiling in the first. */
@@ -44,6 +48,8 @@ export class Chain {
   private readonly m: PacketMemory;
   private readonly core: Core;
   private readonly paths: Path[];
+  /** By path. */
+  private readonly entryCounters: number[];
   /** Some filter holds packets. */
   readonly holds: boolean;
   /** Some filter wants to be woken at times. */
@@ -73,8 +79,10 @@ export class Chain {
       instance.onLost = () => reclaim(m, worker, instance.context, instance.host, this.current);
     });
     this.hasTimers = this.instances.some((instance, i) => this.holding[i] && instance.hasWake);
+    this.entryCounters = plan.paths.map((_, p) => (isFedByPaths(plan, p) ? 0 : worker.paths[p].counters));
     this.paths = plan.paths.flatMap((path, p) => {
-      const mine = worker.paths[p];
+      const counters = this.entryCounters[p] === 0 ? worker.paths[p].counters : 0;
+      const mine = { ...worker.paths[p], counters };
       const steps = path.steps.map((step, s): Step => {
         const table = mine.tables[s];
         step.outputs.forEach((target, output) => {
@@ -86,6 +94,7 @@ export class Chain {
           table,
           holds: this.holding[step.filter],
           number: stepNumber(plan, p, s),
+          emitted: worker.instances[step.filter].hold?.emitted ?? 0,
         };
       });
       return this.parts(mine, steps, targetOf(path.to, worker));
@@ -97,17 +106,23 @@ export class Chain {
     return this.worker.paths[path].batch;
   }
 
+  /** Counters of a path for dissect to count into, 0: the path counts, as other paths lead to it, too. */
+  entryCountersOf(path: number): number {
+    return this.entryCounters[path];
+  }
+
   /** Cuts a path behind each filter that holds packets, so that what it emits goes on there. */
   private parts(mine: WorkerPlan["paths"][number], steps: Step[], target: number): Path[] {
     const { m } = this;
-    const parts: Path[] = [{ ...mine, steps: [], target }];
+    const parts: Path[] = [{ ...mine, steps: [], target, behind: undefined }];
     steps.forEach((step, s) => {
       const part = parts[parts.length - 1];
       part.steps.push(step);
       if (!step.holds) return;
       part.target = mine.resume[s];
       m.u32[step.table >>> 2] = mine.resume[s];
-      parts.push({ ...mine, batch: mine.resume[s], counters: 0, steps: [], target });
+      part.behind = { ...mine, batch: mine.resume[s], counters: 0, steps: [], target, behind: undefined };
+      parts.push(part.behind);
     });
     return parts;
   }
@@ -163,7 +178,7 @@ export class Chain {
     const timed = ++this.round % SAMPLE_EVERY === 0;
     for (let i = 0; i < this.paths.length; i++) {
       const path = this.paths[i];
-      if (batchCount(this.m, path.batch) > 0) this.runPath(path, now, timed);
+      if (batchCount(this.m, path.batch) > 0) this.runPath(path, path.batch, now, timed);
     }
     // A filter of several paths may have emitted into one that has had its turn.
     if (this.holds && this.paths.some((path) => batchCount(this.m, path.batch) > 0)) this.run(now);
@@ -182,9 +197,9 @@ export class Chain {
     return this.instances.flatMap((instance) => instance.warnings);
   }
 
-  private runPath(path: Path, now: number, timed: boolean): void {
+  /** @param batch that of the path, or of the part before it */
+  private runPath(path: Path, batch: number, now: number, timed: boolean): void {
     const m = this.m;
-    const batch = path.batch;
     if (path.counters !== 0) this.core.measure(batch, path.counters);
     for (let s = 0; s < path.steps.length; s++) {
       const count = batchCount(m, batch);
@@ -206,10 +221,16 @@ export class Chain {
         counterAdd(m, host + HOST_COUNTER.SAMPLED_PACKETS, count);
       }
       this.core.partition(batch, step.context);
-      if (step.holds) this.core.emit(step.context);
+      if (step.holds && batchCount(m, step.emitted) > 0) this.core.emit(step.context);
     }
     const left = batchCount(m, batch);
     if (left === 0) return;
+    const { behind } = path;
+    // Where nothing was emitted there is nothing to wait for, and the packets need not move.
+    if (behind !== undefined && batchCount(m, behind.batch) === 0) {
+      this.runPath(behind, batch, now, timed);
+      return;
+    }
     if (path.target === 0) {
       counterAdd(m, path.dropCounters, left);
       batchMove(m, batch, this.free);
@@ -227,6 +248,14 @@ export class Chain {
     counterAdd(this.m, instance.host + HOST_COUNTER.TRAPPED, count);
     batchMove(this.m, batch, this.free);
   }
+}
+
+/** Does another path, or an output of some filter, lead to this one? */
+function isFedByPaths({ paths }: Plan, path: number): boolean {
+  return paths.some(
+    ({ to, steps }) =>
+      (to.kind === "path" && to.path === path) || steps.some(({ outputs }) => outputs.includes(path)),
+  );
 }
 
 function targetOf(to: Plan["paths"][number]["to"], worker: WorkerPlan): number {

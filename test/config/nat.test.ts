@@ -46,3 +46,13 @@ test("a port before the range that has it, or of another protocol, is an excepti
     load("proto: tcp, port: 85, to: 10.0.0.3", "proto: udp, port: 85, to: 10.0.1.3"),
   ).not.toThrow();
 });
+
+test.each([
+  ["port: 80, to: 10.0.0.3, twice-nat: true", /:10:46 error contradiction: .*twice-nat needs addresses/],
+  [
+    "port: 80, to: 10.0.0.3 }\n    twice-nat: 192.0.2.1\n    remote: { inside: 192.0.2.1, outside: 192.0.2.7",
+    /twice-nat: 192\.0\.2\.1 is one of outside(.|\n)*remote\[0\]: 192\.0\.2\.1 is one of outside/,
+  ],
+])("twice NAT: %s", (forward, message) => {
+  expect(() => load("port: 22, to: 10.0.0.9", forward)).toThrow(message);
+});

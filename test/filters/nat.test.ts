@@ -127,7 +127,7 @@ describe("what comes out is what the reference allows", () => {
                   mappings: 100,
                 },
                 ...{ sessions: 200, mapping, filtering },
-                ...{ "udp-timeout": "31s", "icmp-timeout": "10s" },
+                ...{ "udp-timeout": "31s", "icmp-timeout": "10s", "port-reuse-delay": "0s" },
                 ...{ "tcp-transitory-timeout": "45s", "tcp-established-timeout": "45s" },
               },
               { workers },

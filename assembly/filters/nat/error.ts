@@ -32,10 +32,10 @@ import {
   sum,
   sumIpv4Header,
 } from "pktflow/assembly";
+import { findIn, findInTwice, findOut, findOutTwice, seenAddresses, seenPorts } from "./lookup";
 import { Counters, params } from "./params";
 import { change, endAddress, endPort, INWARDS, OUTWARDS, setQuoted } from "./rewrite";
-import { findIn, findOut, seenAddresses, seenPorts } from "./sessions";
-import { isTranslated } from "./settings";
+import { hasTwice, isTranslated } from "./settings";
 
 // Where the packet at hand quotes another.
 let quoted: usize = 0;
@@ -86,7 +86,11 @@ function checkError(p: Packet): i32 {
 function outwards(p: Packet): bool {
   if (quotedProtocol == PROTOCOL_ICMP && !isReply(load<u8>(quotedTransport))) return false;
   // Its answer would have the session's tuple.
-  if (!findOut(quotedProtocol, turned(quoted), turnedPorts(OUTWARDS))) return false;
+  const ports = turnedPorts(OUTWARDS);
+  if (!findOut(quotedProtocol, turned(quoted), ports)) {
+    if (!hasTwice || !findOutTwice(quotedProtocol, turned(quoted), ports)) return false;
+    replaceFarEnd(p, OUTWARDS);
+  }
   const address = endAddress(OUTWARDS, seenAddresses());
   replaceQuoted(p, IPV4_DESTINATION, portOffset(2), address, endPort(OUTWARDS, seenPorts()));
   replaceAddress(p, IPV4_SOURCE, address);
@@ -96,11 +100,30 @@ function outwards(p: Packet): bool {
 /** From outside: the quoted packet is one from inside, as it left the outside endpoint. */
 function inwards(p: Packet): bool {
   if (quotedProtocol == PROTOCOL_ICMP && !isRequest(load<u8>(quotedTransport))) return false;
-  if (!findIn(quotedProtocol, turned(quoted), turnedPorts(INWARDS))) return false;
+  const ports = turnedPorts(INWARDS);
+  if (!findIn(quotedProtocol, turned(quoted), ports)) {
+    if (!hasTwice || !findInTwice(quotedProtocol, turned(quoted), ports)) return false;
+    replaceFarEnd(p, INWARDS);
+  }
   const address = endAddress(INWARDS, seenAddresses());
   replaceQuoted(p, IPV4_SOURCE, portOffset(0), address, endPort(INWARDS, seenPorts()));
   replaceAddress(p, IPV4_DESTINATION, address);
   return true;
+}
+
+/** The other end of a session that changes both (twice.ts), in the quoted packet, and in the error where it is to or from that. */
+function replaceFarEnd(p: Packet, way: usize): void {
+  const isOutwards = way == OUTWARDS;
+  const quotedAt: usize = isOutwards ? IPV4_SOURCE : IPV4_DESTINATION;
+  const at: usize = isOutwards ? IPV4_DESTINATION : IPV4_SOURCE;
+  const before = load<u32>(quoted + quotedAt);
+  const address = isOutwards ? <u32>seenAddresses() : <u32>(seenAddresses() >> 32);
+  const portAt = portOffset(isOutwards ? 0 : 2);
+  // An ICMP query's identifier belongs to the near end.
+  let port = load<u16>(quotedTransport + portAt);
+  if (quotedProtocol != PROTOCOL_ICMP) port = <u16>(isOutwards ? seenPorts() : seenPorts() >> 16);
+  replaceQuoted(p, quotedAt, portAt, address, port);
+  if (load<u32>(p.ip + at) == before) replaceAddress(p, at, address);
 }
 
 /** The quoted packet's addresses, destination first: those of what would answer it. */

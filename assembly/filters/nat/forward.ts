@@ -11,6 +11,8 @@ export let forwardKey: u64 = 0;
 /** As in packets. */
 export let forwardAddress: u32 = 0;
 export let forwardPort: u16 = 0;
+/** The source changes, too. */
+export let forwardIsTwice: bool = false;
 
 /** Makes the mappings, once, before the workers start. Where two rules want one outside port, the first has it. */
 export function formatForwards(): void {
@@ -65,6 +67,7 @@ export function target(protocol: u8, outside: u32, port: u32, remote: u32, remot
     }
     forwardAddress = bswap<u32>(rule.to.at(chosen));
     forwardPort = bswap<u16>(<u16>insidePort(i, port));
+    forwardIsTwice = rule.twiceNat;
     const pool = poolOf(outside, protocol);
     forwardKey = endpointKey(i, protocol, port);
     if (forwardKey == 0 || !isAt(forwardKey, (pool << 16) | port)) forwardKey = sharedKey(pool, port);

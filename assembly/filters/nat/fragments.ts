@@ -1,14 +1,39 @@
 // Fragments (RFC 4787 REQ-14). The first has the ports, so it is translated as any packet, and where it went is kept with the
-// datagram's name; the others go the same way, with other addresses and nothing else changed.
+// datagram's name; the others go the same way, with other addresses and nothing else changed. One that comes before its first is
+// held until that has come, or for `fragment-wait`: the first may come in another batch, or to another worker.
 
-import { counter, IPV4_CHECKSUM, IPV4_SOURCE, now, OUTPUT_DROP, Output, Packet } from "pktflow/assembly";
+import {
+  Batch,
+  counter,
+  emit,
+  hold,
+  IPV4_CHECKSUM,
+  IPV4_SOURCE,
+  now,
+  OUTPUT_DROP,
+  OUTPUT_HOLD,
+  Output,
+  Packet,
+} from "pktflow/assembly";
 import { FRAGMENT_EVICTED } from "pktflow/assembly/lib/fragment-table";
-import { Counters } from "./params";
+import { FragmentWait } from "pktflow/assembly/lib/fragment-wait";
+import { Counters, params } from "./params";
 import { change, Rewrite } from "./rewrite";
 import { fragments } from "./settings";
 
-/** Not yet decided: the first fragment may come later in this batch. */
-export const OUTPUT_PENDING: Output = 254;
+/** Not yet decided: the first fragment may come later. It is held then. */
+export const OUTPUT_PENDING: Output = OUTPUT_HOLD;
+
+let waiting: FragmentWait = changetype<FragmentWait>(0);
+/** Does any wait here? */
+export let isWaiting: bool = false;
+
+/** @param at FragmentWait.bytes of the worker's state */
+export function openWaiting(at: usize): void {
+  // An instance that is made anew has lost what it held.
+  waiting = FragmentWait.format(at);
+  isWaiting = false;
+}
 
 /**
  * Keeps where a first fragment went.
@@ -31,6 +56,47 @@ export function follow(p: Packet): Output {
   readdress(p, <u32>went, <u32>(went >> 32));
   counter(Counters.fragments).add(1);
   return <Output>fragments.other;
+}
+
+/** Those whose first fragment came behind them in the batch, and those that have to wait for it. */
+export function followLater(b: Batch, count: u32): void {
+  const due = now() + params.fragmentWait;
+  for (let i: u32 = 0; i < count; i++) {
+    const p = b.at(i);
+    if (p.output != OUTPUT_PENDING) continue;
+    p.output = follow(p);
+    if (p.output != OUTPUT_PENDING) continue;
+    if (hold(p)) {
+      waiting.add(p, due);
+      isWaiting = true;
+    } else {
+      counter(Counters.fragment).add(1);
+      p.output = OUTPUT_DROP;
+    }
+  }
+}
+
+/** Lets go of those whose first fragment has come, or that have waited long enough. */
+export function followHeld(): void {
+  const time = now();
+  for (let i: u32 = 0; i < waiting.count; ) {
+    const p = waiting.at(i);
+    let output = follow(p);
+    if (output == OUTPUT_PENDING) {
+      if (waiting.dueOf(i) > time) {
+        i++;
+        continue;
+      }
+      counter(Counters.fragment).add(1);
+      output = OUTPUT_DROP;
+    } else {
+      counter(Counters.fragmentsWaited).add(1);
+    }
+    waiting.remove(i);
+    emit(p, output);
+  }
+  isWaiting = waiting.count != 0;
+  waiting.wake(time);
 }
 
 /** Puts other addresses into the IPv4 header, and nothing else. */

@@ -4,84 +4,75 @@
 // A batch goes through in stages, so that what each packet waits for in memory is waited for at once: what is its tuple, and
 // in which line of the index is that looked for; which session may it be; is it, and then the packet is rewritten. What this
 // does not find, and all that is not a whole TCP or UDP packet, takes its turn through slow(), which makes sessions. All lie
-// in the state that all workers share, as a reply may arrive on any worker: lib/session-table.ts.
+// in the state that all workers share, as a reply may arrive on any worker: lib/session-table.ts. Most packets have no need
+// of all this, for what their flow becomes is remembered: flow-cache.ts.
 //
 //    what is kept of a packet between the stages, 32 bytes
 //    0       4       8          16       24      32
 //   +-------+-------+----------+--------+-------+         line: address of the one, or UNTOUCHED or SLOW; then
 //   | line  | hash  | addresses| ports, |       |         tuple: address of the one that it may be
 //   |       |       |          | kind   |       |
-//   +-------+-------+----------+--------+-------+
+//   +-------+-------+-----+----+--------+-------+
+//    0               8     12   16       20               found: TRANSLATED_OUT or TRANSLATED_IN
+//   +---------------+-----+----+--------+-----
+//   | found         | new address, port, |
+//   |               | changes (rewrite.ts)
+//   +---------------+-----+----+--------+-----
 
 import {
   BATCH_PACKETS,
   Batch,
-  counter,
-  Icmp,
-  IPV4_DESTINATION,
   IPV4_SOURCE,
   now,
-  OUTPUT_DROP,
   OUTPUT_NEXT,
-  Output,
   PACKET_FLAG_FRAGMENT,
   PACKET_FLAG_IPV4,
   PACKET_FLAG_MALFORMED,
   Packet,
-  PROTOCOL_ICMP,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
   TCP_FLAGS,
-  Tcp,
   workerState,
 } from "pktflow/assembly";
+import { AddressIndex } from "pktflow/assembly/lib/address-index";
+import { FragmentWait } from "pktflow/assembly/lib/fragment-wait";
 import {
   SESSION_CHANGES,
-  SESSION_GENERATION,
   SESSION_IN,
   SESSION_LIVE,
   SESSION_OUT,
-  SESSION_SUBSCRIBER,
+  SESSION_TIMER,
   sessionOf,
-  setTimer,
   timerOf,
   unitsOf,
 } from "pktflow/assembly/lib/session-table";
-import { isSteady, trackInbound, trackOutbound } from "pktflow/assembly/lib/session-tcp";
-import { SUBSCRIBER_HALF_OPEN } from "pktflow/assembly/lib/subscribers";
+import { isSteady } from "pktflow/assembly/lib/session-tcp";
 import { TupleIndex } from "pktflow/assembly/lib/tuple-index";
-import { isError, isReply, isRequest, translateError } from "./error";
+import { reapInTurn } from "./expiry";
+import {
+  flowCacheSize,
+  isRemembering,
+  missed,
+  openFlowCache,
+  remember,
+  renew,
+  rests,
+  translateKnown,
+} from "./flow-cache";
+import { format, settingsSize } from "./format";
 import { formatForwards } from "./forward";
-import { follow, keepFirst, OUTPUT_PENDING, readdress } from "./fragments";
-import { enter, leave } from "./one-to-one";
-import { Counters, params } from "./params";
-import { INWARDS, OUTWARDS, portsOf, Rewrite, translate } from "./rewrite";
+import { followHeld, followLater, isWaiting, OUTPUT_PENDING, openWaiting } from "./fragments";
+import { params } from "./params";
+import { INWARDS, OUTWARDS, Rewrite } from "./rewrite";
 import {
-  findIn,
-  isMapped,
-  openIn,
-  openOut,
-  reapInTurn,
-  refusalIn,
-  seenAddresses,
-  seenChanges,
-  seenPorts,
-  seenRecord,
-  seenTimer,
-} from "./sessions";
-import {
-  allot,
-  allottedOutside,
   firstInside,
   firstMask,
   firstOutside,
-  format,
   hasMoreInsides,
   hasMoreOutsides,
   inAddresses,
   inPorts,
   isInside,
-  isTranslated,
   KIND_IN,
   open,
   openOutsides,
@@ -89,21 +80,33 @@ import {
   outPorts,
   outsideIndex,
   pairs,
-  poolAddress,
-  poolOf,
   sessions,
-  settingsSize,
-  subscribers,
 } from "./settings";
+import { slow } from "./slow";
+import { refresh, track } from "./usage";
 
 const LINE: usize = 0;
 const TUPLE: usize = 0;
 const HASH: usize = 4;
 const ADDRESSES: usize = 8;
 const PORTS: usize = 16;
+// Once the session has been found, in the place of these.
+const ADDRESS: usize = 8;
+const PORT: usize = 12;
+const CHANGES: usize = 16;
+/** Nobody reads it. */
+const FENCE: usize = 28;
 const KEPT: usize = 32;
+/** Of the worker's state: packets kept, outside addresses, then fragments that wait. */
+const OUTSIDES: usize = <usize>BATCH_PACKETS * KEPT;
+const WAITING: usize = OUTSIDES + AddressIndex.BYTES;
+// In the place of the tuple's address. From 2 on: what is kept goes into the packet, and from 4 on it is not remembered.
 const SLOW: u32 = 0;
 const UNTOUCHED: u32 = 1;
+const TRANSLATED_OUT: u32 = 2;
+const TRANSLATED_IN: u32 = 3;
+const ONCE: u32 = 2;
+const PLAIN: u32 = PACKET_FLAG_IPV4 | PACKET_FLAG_FRAGMENT | PACKET_FLAG_MALFORMED;
 
 let kept: usize = 0;
 let touched: u32 = 0;
@@ -111,6 +114,14 @@ let pending: bool = false;
 
 export function sharedStateSize(_at: usize): usize {
   return settingsSize();
+}
+
+export function workerStateSize(_at: usize): usize {
+  return flowsAt() + flowCacheSize();
+}
+
+function flowsAt(): usize {
+  return (WAITING + FragmentWait.bytes(params.fragmentsHeld) + 63) & ~63;
 }
 
 export function initShared(): void {
@@ -122,15 +133,33 @@ export function initShared(): void {
 export function init(): void {
   open();
   kept = workerState();
-  openOutsides(kept + BATCH_PACKETS * KEPT);
+  openOutsides(kept + OUTSIDES);
+  openWaiting(kept + WAITING);
+  openFlowCache(kept + flowsAt());
 }
 
 export function batch(b: Batch): void {
   const count = b.count;
+  renew(sessions.ended, unitsOf(now()));
+  if (rests()) {
+    passStages(b, count);
+  } else {
+    const left = translateKnown(b, count);
+    if (left != 0) passStages(changetype<Batch>(missed), left);
+  }
+  if (pending) {
+    pending = false;
+    followLater(b, count);
+  }
+  if (isWaiting) followHeld();
+}
+
+function passStages(b: Batch, count: u32): void {
   classify(b, count);
   touch(count);
   seek(count);
   touch(count);
+  gather(b, count);
   finish(b, count);
 }
 
@@ -139,9 +168,6 @@ function classify(b: Batch, count: u32): void {
   const inside = firstInside;
   const mask = firstMask;
   const outside = firstOutside;
-  const moreInsides = hasMoreInsides;
-  const moreOutsides = hasMoreOutsides;
-  const hasPairs = pairs != 0;
   const index = sessions.index;
   const lines = index.lines;
   const shift = index.shift;
@@ -154,19 +180,18 @@ function classify(b: Batch, count: u32): void {
   for (let i: u32 = 0; i < count; i++, at += KEPT) {
     const p = b.at(i);
     const protocol = <u32>p.protocol;
-    const flags = p.flags & (PACKET_FLAG_IPV4 | PACKET_FLAG_FRAGMENT | PACKET_FLAG_MALFORMED);
     store<u32>(at, SLOW, TUPLE);
-    if (flags != PACKET_FLAG_IPV4 || p.l4 == 0) continue;
+    if ((p.flags & PLAIN) != PACKET_FLAG_IPV4) continue;
+    const l4 = <usize>p.l4;
+    if (l4 == 0) continue;
     if (protocol != PROTOCOL_UDP && protocol != PROTOCOL_TCP) continue;
-    const ip = p.ip;
-    const source = load<u32>(ip, IPV4_SOURCE);
-    const destination = load<u32>(ip, IPV4_DESTINATION);
-    let fromInside = (source & mask) == inside;
-    if (moreInsides) fromInside = isInside(source);
-    let toOutside = destination == outside;
-    if (moreOutsides) toOutside = outsideIndex(destination) >= 0;
-    let a = <u64>source | ((<u64>destination) << 32);
-    let t = <u64>load<u32>(p.transport);
+    const data = <usize>p.data;
+    let a = load<u64>(data + <usize>p.l3, IPV4_SOURCE);
+    let t = <u64>load<u32>(data + l4);
+    let fromInside = (<u32>a & mask) == inside;
+    if (!fromInside && hasMoreInsides) fromInside = isInside(<u32>a);
+    let toOutside = <u32>(a >> 32) == outside;
+    if (!toOutside && hasMoreOutsides) toOutside = outsideIndex(<u32>(a >> 32)) >= 0;
     if (fromInside) {
       if (toOutside) continue;
       a &= outAddresses;
@@ -175,7 +200,7 @@ function classify(b: Batch, count: u32): void {
       a &= inAddresses;
       t = (t & inPorts) | ((<u64>protocol) << 32) | KIND_IN;
     } else {
-      if (!hasPairs) store<u32>(at, UNTOUCHED, TUPLE);
+      if (pairs == 0) store<u32>(at, UNTOUCHED, TUPLE);
       continue;
     }
     const hash = TupleIndex.hashOf(a, t, s0, s1, s2, s3, s4);
@@ -186,233 +211,138 @@ function classify(b: Batch, count: u32): void {
   }
 }
 
-/** Nothing but to have what lies there come nearer, all of it at once. */
+/** Nothing but to have what lies there come nearer, all of it at once. Four a round; what is kept beyond `count` is old. */
 function touch(count: u32): void {
   let at = kept;
   const end = at + <usize>count * KEPT;
   let seen: u32 = 0;
-  for (; at < end; at += KEPT) seen ^= load<u32>(<usize>load<u32>(at, LINE));
+  for (; at < end; at += 4 * KEPT) {
+    seen ^= load<u32>(<usize>load<u32>(at, LINE)) ^ load<u32>(<usize>load<u32>(at, LINE + KEPT));
+    seen ^=
+      load<u32>(<usize>load<u32>(at, LINE + 2 * KEPT)) ^ load<u32>(<usize>load<u32>(at, LINE + 3 * KEPT));
+  }
   touched = seen;
 }
 
 /** Which tuple of its line each may be. */
 function seek(count: u32): void {
-  const records = sessions.index.records.at(0);
+  const index = sessions.index;
   let at = kept;
   const end = at + <usize>count * KEPT;
   for (; at < end; at += KEPT) {
     const line = <usize>load<u32>(at, LINE);
     if (line <= UNTOUCHED) continue;
-    const hits = TupleIndex.matches(line, TupleIndex.tagOf(load<u32>(at, HASH)));
-    let tuple: usize = SLOW;
-    if (hits != 0) {
-      const entry = <usize>TupleIndex.entryAt(line, ctz<u32>(hits));
-      tuple = records + ((entry >> 1) << 6) + ((entry & 1) << 4);
-    }
-    store<u32>(at, <u32>tuple, TUPLE);
+    store<u32>(at, <u32>index.firstLike(line, load<u32>(at, HASH)), TUPLE);
   }
+}
+
+/**
+ * Keeps of each packet whose session was found what that makes of it; the others are SLOW. Plain loads, for those of
+ * atomics are looked at for their alignment, so what was read of a session that has ended meanwhile is refused at the end:
+ * all of it, as that is seldom.
+ */
+function gather(b: Batch, count: u32): void {
+  const units = unitsOf(now());
+  const ended = sessions.ended;
+  let at = kept;
+  for (let i: u32 = 0; i < count; i++, at += KEPT) {
+    const tuple = <usize>load<u32>(at, TUPLE);
+    if (tuple <= UNTOUCHED) continue;
+    const record = sessionOf(tuple);
+    const timer = load<u64>(record, SESSION_TIMER);
+    const ports = load<u64>(at, PORTS);
+    const a = load<u64>(tuple) ^ load<u64>(at, ADDRESSES);
+    const t = load<u64>(tuple, 8) ^ ports;
+    const way = tuple & INWARDS;
+    store<u32>(at, SLOW, TUPLE);
+    if ((a | t | (~timer & SESSION_LIVE)) != 0) continue;
+    let once: u32 = 0;
+    if (<u32>(timer >> 32) != units || (<u32>(ports >> 32) & 0xff) == PROTOCOL_TCP) {
+      const noted = note(b.at(i), record, way, units);
+      if (noted < 0) continue;
+      once = <u32>noted;
+    }
+    const changes = load<u32>(record, SESSION_CHANGES);
+    // Outwards the new source is the other tuple's destination, inwards the new destination its source.
+    if (way == OUTWARDS) {
+      store<u32>(at, load<u32>(record, SESSION_IN + 4), ADDRESS);
+      store<u32>(at, <u32>load<u16>(record, SESSION_IN + 10), PORT);
+      store<u32>(at, changes, CHANGES);
+      store<u32>(at, TRANSLATED_OUT + once, TUPLE);
+    } else {
+      store<u32>(at, load<u32>(record, SESSION_OUT), ADDRESS);
+      store<u32>(at, <u32>load<u16>(record, SESSION_OUT + 8), PORT);
+      store<u32>(at, ~changes, CHANGES);
+      store<u32>(at, TRANSLATED_IN + once, TUPLE);
+    }
+  }
+  // What was read above has been read before the question: a store that releases stands between them (Armv8's order of
+  // LDAR behind STLR; x86 has it anyway).
+  atomic.store<u32>(kept, count, FENCE);
+  if (sessions.ended != ended) refuse(count);
+}
+
+function refuse(count: u32): void {
+  const end = kept + <usize>count * KEPT;
+  for (let at = kept; at < end; at += KEPT) {
+    if (load<u32>(at, TUPLE) != UNTOUCHED) store<u32>(at, SLOW, TUPLE);
+  }
+}
+
+/** Notes in a session that a packet uses it. @returns below 0: its time is over, or it is another one's by now; ONCE, or 0 */
+function note(p: Packet, record: usize, way: usize, units: u32): i32 {
+  const timer = timerOf(record);
+  const isNow = <u32>(timer >> 32) == units;
+  if ((timer & SESSION_LIVE) == 0 || (!isNow && sessions.isExpired(timer, units))) return -1;
+  if (p.protocol == PROTOCOL_TCP) {
+    const segment = load<u8>(p.transport, TCP_FLAGS);
+    if (!isSteady(segment, timer)) {
+      track(segment, way, record, timer, units);
+      return ONCE;
+    }
+  }
+  if (!isNow) refresh(way, record, timer, units);
+  return 0;
 }
 
 function finish(b: Batch, count: u32): void {
-  const units = unitsOf(now());
   let at = kept;
   for (let i: u32 = 0; i < count; i++, at += KEPT) {
     const p = b.at(i);
-    const tuple = <usize>load<u32>(at, TUPLE);
+    const found = load<u32>(at, TUPLE);
     let output = OUTPUT_NEXT;
-    if (tuple > UNTOUCHED) {
-      if (!Fast.translate(p, at, tuple, units)) output = slow(p);
-    } else if (tuple == SLOW) {
-      output = slow(p);
-    }
+    if (found > UNTOUCHED) Fast.translate(p, at, found);
+    else if (found == SLOW) output = slow(p);
     p.output = output;
     if (output == OUTPUT_PENDING) pending = true;
   }
-  if (pending) finishFragments(b, count);
 }
 
-/** Those whose first fragment came behind them. Others that come before it would have to be held. */
-function finishFragments(b: Batch, count: u32): void {
-  pending = false;
-  for (let i: u32 = 0; i < count; i++) {
-    const p = b.at(i);
-    if (p.output != OUTPUT_PENDING) continue;
-    const output = follow(p);
-    p.output = output == OUTPUT_PENDING ? drop(Counters.fragment) : output;
-  }
-}
-
-/** What finish() has in line: functions that are called twice would be left out of it. */
+/** For its one method, which finish() has in line: a function that is called twice would be left out of it. */
 class Fast {
-  /** Translates a packet by its session. @returns false: slow() must look after it, nothing has changed */
-  @inline static translate(p: Packet, at: usize, tuple: usize, units: u32): bool {
-    const record = sessionOf(tuple);
-    // The generation goes first: what is read between it and the second look in note() is of one session.
-    const before = timerOf(record);
-    const a = load<u64>(tuple) ^ load<u64>(at, ADDRESSES);
-    const t = load<u64>(tuple, 8) ^ load<u64>(at, PORTS);
-    if ((a | t | (~before & SESSION_LIVE)) != 0) return false;
-    const changes = atomic.load<u32>(record, SESSION_CHANGES);
-    // Outwards the new source is the other tuple's destination, inwards the new destination its source.
-    if ((tuple & INWARDS) == OUTWARDS) {
-      const address = atomic.load<u32>(record, SESSION_IN + 4);
-      const port = <u16>atomic.load<u16>(record, SESSION_IN + 10);
-      if (!Fast.note(p, before, record, OUTWARDS, units)) return false;
-      Rewrite.ports(p, p.ip, p.transport, p.protocol, OUTWARDS, address, port, changes);
-    } else {
-      const address = atomic.load<u32>(record, SESSION_OUT);
-      const port = <u16>atomic.load<u16>(record, SESSION_OUT + 8);
-      if (!Fast.note(p, before, record, INWARDS, units)) return false;
-      Rewrite.ports(p, p.ip, p.transport, p.protocol, INWARDS, address, port, ~changes);
+  /** Puts into a packet what gather() kept of its session. */
+  @inline static translate(p: Packet, at: usize, found: u32): void {
+    const data = <usize>p.data;
+    const ip = data + <usize>p.l3;
+    const transport = data + <usize>p.l4;
+    const address = load<u32>(at, ADDRESS);
+    const port = load<u16>(at, PORT);
+    const changes = load<u32>(at, CHANGES);
+    const protocol = p.protocol;
+    if (isRemembering && found < ONCE + TRANSLATED_OUT) {
+      const pair = load<u64>(ip, IPV4_SOURCE);
+      remember(pair, load<u32>(transport), protocol, (found & 1) != 0, address, port, changes);
     }
-    return true;
-  }
-
-  /** Notes in a session that a packet uses it. @returns false: what was read from it is no longer so, or its time is over */
-  @inline private static note(p: Packet, before: u64, record: usize, way: usize, units: u32): bool {
-    const timer = timerOf(record);
-    if (((before ^ timer) & SESSION_GENERATION) != 0) return false;
-    const isNow = <u32>(timer >> 32) == units;
-    if (!isNow && sessions.isExpired(timer, units)) return false;
-    if (p.protocol == PROTOCOL_TCP) {
-      const segment = load<u8>(p.transport, TCP_FLAGS);
-      if (!isSteady(segment, timer)) {
-        track(segment, way, record, timer, units);
-        return true;
-      }
-    }
-    if (!isNow) refresh(way, record, timer, units);
-    return true;
+    const way = (found & 1) == 0 ? OUTWARDS : INWARDS;
+    Rewrite.ports(p, ip, transport, protocol, way, address, port, changes);
   }
 }
 
-/** Used now. Seldom: a session's time is kept in units. */
-function refresh(way: usize, record: usize, timer: u64, units: u32): void {
-  if (way == OUTWARDS || params.inboundRefresh) setTimer(record, timer, <u8>timer, <u8>(timer >> 8), units);
-}
-
-/** Any packet, with all that may be wrong with it. */
-function slow(p: Packet): Output {
-  // An address that cannot be read may be an inside one, which must not leak.
-  if (!p.isIpv4) return p.isMalformed && !p.isIpv6 ? drop(Counters.malformed) : OUTPUT_NEXT;
-  if (pairs == 0) return dynamic(p, isInside(load<u32>(p.ip, IPV4_SOURCE)));
-  // One that has an outside address of its own is outside from here on.
-  const left = leave(p);
-  const fromInside = !left && isInside(load<u32>(p.ip, IPV4_SOURCE));
-  const toOutside = outsideIndex(load<u32>(p.ip, IPV4_DESTINATION)) >= 0;
-  const output = dynamic(p, fromInside);
-  if (output != OUTPUT_NEXT) return output;
-  // From one side of the translator back to the same.
-  const entered = enter(p);
-  return (left && toOutside) || (entered && (left || fromInside)) ? params.hairpin : OUTPUT_NEXT;
-}
-
-function dynamic(p: Packet, fromInside: bool): Output {
-  const ip = p.ip;
-  const toOutside = outsideIndex(load<u32>(ip, IPV4_DESTINATION));
-  if (!fromInside && toOutside < 0) return OUTPUT_NEXT;
-  const protocol = p.protocol;
-  if (!p.hasTransport) {
-    if (p.isMalformed) return drop(Counters.malformed);
-    return isTranslated(protocol)
-      ? followOrGuess(p, fromInside, toOutside)
-      : drop(Counters.unsupportedProtocol);
-  }
-  if (!isTranslated(protocol)) return drop(Counters.unsupportedProtocol);
-  if (!p.isFragment) return whole(p, protocol, fromInside, toOutside);
-  const came = addressesOf(p);
-  const output = whole(p, protocol, fromInside, toOutside);
-  keepFirst(p, came, output);
-  return output;
-}
-
-/** A packet that has ports, or an identifier; or an ICMP error. */
-function whole(p: Packet, protocol: u8, fromInside: bool, toOutside: i32): Output {
-  if (protocol == PROTOCOL_ICMP && !isRequest(Icmp.of(p).type)) {
-    const type = Icmp.of(p).type;
-    if (isError(type)) return translateError(p, fromInside, toOutside);
-    if (!isReply(type)) return drop(Counters.unsupportedProtocol);
-    return fromInside ? drop(Counters.noMapping) : inbound(p, protocol, <u32>toOutside);
-  }
-  if (fromInside) return toOutside < 0 ? outbound(p, protocol) : hairpin(p, protocol, <u32>toOutside);
-  return protocol == PROTOCOL_ICMP ? drop(Counters.noMapping) : inbound(p, protocol, <u32>toOutside);
-}
-
-/** Ends sessions whose time is over; the workers share the table out between them. */
 export function tick(): void {
   reapInTurn();
 }
 
-/**
- * A fragment without ports. One to the outside world needs no more than the outside address, which is the same for all that
- * its sender sends (paired pooling), so it need not wait for its first.
- */
-function followOrGuess(p: Packet, fromInside: bool, toOutside: i32): Output {
-  const output = follow(p);
-  if (output != OUTPUT_PENDING || !fromInside || toOutside >= 0) return output;
-  const ip = p.ip;
-  if (!allot(load<u32>(ip, IPV4_SOURCE))) return drop(Counters.noPort);
-  readdress(p, poolAddress(poolOf(allottedOutside, PROTOCOL_TCP)), load<u32>(ip, IPV4_DESTINATION));
-  counter(Counters.fragments).add(1);
-  return OUTPUT_NEXT;
-}
-
-function outbound(p: Packet, protocol: u8): Output {
-  if (!openOut(protocol, addressesOf(p), portsOf(p.transport, protocol, OUTWARDS))) return OUTPUT_DROP;
-  pass(p, protocol, OUTWARDS);
-  return OUTPUT_NEXT;
-}
-
-function inbound(p: Packet, protocol: u8, outside: u32): Output {
-  const ports = portsOf(p.transport, protocol, INWARDS);
-  const addresses = addressesOf(p);
-  if (!findIn(protocol, addresses, ports)) {
-    if (!isMapped(outside, protocol, ports >> 16)) return drop(Counters.noMapping);
-    if (!openIn(protocol, addresses, ports, outside)) return drop(refusalIn());
-  }
-  pass(p, protocol, INWARDS);
-  return OUTPUT_NEXT;
-}
-
-/** RFC 4787 REQ-9: both hosts see each other's outside endpoint; both sides' sessions must be there. */
-function hairpin(p: Packet, protocol: u8, outside: u32): Output {
-  // A packet to nobody makes no mapping. A query has no endpoint to go to.
-  if (protocol == PROTOCOL_ICMP) return drop(Counters.noMapping);
-  const ports = portsOf(p.transport, protocol, OUTWARDS);
-  if (!isMapped(outside, protocol, ports >> 16)) return drop(Counters.noMapping);
-  // Made even if the other side does not let the packet in: that is how both come to (RFC 5128, 3.3, hole punching).
-  if (outbound(p, protocol) == OUTPUT_DROP) return OUTPUT_DROP;
-  const into = portsOf(p.transport, protocol, INWARDS);
-  if (!findIn(protocol, addressesOf(p), into) && !openIn(protocol, addressesOf(p), into, outside)) {
-    return drop(refusalIn());
-  }
-  pass(p, protocol, INWARDS);
-  return params.hairpin;
-}
-
-/** Translates a packet by the session seen last, which notes that. */
-function pass(p: Packet, protocol: u8, way: usize): void {
-  const units = unitsOf(now());
-  const timer = seenTimer();
-  if (protocol == PROTOCOL_TCP) track(Tcp.of(p).flags, way, seenRecord(), timer, units);
-  else refresh(way, seenRecord(), timer, units);
-  translate(p, protocol, way, seenAddresses(), seenPorts(), seenChanges());
-}
-
-function track(segment: u8, way: usize, record: usize, timer: u64, units: u32): void {
-  if (way == OUTWARDS) {
-    trackOutbound(segment, record, timer, units);
-  } else if (trackInbound(segment, record, timer, units, params.inboundRefresh)) {
-    subscribers.give(load<u32>(record, SESSION_SUBSCRIBER), SUBSCRIBER_HALF_OPEN);
-  }
-}
-
-/** Source and destination as they lie in the packet. */
-function addressesOf(p: Packet): u64 {
-  return load<u64>(p.ip, IPV4_SOURCE);
-}
-
-function drop(reason: u32): Output {
-  counter(reason).add(1);
-  return OUTPUT_DROP;
+/** Fragments that wait have waited long enough, or their first one may have come to another worker. */
+export function wake(): void {
+  followHeld();
 }

@@ -1,34 +1,31 @@
-// The addresses of `one-to-one`, found from either side. Written once, before the workers start.
+// Pairs of addresses, those of `one-to-one` and of `remote`, found from either side. Written once, before the workers start.
 //
 //    0      4     8                                  then
 //   +------+-----+----------------------------------+----------------------------------+
 //   | mask |     | by inside: address, outside's; 0 | by outside: address, inside's; 0 |       open addressing, half full at most
 //   +------+-----+----------------------------------+----------------------------------+
 
-import { params } from "./params";
-
 const HEADER: usize = 8;
 
-function places(): u32 {
-  const count = <u32>params.oneToOne.length;
+function placesFor(count: u32): u32 {
   return count <= 1 ? 2 : (<u32>1) << (33 - clz<u32>(count - 1));
 }
 
-export function pairsBytes(): usize {
-  return params.oneToOne.length == 0 ? 0 : HEADER + <usize>places() * 16;
+/** @param count pairs */
+export function pairsBytes(count: u32): usize {
+  return count == 0 ? 0 : HEADER + <usize>placesFor(count) * 16;
 }
 
-export function formatPairs(at: usize): void {
-  store<u32>(at, places() - 1);
-  for (let i = 0; i < params.oneToOne.length; i++) {
-    const pair = params.oneToOne.at(i);
-    const inside = bswap<u32>(pair.inside);
-    const outside = bswap<u32>(pair.outside);
-    // Whoever comes first has it, as elsewhere.
-    if (outsideOf(at, inside) != 0 || insideOf(at, outside) != 0) continue;
-    put(at, inside, outside, 0);
-    put(at, outside, inside, (<usize>places()) << 3);
-  }
+/** In zeroed memory. */
+export function formatPairs(at: usize, count: u32): void {
+  store<u32>(at, placesFor(count) - 1);
+}
+
+/** Whoever comes first has an address, as elsewhere. Both as in packets. */
+export function putPair(at: usize, inside: u32, outside: u32): void {
+  if (outsideOf(at, inside) != 0 || insideOf(at, outside) != 0) return;
+  put(at, inside, outside, 0);
+  put(at, outside, inside, (<usize>load<u32>(at) + 1) << 3);
 }
 
 /** The outside address of an inside one, or 0: it has none. Both as in packets. */

@@ -37,6 +37,19 @@ export function changesOf(protocol: u8, inside: u32, outside: u32, port: u32, ou
   return ofAddress | (ofBoth << 16);
 }
 
+/**
+ * The same of a packet whose both ends change.
+ * @param all, allPorts of one from inside; @param into, intoPorts of one from outside: its ends are the other way round
+ */
+export function changesOfBoth(protocol: u8, all: u64, allPorts: u32, into: u64, intoPorts: u32): u32 {
+  const own = changesOf(protocol, <u32>all, <u32>(into >> 32), allPorts, intoPorts >> 16);
+  const address = change(<u32>(all >> 32), <u32>into);
+  // The one identifier of an ICMP query is the port of the end that asks.
+  const ports = change(allPorts >> 16, intoPorts & 0xffff);
+  const both: u32 = protocol == PROTOCOL_ICMP ? 0 : fold(<u64>address + <u64>ports);
+  return fold(<u64>(own & 0xffff) + <u64>address) | (fold(<u64>(own >> 16) + <u64>both) << 16);
+}
+
 /** ~from + to (RFC 1624), of one word or two: the upper one's ~0 for a word is no change. As they lie in packets. */
 export function change(from: u32, to: u32): u32 {
   return fold(<u64>(from ^ 0xffffffff) + <u64>to);
@@ -48,7 +61,7 @@ export class Rewrite {
    * @param way OUTWARDS changes the source, INWARDS the destination
    * @param address and port that it gets, as they lie in it; @param difference the session's, on the way in its complement
    */
-  @inline static ports(
+  static ports(
     p: Packet,
     ip: usize,
     transport: usize,
@@ -61,27 +74,31 @@ export class Rewrite {
     store<u32>(ip + (way >> 2), address, IPV4_SOURCE);
     store<u16>(transport + (way >> 3), port);
     store<u16>(ip, Rewrite.changed(load<u16>(ip, IPV4_CHECKSUM), difference & 0xffff), IPV4_CHECKSUM);
+    Rewrite.transport(p, transport, protocol, difference & 0xffff, difference >> 16);
+  }
+
+  /** Brings the checksum of TCP or UDP along. @param ofAddress what the addresses change, @param ofBoth and the ports */
+  @inline static transport(p: Packet, transport: usize, protocol: u8, ofAddress: u32, ofBoth: u32): void {
     if (p.has(PACKET_FLAG_CSUM_PARTIAL)) {
       // Only the pseudo-header is summed so far, and it has no ports.
-      applyChangePartial(transport + checksumOffset(protocol), difference & 0xffff);
+      applyChangePartial(transport + checksumOffset(protocol), ofAddress);
     } else if (protocol == PROTOCOL_UDP) {
-      // 0 means that there is none, and stays, and a computed 0 is sent as 0xffff (RFC 768).
-      const old = load<u16>(transport, UDP_CHECKSUM);
-      const sum = Rewrite.changed(old, difference >> 16);
-      if (old != 0) store<u16>(transport, sum == 0 ? 0xffff : sum, UDP_CHECKSUM);
+      Rewrite.udp(transport, ofBoth);
     } else {
-      store<u16>(
-        transport,
-        Rewrite.changed(load<u16>(transport, TCP_CHECKSUM), difference >> 16),
-        TCP_CHECKSUM,
-      );
+      store<u16>(transport, Rewrite.changed(load<u16>(transport, TCP_CHECKSUM), ofBoth), TCP_CHECKSUM);
     }
   }
 
-  /** Equation 3 of RFC 1624: one fold is enough for two words. */
+  /** UDP's: 0 means that there is none, and stays, and a computed 0 is sent as 0xffff (RFC 768). */
+  @inline static udp(transport: usize, ofBoth: u32): void {
+    const old = load<u16>(transport, UDP_CHECKSUM);
+    const sum = Rewrite.changed(old, ofBoth);
+    if (old != 0) store<u16>(transport, sum == 0 ? 0xffff : sum, UDP_CHECKSUM);
+  }
+
+  /** Equation 3 of RFC 1624: one fold is enough for two words, and a multiplication is one. */
   @inline static changed(checksum: u16, difference: u32): u16 {
-    const sum = (<u32>~checksum & 0xffff) + difference;
-    return <u16>~((sum & 0xffff) + (sum >> 16));
+    return <u16>~((((<u32>checksum ^ 0xffff) + difference) * 0x10001) >> 16);
   }
 }
 
@@ -112,6 +129,32 @@ export function translate(
     Rewrite.changed(load<u16>(transport, ICMP_CHECKSUM), difference >> 16),
     ICMP_CHECKSUM,
   );
+}
+
+/** The same of a session that changes both ends. */
+export function translateBoth(
+  p: Packet,
+  protocol: u8,
+  way: usize,
+  addresses: u64,
+  ports: u32,
+  changes: u32,
+): void {
+  const ip = p.ip;
+  const transport = p.transport;
+  const difference = way == OUTWARDS ? changes : ~changes;
+  store<u64>(ip, rotl<u64>(addresses, 32), IPV4_SOURCE);
+  applyChange(ip + IPV4_CHECKSUM, difference & 0xffff);
+  if (protocol == PROTOCOL_ICMP) store<u16>(transport, endPort(way, ports), ICMP_IDENTIFIER);
+  else store<u32>(transport, rotl<u32>(ports, 16));
+  const field = transport + checksumOffset(protocol);
+  if (p.has(PACKET_FLAG_CSUM_PARTIAL)) {
+    if (protocol != PROTOCOL_ICMP) applyChangePartial(field, difference & 0xffff);
+  } else if (protocol == PROTOCOL_UDP) {
+    applyChangeUdp(field, difference >> 16);
+  } else {
+    applyChange(field, difference >> 16);
+  }
 }
 
 /** The endpoint that a packet gets: of the other direction's tuple, the end on the other side. */

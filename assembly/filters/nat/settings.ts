@@ -1,47 +1,51 @@
 // The parameters as the packet loop wants them, and where the tables are, in the state that all workers share.
 //
 //    0         4        8         12        16        20         24       28          32      36
-//   +---------+--------+---------+---------+---------+----------+--------+-----------+-------+-------
-//   | insides | outside| outsides| mappings| sessions| fragments| events | subscriber| pairs | (to 64)
-//   +---------+--------+---------+---------+---------+----------+--------+-----------+-------+-------
-//   insides: how many prefixes; outside: address of the outside addresses; outsides: how many; then addresses of tables, each
-//   at a cache line, 0: there is none. Inside prefixes (address, mask, how many addresses come before it) follow the header.
-//   Addresses and ports are as they lie in packets, unless a name or a comment says "host".
+//   +---------+--------+---------+---------+---------+----------+--------+-----------+-------+---------+
+//   | insides | outside| outsides| mappings| sessions| fragments| events | subscriber| pairs | resting |
+//   +---------+--------+---------+---------+---------+----------+--------+-----------+-------+---------+
+//    40        44       48        (to 64)
+//   +---------+--------+---------+---------
+//   | remotes | twice  | twices  |
+//   +---------+--------+---------+---------
+//   insides: how many prefixes; outside: address of the outside addresses; outsides: how many; the same of those for twice NAT;
+//   the others are addresses of tables, each at a cache line, 0: there is none. Inside prefixes (address, mask, how many
+//   addresses come before it) follow the header. format.ts writes all this. Addresses and ports are as they lie in packets,
+//   unless a name or a comment says "host".
 
-import { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, random, sharedState } from "pktflow/assembly";
+import { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, sharedState } from "pktflow/assembly";
 import { AddressIndex } from "pktflow/assembly/lib/address-index";
 import { EventRing } from "pktflow/assembly/lib/event-ring";
 import { FragmentTable } from "pktflow/assembly/lib/fragment-table";
 import { MappingTable } from "pktflow/assembly/lib/mapping-table";
-import {
-  CLASS_ESTABLISHED,
-  CLASS_ICMP,
-  CLASS_TRANSITORY,
-  CLASS_UDP,
-  SessionTable,
-} from "pktflow/assembly/lib/session-table";
+import { SessionTable } from "pktflow/assembly/lib/session-table";
 import { Subscribers } from "pktflow/assembly/lib/subscribers";
-import { formatPairs, pairsBytes } from "./one-to-one-table";
 import { Mapping as Dependence, params } from "./params";
 
-const INSIDES: usize = 0;
-const OUTSIDE: usize = 4;
-const OUTSIDES: usize = 8;
-const MAPPINGS: usize = 12;
-const SESSIONS: usize = 16;
-const FRAGMENTS: usize = 20;
+export const INSIDES: usize = 0;
+export const OUTSIDE: usize = 4;
+export const OUTSIDES: usize = 8;
+export const MAPPINGS: usize = 12;
+export const SESSIONS: usize = 16;
+export const FRAGMENTS: usize = 20;
 /** Twin of NAT_EVENTS in src/filters/events.ts. */
-const EVENTS: usize = 24;
-const SUBSCRIBERS: usize = 28;
-const PAIRS: usize = 32;
-const HEADER: usize = 64;
-const PREFIX: usize = 12;
+export const EVENTS: usize = 24;
+export const SUBSCRIBERS: usize = 28;
+export const PAIRS: usize = 32;
+export const RESTING: usize = 36;
+export const REMOTES: usize = 40;
+export const TWICE: usize = 44;
+export const TWICES: usize = 48;
+export const HEADER: usize = 64;
+export const PREFIX: usize = 12;
 
 /** Each outside address has so many port pools: TCP's, UDP's, and identifiers of ICMP queries. */
-const KINDS: u32 = 3;
+export const KINDS: u32 = 3;
 
 /** The kind of a tuple: the protocol, and of those on the way in this bit. */
 export const KIND_IN: u64 = 0x100_00000000;
+/** And of those of sessions that change both ends (twice.ts). */
+export const KIND_TWICE: u64 = 0x200_00000000;
 
 // This instance's copy of the header. The first prefix and address apart: most have no other.
 let insideAt: usize = 0;
@@ -49,7 +53,7 @@ let insideEnd: usize = 0;
 export let firstInside: u32 = 0;
 export let firstMask: u32 = 0;
 let outsideAt: usize = 0;
-let outsides: u32 = 0;
+export let outsides: u32 = 0;
 let outsideTable: AddressIndex = changetype<AddressIndex>(0);
 export let firstOutside: u32 = 0;
 export let hasMoreInsides: bool = false;
@@ -63,6 +67,15 @@ export let ring: EventRing = changetype<EventRing>(0);
 export let subscribers: Subscribers = changetype<Subscribers>(0);
 /** Address of the table of one-to-one-table.ts, or 0. */
 export let pairs: usize = 0;
+/** The same of the names that remote hosts have inside. */
+export let remotes: usize = 0;
+/** Addresses that sources get by twice NAT, and how many. */
+export let twiceAt: usize = 0;
+export let twices: u32 = 0;
+/** Is there any twice NAT? */
+export let hasTwice: bool = false;
+/** The queue of resting.ts, or 0. */
+export let resting: usize = 0;
 
 // What of a packet's addresses and ports tells its session: filtering and mapping decide how much of the remote end.
 export let outAddresses: u64 = 0;
@@ -71,112 +84,6 @@ export let inAddresses: u64 = 0;
 export let inPorts: u64 = 0;
 let mappingRemote: u32 = 0;
 let mappingRemotePort: u32 = 0;
-
-// Where each table is, from the start of the state.
-function mappingsOffset(): usize {
-  const lists = HEADER + <usize>params.inside.length * PREFIX + <usize>params.outside.length * 4;
-  return align64(lists);
-}
-function sessionsOffset(): usize {
-  const pools = <u32>params.outside.length * KINDS;
-  return align64(mappingsOffset() + MappingTable.bytes(mappingsCapacity(), pools));
-}
-function fragmentsOffset(): usize {
-  return align64(sessionsOffset() + SessionTable.bytes(params.sessions));
-}
-function eventsOffset(): usize {
-  return align64(fragmentsOffset() + FragmentTable.bytes(params.fragments));
-}
-function subscribersOffset(): usize {
-  return align64(eventsOffset() + EventRing.bytes(params.events));
-}
-function pairsOffset(): usize {
-  return align64(subscribersOffset() + (hasLimits() ? Subscribers.bytes(mappingsCapacity()) : 0));
-}
-
-export function settingsSize(): usize {
-  return pairsOffset() + pairsBytes();
-}
-
-/** Those of `forward` have their mappings from the beginning. */
-function mappingsCapacity(): u32 {
-  return params.mappings + forwardedPorts();
-}
-
-function forwardedPorts(): u32 {
-  let ports: u32 = 0;
-  for (let i = 0; i < params.forward.length; i++) {
-    const rule = params.forward.at(i);
-    ports += (<u32>rule.port.last - <u32>rule.port.first + 1) * <u32>rule.proto.length;
-  }
-  return ports;
-}
-
-function hasLimits(): bool {
-  return (params.subscriberPorts | params.subscriberSessions | params.subscriberHalfOpen) != 0;
-}
-
-/** Once, before the workers start. */
-export function format(): void {
-  const at = sharedState();
-  formatLists(at);
-  const table = at + mappingsOffset();
-  store<u32>(at, <u32>table, MAPPINGS);
-  MappingTable.format(table, mappingsCapacity(), random());
-  const sessionsAt = at + sessionsOffset();
-  store<u32>(at, <u32>sessionsAt, SESSIONS);
-  const made = SessionTable.format(sessionsAt, params.sessions, random());
-  made.setTimeout(CLASS_UDP, params.udpTimeout);
-  made.setTimeout(CLASS_TRANSITORY, params.tcpTransitoryTimeout);
-  made.setTimeout(CLASS_ESTABLISHED, params.tcpEstablishedTimeout);
-  made.setTimeout(CLASS_ICMP, params.icmpTimeout);
-  const fragmentsAt = at + fragmentsOffset();
-  store<u32>(at, <u32>fragmentsAt, FRAGMENTS);
-  FragmentTable.format(fragmentsAt, params.fragments, random(), params.fragmentTimeout);
-  if (params.events != 0) {
-    store<u32>(at, <u32>(at + eventsOffset()), EVENTS);
-    EventRing.format(at + eventsOffset(), params.events);
-  }
-  if (hasLimits()) {
-    store<u32>(at, <u32>(at + subscribersOffset()), SUBSCRIBERS);
-    Subscribers.format(at + subscribersOffset(), mappingsCapacity(), random());
-  }
-  if (params.oneToOne.length != 0) {
-    store<u32>(at, <u32>(at + pairsOffset()), PAIRS);
-    formatPairs(at + pairsOffset());
-  }
-}
-
-function formatLists(at: usize): void {
-  let next = at + HEADER;
-  let before: u32 = 0;
-  for (let i = 0; i < params.inside.length; i++) {
-    const prefix = params.inside.at(i);
-    if (prefix.family != 4) continue;
-    const length = <u32>prefix.length - 96;
-    const mask = bswap<u32>(length == 0 ? 0 : ~(<u32>0) << (32 - length));
-    store<u32>(next, load<u32>(prefix.address + 12) & mask);
-    store<u32>(next, mask, 4);
-    store<u32>(next, before, 8);
-    // More than all of them is as good as all.
-    const size: u64 = (<u64>1) << (32 - length);
-    before = <u32>min<u64>(0xffffffff, <u64>before + size);
-    next += PREFIX;
-  }
-  store<u32>(at, <u32>((next - at - HEADER) / PREFIX), INSIDES);
-  store<u32>(at, <u32>next, OUTSIDE);
-  outsideAt = next;
-  outsides = 0;
-  for (let i = 0; i < params.outside.length; i++) {
-    const address = bswap<u32>(params.outside.at(i));
-    // One written twice would have two pools, of which only the first could be found.
-    if (listIndex(address) >= 0) continue;
-    store<u32>(next, address);
-    next += 4;
-    outsides++;
-  }
-  store<u32>(at, outsides, OUTSIDES);
-}
 
 /** As outsideIndex, without a worker's table. */
 export function listIndex(address: u32): i32 {
@@ -211,6 +118,11 @@ export function open(): void {
   ring = EventRing.at(<usize>load<u32>(at, EVENTS));
   subscribers = Subscribers.at(<usize>load<u32>(at, SUBSCRIBERS));
   pairs = <usize>load<u32>(at, PAIRS);
+  resting = <usize>load<u32>(at, RESTING);
+  remotes = <usize>load<u32>(at, REMOTES);
+  twiceAt = <usize>load<u32>(at, TWICE);
+  twices = load<u32>(at, TWICES);
+  hasTwice = remotes != 0 || twices != 0;
   openModes();
 }
 
@@ -253,6 +165,11 @@ export function poolAddress(pool: u32): u32 {
 /** The ports of an outside address for a protocol. */
 export function poolOf(outside: u32, protocol: u8): u32 {
   return outside * KINDS + (protocol == PROTOCOL_TCP ? 0 : protocol == PROTOCOL_UDP ? 1 : 2);
+}
+
+/** Does a pool hold ports of TCP? */
+export function isOfTcp(pool: u32): bool {
+  return pool % KINDS == 0;
 }
 
 // What allot() found.
@@ -312,8 +229,4 @@ export function mappingPort(port: u32): u32 {
 /** Has this protocol sessions? */
 export function isTranslated(protocol: u8): bool {
   return protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP || protocol == PROTOCOL_ICMP;
-}
-
-function align64(bytes: usize): usize {
-  return (bytes + 63) & ~63;
 }

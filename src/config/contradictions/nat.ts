@@ -1,24 +1,33 @@
 /** What of nat's parameters that are each right contradicts another: the filter itself could only trap on it. */
-import { parseAddress, splitPrefix } from "../params/addresses.ts";
-import type { ParamValues, PortRange } from "../params/types.ts";
+import { parseAddress, splitPrefix } from "../../params/addresses.ts";
+import type { ParamValues, PortRange } from "../../params/types.ts";
+import type { Contradiction } from "./index.ts";
 
-interface Contradiction {
-  /** Keys and indices that lead to the place among the parameters. */
-  path: (string | number)[];
-  message: string;
-}
 interface Forward {
   proto?: number[];
   outside?: string[];
   port: PortRange;
   to: string[];
+  "twice-nat"?: boolean;
 }
 
 export function natContradictions(params: ParamValues): Contradiction[] {
   const inside = params["inside"] as string[];
   const outside = params["outside"] as string[];
   const forwards = (params["forward"] ?? []) as unknown as Forward[];
-  return forwards.flatMap((forward, i) => {
+  const twice = (params["twice-nat"] ?? []) as string[];
+  const remotes = (params["remote"] ?? []) as unknown as { inside: string }[];
+  const ofTwice = twice.flatMap((address, i) =>
+    outside.includes(address)
+      ? [{ path: ["twice-nat", i], message: `twice-nat: ${address} is one of outside` }]
+      : [],
+  );
+  const ofRemotes = remotes.flatMap(({ inside: name }, i) => {
+    const where = outside.includes(name) ? "outside" : twice.includes(name) ? "twice-nat" : undefined;
+    const message = `remote[${i}]: ${name} is one of ${where}`;
+    return where === undefined ? [] : [{ path: ["remote", i, "inside"], message }];
+  });
+  const ofForwards = forwards.flatMap((forward, i) => {
     const found: Contradiction[] = [];
     const [own = outside[0]] = forward.outside ?? [];
     if (!outside.includes(own)) {
@@ -36,8 +45,13 @@ export function natContradictions(params: ParamValues): Contradiction[] {
       const message = `forward[${i}]: forward[${first}] has its ports already`;
       found.push({ path: ["forward", i, "port"], message });
     }
+    if (forward["twice-nat"] === true && twice.length === 0) {
+      const message = `forward[${i}]: twice-nat needs addresses, in the filter's twice-nat`;
+      found.push({ path: ["forward", i, "twice-nat"], message });
+    }
     return found;
   });
+  return [...ofForwards, ...ofTwice, ...ofRemotes];
 }
 
 function covers(one: Forward, other: Forward, standard: string): boolean {
