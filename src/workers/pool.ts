@@ -25,6 +25,7 @@ export interface Pool {
 /** Threads that started together, and how many of them have nothing to do. */
 interface Group {
   threads: Piscina;
+  size: number;
   idle: number;
   /** Rejects when a thread cannot even load its modules: whoever waits for a task of it would wait for ever. */
   broken: Promise<never>;
@@ -52,7 +53,7 @@ export function startPool(threads: number): Pool {
       return { result, kill: () => killer.abort() };
     },
     async close() {
-      await Promise.all(groups.map((group) => group.threads.destroy()));
+      await Promise.all(groups.map(closeGroup));
     },
   };
 }
@@ -75,8 +76,28 @@ function startGroup(size: number): Group {
   });
   // Nobody may be waiting yet.
   broken.catch(() => {});
-  return { threads, idle: size, broken };
+  return { threads, size, idle: size, broken };
 }
+
+/**
+ * Ends a group's threads, each when it has loaded its modules: koffi aborts the whole process when its thread is ended
+ * while it is being loaded.
+ */
+async function closeGroup({ threads, size, broken }: Group): Promise<void> {
+  let isBroken = false;
+  broken.catch(() => {
+    isBroken = true;
+  });
+  const patience = performance.now() + LOADING_MS;
+  // Piscina lists those that are ready, and tells nobody when one gets so.
+  while (threads.threads.length < size && !isBroken && performance.now() < patience) {
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  await threads.destroy();
+}
+
+/** What is not loaded then will not be. */
+const LOADING_MS = 10_000;
 
 /** The compiled worker, also when this file runs from its source (in tests). */
 function workerFile(): string {
