@@ -68,7 +68,7 @@ const request = fc.constantFrom<Family>(4, 6).chain((family) =>
     tos: fc.nat(255),
     checksum: fc.constantFrom("right", "right", "right", "right", "wrong"),
     isFragment: fc.oneof(
-      { weight: 9, arbitrary: fc.constant(false) },
+      { weight: 2, arbitrary: fc.constant(false) },
       { weight: 1, arbitrary: fc.constant(true) },
     ),
     options: fc.constantFrom("", "", "", "01010101"),
@@ -174,5 +174,5 @@ test("every request is answered, let by or dropped as the reference says, octet 
     { numRuns: 80, seed: 11 },
   );
   const verdicts = ["reply", "next", "fragment", "from-many", "bad-checksum", "rate-limited"];
-  for (const verdict of verdicts) expect(seen[verdict], verdict).toBeGreaterThan(20);
+  for (const verdict of verdicts) expect(seen[verdict], verdict).toBeGreaterThan(10);
 });
