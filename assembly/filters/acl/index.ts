@@ -7,12 +7,14 @@ import {
   DESCRIPTOR_L3,
   DESCRIPTOR_L4,
   DESCRIPTOR_PROTOCOL,
+  emit,
   IPV4_FRAGMENT,
   IPV4_OFFSET_MASK,
   IPV4_SOURCE,
   IPV6_SOURCE,
   now,
   OUTPUT_DROP,
+  OUTPUT_HOLD,
   OUTPUT_NEXT,
   Output,
   PACKET_FLAG_FIRST_FRAGMENT,
@@ -24,6 +26,7 @@ import {
   PROTOCOL_UDP,
   sharedState,
   Tcp,
+  workerState,
 } from "pktflow/assembly";
 import {
   CT_ESTABLISHED,
@@ -34,6 +37,7 @@ import {
   track,
 } from "pktflow/assembly/lib/conntrack";
 import { endedByMake, evictedByMake, FOUND, FULL } from "pktflow/assembly/lib/conntrack-table";
+import { FragmentWait } from "pktflow/assembly/lib/fragment-wait";
 import {
   classify4,
   classify6,
@@ -50,6 +54,7 @@ import {
 import { compile, compiledSize, hasTrees } from "./compile";
 import {
   DATAGRAM_EVICTED,
+  DATAGRAM_PENDING,
   DATAGRAM_UNKNOWN,
   datagramFlags,
   datagramHeader,
@@ -66,13 +71,20 @@ import { BOX_DECIDES, BOX_FLAGS, BOX_MARKS, BOX_OUTPUT, BOX_RULE } from "./tree"
 
 let compiled: usize = 0;
 let isStateful: bool = false;
+/** Fragments whose first one has not come: those of the batch at hand have the output OUTPUT_HOLD, the others wait. */
+let isPending: bool = false;
+let waiting: FragmentWait = changetype<FragmentWait>(0);
 
 export function sharedStateSize(_at: usize): usize {
   return compiledSize() + tablesSize();
 }
 
 export function workerStateSize(_at: usize): usize {
-  return scratchSize(hasTrees());
+  return waitingAt() + FragmentWait.bytes(params.fragmentsHeld);
+}
+
+function waitingAt(): usize {
+  return (scratchSize(hasTrees()) + 7) & ~7;
 }
 
 export function initShared(): void {
@@ -85,6 +97,9 @@ export function init(): void {
   compiled = sharedState();
   openRules(compiled);
   isStateful = openTables(compiled, roomForOthers());
+  // An instance that is made anew has lost what it held.
+  waiting = FragmentWait.format(workerState() + waitingAt());
+  isPending = false;
 }
 
 export function tick(): void {
@@ -102,11 +117,17 @@ const OUTPUT_AT: u64 = <u64>((BOX_OUTPUT - BOX_RULE) << 3);
 const CERTAIN: u32 = BOX_DECIDES | BOX_MARKS;
 
 export function batch(b: Batch): void {
-  const count = b.count;
   if (isStateful) {
-    for (let i: u32 = 0; i < count; i++) b.at(i).output = decide(b.at(i));
-    return;
+    for (let i: u32 = 0; i < b.count; i++) b.at(i).output = decide(b.at(i));
+  } else {
+    decidePlain(b);
   }
+  if (isPending) waitForFirst(b);
+}
+
+/** Without connections. */
+function decidePlain(b: Batch): void {
+  const count = b.count;
   const standard = params.default_;
   const counters = changetype<usize>(counter(Counters.rules));
   const tcpLeaf = onlyLeaf4(KIND_TCP);
@@ -149,7 +170,39 @@ export function batch(b: Batch): void {
   if (unmatched != 0) counter(Counters.unmatched).add(unmatched);
 }
 
-/** Any packet. */
+/** Holds the fragments whose first one has not come, and lets go of those whose first one has. */
+function waitForFirst(b: Batch): void {
+  const refused = waiting.holdAll(b, now() + params.fragmentWait);
+  if (refused != 0) counter(Counters.fragment).add(refused);
+  decideHeld();
+}
+
+function decideHeld(): void {
+  for (let i: u32 = 0; i < waiting.count; ) {
+    const p = waiting.at(i);
+    let output = decide(p);
+    if (output == OUTPUT_HOLD) {
+      if (waiting.dueOf(i) > now()) {
+        i++;
+        continue;
+      }
+      output = drop(Counters.fragment);
+    } else {
+      counter(Counters.fragmentsWaited).add(1);
+    }
+    waiting.remove(i);
+    emit(p, output);
+  }
+  isPending = waiting.count != 0;
+  waiting.wake(now());
+}
+
+/** Fragments have waited long enough, or their first one may have come to another worker. */
+export function wake(): void {
+  decideHeld();
+}
+
+/** Any packet. @returns OUTPUT_HOLD: a fragment whose first one has not come */
 function decide(p: Packet): Output {
   if (p.isMalformed) return drop(Counters.malformed);
   let header: usize = p.hasTransport ? p.transport : 0;
@@ -158,6 +211,10 @@ function decide(p: Packet): Output {
     const isFirst = p.has(PACKET_FLAG_FIRST_FRAGMENT);
     if (!isFirst && isTinyFragment(p)) return drop(Counters.tinyFragment);
     const found = findDatagram(p, isFirst);
+    if (found == DATAGRAM_PENDING) {
+      isPending = true;
+      return OUTPUT_HOLD;
+    }
     if (found == DATAGRAM_UNKNOWN) return drop(Counters.fragment);
     if (found == DATAGRAM_EVICTED) counter(Counters.datagramsEvicted).add(1);
     header = datagramHeader;
