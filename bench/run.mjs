@@ -26,7 +26,7 @@ const { values: options } = parseArgs({
 mkdirSync(out, { recursive: true });
 const thousand = join(out, "thousand-rules.yaml");
 writeFileSync(thousand, manyRules(1000));
-const main = join(root, "build/cli/main.js");
+const main = join(root, "build/bundle/main.js");
 if (!existsSync(main)) throw new Error(`${main} is not there: npm run build`);
 
 const load = ["--for", options.for];

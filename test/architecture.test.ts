@@ -68,6 +68,21 @@ describe("imports go one way: cli -> bench -> lab -> workers -> io, devices, fil
   });
 });
 
+test("what is started by its file's name is an entry of the bundle", () => {
+  const config = readFileSync(join(SOURCES, "../rolldown.config.mjs"), "utf8");
+  const threads = files.filter((file) =>
+    /^import .*\b(?:parentPort|workerData)\b.* from "node:worker_threads"/m.test(
+      readFileSync(join(SOURCES, file), "utf8"),
+    ),
+  );
+  expect(threads.length).toBeGreaterThan(3);
+  for (const file of [...threads, "workers/worker.ts", "lab/exec.ts", "cli/main.ts", "library/index.ts"]) {
+    const name = file.slice(file.lastIndexOf("/") + 1, -3);
+    expect(config, file).toMatch(new RegExp(`^  "?[a-z-]+"?: "${file.slice(0, -3)}",$`, "m"));
+    if (threads.includes(file)) expect(config, file).toMatch(new RegExp(`^  "?${name}"?: `, "m"));
+  }
+});
+
 describe("a library has one owner", () => {
   test.each(Object.entries(OWNERS))("%s", (library, owner) => {
     const importers = files.filter((file) =>

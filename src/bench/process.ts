@@ -3,7 +3,7 @@
  * when there is nothing to do, how much memory it has. Thread: the main one.
  */
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { loadPipeline } from "../config/pipeline.ts";
 import { startLab } from "../lab/lab.ts";
@@ -157,6 +157,5 @@ export function bareNode(): number {
 }
 
 function mainFile(): string {
-  const beside = fileURLToPath(new URL("../cli/main.js", import.meta.url));
-  return existsSync(beside) ? beside : fileURLToPath(new URL("../../build/cli/main.js", import.meta.url));
+  return fileURLToPath(new URL("../../build/bundle/main.js", import.meta.url));
 }

@@ -7,6 +7,7 @@ import type { ParamSpec } from "../params/types.ts";
 import { ConfigError, Diagnostics } from "./diagnostics.ts";
 import { readDocument } from "./document.ts";
 import { readSpecs } from "./paramspec.ts";
+import { readyManifest } from "./ready-manifest.ts";
 import { asMap, asText, namedEntries, unknownKeys } from "./shape.ts";
 import { Source } from "./source.ts";
 import { readTables } from "./tables.ts";
@@ -30,7 +31,9 @@ const RESERVED_OUTPUTS = ["next", "drop", "accept"];
  */
 export function loadManifest(location: string, kind = location): Manifest {
   const file = manifestFile(location);
-  return parseManifest(readText(file), file, { kind, location: resolve(location) });
+  const text = readText(file);
+  const identity = { kind, location: resolve(location) };
+  return readyManifest(text, kind, identity.location) ?? parseManifest(text, file, identity);
 }
 
 /** A manifest's text; `file` is what diagnostics call it. Throws ConfigError with everything that is wrong. */

@@ -3,7 +3,6 @@
  * data, or every diagnostic there is. Reads files (the pipeline's, manifests) and nothing else; runs on the main thread.
  */
 import { basename, extname } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseParam } from "../params/parse.ts";
 import type { ParamSpec } from "../params/types.ts";
 import { type DeviceSymbol, readDevices } from "./devices.ts";
@@ -15,6 +14,7 @@ import { deviceManifests as allDeviceManifests } from "./kinds.ts";
 import { readText } from "./manifest.ts";
 import { applyOverrides } from "./overrides.ts";
 import { type PathSymbol, readPaths } from "./paths.ts";
+import { FILTERS_DIRECTORY } from "./ready-manifest.ts";
 import { asMap, unknownKeys } from "./shape.ts";
 import { Source } from "./source.ts";
 import { settleOffloads } from "./super-packets.ts";
@@ -34,8 +34,6 @@ export interface LoadOptions {
 }
 
 export const FORMAT_VERSION = 1;
-/** Where the built-in filters are, from src/config as from build/config. */
-export const FILTERS_DIRECTORY = fileURLToPath(new URL("../../assembly/filters", import.meta.url));
 
 const KEYS = ["pktflow", "name", "workers", "devices", "filters", "paths"];
 export const workersSpec: ParamSpec = {

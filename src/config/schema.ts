@@ -9,7 +9,8 @@ import type { ParamSpec } from "../params/types.ts";
 import { hostSpecs, listFilters } from "./filters.ts";
 import { deviceManifests as allDeviceManifests } from "./kinds.ts";
 import { loadManifest } from "./manifest.ts";
-import { FILTERS_DIRECTORY, FORMAT_VERSION, workersSpec } from "./pipeline.ts";
+import { FORMAT_VERSION, workersSpec } from "./pipeline.ts";
+import { FILTERS_DIRECTORY } from "./ready-manifest.ts";
 import type { DeviceManifest, Manifest } from "./types.ts";
 
 const ID = "^[a-z][a-z0-9-]*$";

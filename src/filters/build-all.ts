@@ -4,7 +4,8 @@
  */
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { loadManifest } from "../config/manifest.ts";
+import { parseManifest, readText } from "../config/manifest.ts";
+import { readyFile, readyText } from "../config/ready-manifest.ts";
 import { generateParams } from "../params/generate.ts";
 import { type BuildResult, buildCore, buildFilter, builtinFilters, PACKAGE } from "./build.ts";
 import { referencePage } from "./page.ts";
@@ -26,7 +27,7 @@ async function attempt(what: string, build: () => Promise<BuildResult>): Promise
 function removeStale(): void {
   const build = join(PACKAGE, "build");
   for (const name of readdirSync(build, { recursive: true, encoding: "utf8" })) {
-    const source = /^(?!wasm\/|docs\/|bench-results\/)(.*?)\.(?:js|js\.map|d\.ts)$/.exec(name)?.[1];
+    const source = /^(?!bundle\/|wasm\/|docs\/|bench-results\/)(.*?)\.(?:js|js\.map|d\.ts)$/.exec(name)?.[1];
     if (source !== undefined && !existsSync(join(PACKAGE, "src", `${source}.ts`))) rmSync(join(build, name));
   }
 }
@@ -34,11 +35,15 @@ function removeStale(): void {
 removeStale();
 const docs = join(PACKAGE, "build", "docs", "filters");
 mkdirSync(docs, { recursive: true });
+mkdirSync(join(PACKAGE, "build", "wasm", "filters"), { recursive: true });
 let failed = !(await attempt("core", buildCore));
 for (const folder of builtinFilters()) {
   const name = basename(folder);
   const built = await attempt(`filter ${name}`, () => {
-    const manifest = loadManifest(folder, name);
+    const file = join(folder, "filter.yaml");
+    const text = readText(file);
+    const manifest = parseManifest(text, file, { kind: name, location: folder });
+    writeFileSync(readyFile(folder), readyText(text, manifest));
     writeFileSync(join(docs, `${name}.md`), referencePage(manifest));
     return buildFilter(folder, generateParams(manifest));
   });

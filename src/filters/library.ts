@@ -4,9 +4,9 @@ import { join } from "node:path";
 import type { Isolation, Manifest } from "../config/types.ts";
 import { generateParams } from "../params/generate.ts";
 import { generateHeader } from "../params/generate-c.ts";
-import { buildFilter, isFilterInC, PACKAGE } from "./build.ts";
+import { buildFilter, isBuiltin, isFilterInC, PACKAGE } from "./build.ts";
 import { FilterError } from "./error.ts";
-import { loadModule } from "./load.ts";
+import { loadBuiltin, loadModule } from "./load.ts";
 
 export interface LoadedFilter {
   bytes: Uint8Array;
@@ -25,7 +25,9 @@ export async function loadFilter(
     );
   }
   const { wasm } = await buildFilter(manifest.location, paramsText(manifest), isolation);
-  return loadModule(wasm, isolation);
+  return isBuiltin(manifest.location) && isolation === "none"
+    ? loadBuiltin(wasm)
+    : loadModule(wasm, isolation);
 }
 
 /** What a filter is unless a pipeline says otherwise. */

@@ -50,13 +50,22 @@ export function loadModule(
   wasm: string,
   isolation: Isolation = "none",
 ): { bytes: Uint8Array; module: WebAssembly.Module } {
-  let bytes: Uint8Array;
+  const bytes = readModule(wasm);
+  return { bytes, module: compileModule(bytes, wasm, isolation) };
+}
+
+/** Reads and compiles a built-in filter's module, which was checked when it was built. @throws FilterError */
+export function loadBuiltin(wasm: string): { bytes: Uint8Array; module: WebAssembly.Module } {
+  const bytes = readModule(wasm);
+  return { bytes, module: new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>) };
+}
+
+function readModule(wasm: string): Uint8Array {
   try {
-    bytes = readFileSync(wasm);
+    return readFileSync(wasm);
   } catch (error) {
     throw new FilterError(`reading ${wasm}: ${(error as NodeJS.ErrnoException).code ?? error}`);
   }
-  return { bytes, module: compileModule(bytes, wasm, isolation) };
 }
 
 /** Checks and compiles a module. @param name what it is called in errors @throws FilterError */

@@ -1,9 +1,10 @@
+import { readFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { listFilters } from "../../src/config/filters.ts";
 import { loadManifest, parseManifest } from "../../src/config/manifest.ts";
-import { FILTERS_DIRECTORY } from "../../src/config/pipeline.ts";
+import { FILTERS_DIRECTORY, readyManifest } from "../../src/config/ready-manifest.ts";
 import { FIXTURES, refused } from "./load.ts";
 
 const manifest = (text: string) => parseManifest(text, "filter.yaml", { kind: "f", location: "/f" });
@@ -223,6 +224,16 @@ describe("the built-in filters", () => {
     for (const { name, doc } of [...found.params, ...found.outputs, ...found.counters]) {
       expect(doc, `${kind}: ${name}`).not.toBe("");
     }
+  });
+
+  it.each(listFilters(FILTERS_DIRECTORY))("%s has the manifest that the build has read", (kind) => {
+    const location = `${FILTERS_DIRECTORY}/${kind}`;
+    const text = readFileSync(`${location}/filter.yaml`, "utf8");
+    expect(readyManifest(text, kind, location)).toEqual(
+      parseManifest(text, "filter.yaml", { kind, location }),
+    );
+    expect(readyManifest(`${text}\n`, kind, location), "of another text").toBeUndefined();
+    expect(readyManifest(text, kind, `/nowhere/${kind}`), "of a filter elsewhere").toBeUndefined();
   });
 
   it("are the folders that have a manifest", () => {

@@ -18,6 +18,14 @@ const packed = JSON.parse(
 )[0] as { filename: string; files: { path: string }[] };
 const paths = packed.files.map(({ path }) => path).sort();
 
+/** Names in a packed module's imports, re-exports, import() and require() calls. */
+function importsOf(path: string): string[] {
+  const text = readFileSync(join(ROOT, path), "utf8").replace(/^\s*(\*|\/\*|\/\/).*$/gm, "");
+  const statements = [...text.matchAll(/^(?:import|export)\b[^;"'`]*?(?:from )?"([^"]+)";/gm)];
+  const calls = [...text.matchAll(/\b(?:import|require)[$\d]*\("([^"]+)"\)/g)];
+  return [...statements, ...calls].map((match) => match[1]);
+}
+
 const project = folder.file("project");
 mkdirSync(project);
 const env = { ...process.env, NO_COLOR: "1", XDG_CACHE_HOME: folder.file("cache") };
@@ -44,22 +52,42 @@ const node = (...args: string[]) =>
   spawnSync(process.execPath, args, { cwd: project, encoding: "utf8", env });
 
 describe("the tarball", () => {
-  test("holds each compiled source, once, and nothing that no source made", () => {
+  test("holds the bundle and no other compiled source; what is loaded from it is in it", () => {
     const compiled = paths.filter((path) => /^build\/.*\.js$/.test(path));
-    const sources = readdirSync(join(ROOT, "src"), { recursive: true, encoding: "utf8" }).filter((file) =>
-      file.endsWith(".ts"),
+    expect(compiled.filter((path) => !path.startsWith("build/bundle/"))).toEqual([]);
+    const { bin, exports } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
+    expect(paths).toEqual(expect.arrayContaining([bin.pktflow, exports["."].default.slice(2)]));
+    const loaded = compiled.flatMap((path) => importsOf(path).filter((name) => name.startsWith("./")));
+    expect(loaded.length).toBeGreaterThan(0);
+    expect(loaded.filter((name) => !compiled.includes(`build/bundle/${name.slice(2)}`))).toEqual([]);
+  });
+  test("has each source at one place, and every library that is not in it is a dependency", () => {
+    const maps = readdirSync(join(ROOT, "build/bundle")).filter((name) => name.endsWith(".map"));
+    const sources = maps.flatMap(
+      (name) => JSON.parse(readFileSync(join(ROOT, "build/bundle", name), "utf8")).sources as string[],
     );
-    const expected = sources
-      .filter((file) => !/(build-all|document-sdk|library\/declare)\.ts$/.test(file))
-      .map((file) => `build/${file.replace(/\.ts$/, ".js")}`);
-    expect(compiled.sort()).toEqual(expected.sort());
+    const own = sources.filter((source) => source.includes("/src/"));
+    expect(own.length).toBeGreaterThan(100);
+    expect(own.filter((source, i) => own.indexOf(source) !== i)).toEqual([]);
+    const { dependencies } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8"));
+    const outside = paths
+      .filter((path) => /^build\/bundle\/.*\.js$/.test(path))
+      .flatMap(importsOf)
+      .filter((name) => !/^(\.|node:)/.test(name))
+      .map((name) => name.split("/")[0]);
+    expect([...new Set(outside)].sort()).toEqual(Object.keys(dependencies).sort());
+    const licences = readFileSync(join(ROOT, "build/bundle/LICENSES.txt"), "utf8");
+    for (const name of sources.map((source) => /node_modules\/([^/]+)/.exec(source)?.[1])) {
+      if (name !== undefined) expect(licences).toMatch(new RegExp(`^${name} \\d`, "m"));
+    }
   });
   test("holds nothing but modules, types, the SDK, the examples, the C peers and its papers", () => {
     const known = [
-      /^build\/.*\.(js|d\.ts)$/,
-      /^build\/wasm\/(core\.wasm|filters\/[a-z0-9-]+\.(wasm|params\.ts))$/,
+      /^build\/bundle\/([a-zA-Z0-9_-]+\.js|LICENSES\.txt)$/,
+      /^build\/.*\.d\.ts$/,
+      /^build\/wasm\/(core\.wasm|filters\/[a-z0-9-]+\.(wasm|params\.ts|manifest\.json))$/,
       /^build\/docs\/.*\.md$/,
-      /^assembly\/(abi|wire|lib)\/[a-z0-9-]+\.ts$/,
+      /^assembly\/(abi|core|wire|lib)\/[a-z0-9-]+\.ts$/,
       /^assembly\/(index\.ts|README\.md)$/,
       /^assembly\/filters\/[a-z0-9-]+\/([a-z0-9-]+\.ts|filter\.yaml|cases\.yaml|README\.md)$/,
       /^assembly\/(templates|editor)\//,

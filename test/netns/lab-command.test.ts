@@ -81,7 +81,7 @@ describeKernel("COMMAND", () => {
   });
 
   test("reads standard input", async () => {
-    const child = spawn(process.execPath, ["build/cli/main.js", ...lab("wc", "-c")], {
+    const child = spawn(process.execPath, ["build/bundle/main.js", ...lab("wc", "-c")], {
       stdio: ["pipe", "pipe", "inherit"],
     });
     child.stdin.end("x".repeat(100_000));

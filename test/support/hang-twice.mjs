@@ -1,7 +1,7 @@
 // Runs a pipeline whose filter does not end, twice in one process, and says how each run ended and which interfaces are left.
 //   node hang-twice.mjs FILE ENGINE
 import { execFileSync } from "node:child_process";
-import { load, run } from "../../build/library/index.js";
+import { load, run } from "../../build/bundle/index.js";
 
 const [file, io] = process.argv.slice(2);
 for (let turn = 0; turn < 2; turn++) {

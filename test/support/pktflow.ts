@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import type { Report } from "../../src/control/report.ts";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-export const MAIN = join(ROOT, "build/cli/main.js");
+export const MAIN = join(ROOT, "build/bundle/main.js");
 
 export interface Finished {
   status: number | null;
