@@ -3,6 +3,7 @@
  * or every problem there is, each with the path to it, so that whoever has the file can point at the place.
  */
 import { readAddress, readInterfaceAddress, readMac, readPrefix } from "./addresses.ts";
+import { readDomains } from "./domains.ts";
 import {
   type Bounds,
   readDuration,
@@ -307,10 +308,11 @@ const SCALARS: Record<
   ipv4: (value) => readAddress(value, 4),
   ipv6: (value) => readAddress(value, 6),
   ip: (value) => readAddress(value, "any"),
-  prefix: readPrefix,
+  prefix: (value, bounds) => readPrefix(value, bounds),
   "interface-address": readInterfaceAddress,
   mac: readMac,
   string: readString,
+  domains: readDomains,
   output: readOutput,
   action: readAction,
 };

@@ -24,6 +24,7 @@ export type ScalarType =
   | "interface-address"
   | "mac"
   | "string"
+  | "domains"
   | "output"
   | "action"
   | "sets";
@@ -46,9 +47,11 @@ export interface ParamSpec {
    * null: it may be left out, and is then not among the values.
    */
   default?: unknown;
-  /** Inclusive bounds of a number (ns for a duration, bytes for a size), or of a list's length. */
+  /** Inclusive bounds of a number (ns for a duration, bytes for a size), or of the length of a list or prefix. */
   min?: number;
   max?: number;
+  /** Of a prefix: the one that it must be of. */
+  family?: 4 | 6;
   /** Of a list of prefixes: the parameter (of type sets) whose names may stand among them. */
   sets?: string;
 }
@@ -66,6 +69,7 @@ export interface PortRange {
 /**
  * bool: boolean; u8 u16 u32 i32 f64 port: number; u64 duration (ns) size (bytes): number, exact up to 2^53;
  * rate: Rate; port-range: PortRange; ipv4 ipv6 ip: canonical address; prefix: "address/length", host bits zero;
+ * domains: names of the DNS in lower case, a blank between them, or ""; encoded as a string;
  * interface-address: "address/length" with host bits; mac: "xx:xx:xx:xx:xx:xx"; string, enum: the word;
  * code: number; output: the output's name ("next", "drop", ...);
  * sets: record of lists of prefixes by name, not encoded (what refers to them has the prefixes themselves);
