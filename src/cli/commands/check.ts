@@ -1,6 +1,7 @@
 /** `pktflow check FILE`: validates a pipeline and prints its plan. Opens no device. */
 import type { Command } from "commander";
 import colors from "picocolors";
+import type { Diagnostic } from "../../config/diagnostics.ts";
 import type { Pipeline } from "../../config/types.ts";
 import { MOST_HELD_SLOTS } from "../../plan/plan.ts";
 import type { Plan } from "../../plan/types.ts";
@@ -33,7 +34,9 @@ async function check(file: string, options: { set: string[]; json?: boolean }): 
   const { loadPipeline } = await import("../../config/pipeline.ts");
   const { planWithoutOpening } = await import("../../workers/prepare.ts");
   const { NotStarted } = await import("../exit.ts");
-  const pipeline = loadPipeline(file, { set: options.set });
+  const { renderDiagnostic } = await import("../../config/diagnostics.ts");
+  const onWarning = (warning: Diagnostic) => process.stderr.write(`${renderDiagnostic(warning)}\n`);
+  const pipeline = loadPipeline(file, { set: options.set, onWarning });
   // What is said of it here is what run would say, with the same exit status.
   const plan = await planWithoutOpening(pipeline).catch((error: unknown) => {
     throw new NotStarted(error);
