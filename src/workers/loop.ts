@@ -12,6 +12,7 @@ import type { Plan, WorkerPlan } from "../plan/types.ts";
 import { Alarm } from "./alarm.ts";
 import type { Chain } from "./chain.ts";
 import type { Core } from "./core.ts";
+import { FilterTrap } from "./instance.ts";
 import type { WorkerPort } from "./ports.ts";
 
 /** How often filters with a tick get one: while packets flow, and while the worker sleeps. ns */
@@ -22,6 +23,7 @@ const TICK_IDLE = 1e9;
 const LONGEST_DRAIN_SLEEP = 50;
 
 const NO_SLOT = 8 * DROP_REASONS.indexOf("no-slot");
+const IO_ERROR = 8 * DROP_REASONS.indexOf("io-error");
 
 export interface LoopClock {
   /** CLOCK_MONOTONIC, ns. */
@@ -70,6 +72,15 @@ export class Loop {
 
   /** Runs until the pipeline's command says otherwise. @throws what a device or a filter with `on-trap: stop` throws */
   run(): void {
+    try {
+      this.untilCommand();
+    } catch (error) {
+      this.abandon(error instanceof FilterTrap);
+      throw error;
+    }
+  }
+
+  private untilCommand(): void {
     const command = (this.plan.control + PIPELINE_CONTROL.COMMAND) >>> 2;
     const heartbeat = (this.worker.control + WORKER_CONTROL.HEARTBEAT) >>> 2;
     const i32 = this.m.i32;
@@ -127,6 +138,32 @@ export class Loop {
     this.engine.settle();
     this.exhale();
     this.engine.settle();
+  }
+
+  /**
+   * A device is gone, or a filter ends the run. What is in hand still leaves by the devices that there are, and what does
+   * not is counted as not taken by its device.
+   * @param byFilter nothing goes through filters any more: what is on its way to them is for the worker to count
+   */
+  private abandon(byFilter: boolean): void {
+    // A device that is gone says so with each batch for it, which is counted and empty then. The run ends with what it
+    // has failed with first.
+    for (let left = 2 * this.ports.length; left >= 0; left--) {
+      try {
+        if (byFilter) this.exhale();
+        else this.drain();
+        break;
+      } catch {
+        // Counted, and known.
+      }
+    }
+    const { free } = this.worker;
+    for (const { plan } of this.ports) {
+      for (const batch of new Set([plan.exitBatch, plan.txBatch])) {
+        counterAdd(this.m, plan.counters.drops + IO_ERROR, batchCount(this.m, batch));
+        batchMove(this.m, batch, free);
+      }
+    }
   }
 
   private receive(port: WorkerPort, now: number): number {

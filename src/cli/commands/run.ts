@@ -33,7 +33,8 @@ export function registerRun(program: Command): void {
 
 async function run(file: string, options: RunOptions): Promise<number> {
   // First of all: a thread starts while the file is read and all else is loaded.
-  const { startPool } = await import("../../workers/pool.ts");
+  const { processIsOurs, startPool } = await import("../../workers/pool.ts");
+  processIsOurs();
   const pool = startPool(1);
   const pipeline = await prepare(file, options).catch(async (error: unknown) => {
     await pool.close();
