@@ -22,6 +22,9 @@ const TICK_IDLE = 1e9;
 /** A worker that drains looks at its command this often, ms: nobody wakes it. */
 const LONGEST_DRAIN_SLEEP = 50;
 
+/** When a sink that could not get rid of all it has tries again, ns. */
+const FLUSH_AGAIN = 20e6;
+
 const NO_SLOT = 8 * DROP_REASONS.indexOf("no-slot");
 const IO_ERROR = 8 * DROP_REASONS.indexOf("io-error");
 
@@ -239,8 +242,13 @@ export class Loop {
   private rest(due: number, now: number): void {
     // What the kernel has refused since it was transmitted.
     this.exhale();
-    for (let i = 0; i < this.ports.length; i++) this.ports[i].sink?.flush();
     let timeout = due;
+    for (let i = 0; i < this.ports.length; i++) {
+      const { sink } = this.ports[i];
+      if (sink === undefined) continue;
+      sink.flush();
+      if (sink.pending === true) timeout = Math.min(timeout, FLUSH_AGAIN);
+    }
     if (this.chain.hasTick) {
       if (now >= this.nextTick) this.tick(now, TICK_IDLE);
       timeout = Math.min(timeout, this.nextTick - now);

@@ -35,6 +35,8 @@ export interface StartOptions {
   io: "auto" | "uring" | "poll";
   /** There is a program that sends and takes the packets of memory devices. */
   inProgram?: boolean;
+  /** Ends the start where it waits for somebody: who reads a named pipe. */
+  signal?: AbortSignal;
   /** Threads that were started earlier, to save time; they end with the pipeline, or if it does not start. */
   pool?: Pool;
 }
@@ -74,7 +76,7 @@ export async function startPipeline(pipeline: Pipeline, options: StartOptions): 
     if (options.inProgram !== true) refuseMemory(pipeline);
     const engine = chooseEngine(options.io);
     const filters = await loadFilters(pipeline);
-    devices = await openDevices(pipeline);
+    devices = await openDevices(pipeline, options.signal);
     const plan = makePlan(
       pipeline,
       devices.map((device) => device.facts),

@@ -42,10 +42,13 @@ async function run(file: string, options: RunOptions): Promise<number> {
   });
   const { startPipeline } = await import("../../workers/pipeline.ts");
   const signals = new StopSignals();
-  const running = await startPipeline(pipeline, { io: options.io, pool }).catch((error: unknown) => {
+  const starting = startPipeline(pipeline, { io: options.io, pool, signal: signals.whileStarting });
+  const running = await starting.catch((error: unknown) => {
+    // It was waiting for somebody, and nothing had begun.
+    if (error === signals.whileStarting.reason) return undefined;
     throw new NotStarted(error);
   });
-  return await watch(running, signals, options);
+  return running === undefined ? 0 : await watch(running, signals, options);
 }
 
 async function prepare(file: string, options: RunOptions): Promise<Pipeline> {
@@ -73,16 +76,21 @@ const STOPPING = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 /** SIGINT, SIGTERM and SIGHUP (the terminal has gone) from now on: one that comes while the pipeline is still starting stops it once it has. */
 export class StopSignals {
   private stop: (() => void) | undefined;
-  private received = false;
+  private readonly received = new AbortController();
 
   constructor() {
     for (const signal of STOPPING) process.on(signal, this.receive);
   }
 
+  /** Aborted by the first signal. */
+  get whileStarting(): AbortSignal {
+    return this.received.signal;
+  }
+
   /** Calls `stop` at every signal, and now if there was one. */
   deliver(stop: () => void): void {
     this.stop = stop;
-    if (this.received) stop();
+    if (this.whileStarting.aborted) stop();
   }
 
   close(): void {
@@ -90,7 +98,7 @@ export class StopSignals {
   }
 
   private readonly receive = () => {
-    this.received = true;
+    this.received.abort();
     this.stop?.();
   };
 }
