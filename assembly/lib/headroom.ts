@@ -16,16 +16,24 @@ import { Packet } from "../abi/packet";
 import { VNET_NEEDS_CSUM } from "../wire/virtio-net";
 
 /**
+ * Sees to it that so many bytes are free before the packet, for headers that are written there: it moves back where they are not.
+ * @returns false: the slot is too short, and nothing has changed
+ */
+export function makeRoom(p: Packet, bytes: u32): bool {
+  const start = VNET_HEADER + bytes;
+  if (p.data - p.slot >= start) return true;
+  if (start + p.length > p.capacity) return false;
+  memory.copy(p.slot + start, p.data, p.length);
+  p.data = p.slot + start;
+  return true;
+}
+
+/**
  * Puts `bytes` bytes before the packet, to be written by the caller; offsets count from there.
  * @returns false: the slot is too short, and nothing has changed
  */
 export function push(p: Packet, bytes: u32): bool {
-  if (p.data - p.slot < VNET_HEADER + bytes) {
-    const start = VNET_HEADER + bytes;
-    if (start + p.length > p.capacity) return false;
-    memory.copy(p.slot + start, p.data, p.length);
-    p.data = p.slot + start;
-  }
+  if (!makeRoom(p, bytes)) return false;
   p.data -= bytes;
   p.length += bytes;
   shift(p, <i32>bytes);

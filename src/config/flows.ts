@@ -1,4 +1,5 @@
 /** What only shows when paths are seen together: cycles, paths that nothing enters, layers that do not fit. */
+import { conversionsOf, layerAfter } from "./conversions.ts";
 import type { DeviceSymbol } from "./devices.ts";
 import type { Diagnostics } from "./diagnostics.ts";
 import type { PathSymbol } from "./paths.ts";
@@ -89,15 +90,24 @@ function checkLayers(
     for (const { device, span } of path.from) arrive(path.id, sourceFlow(device), span);
     let flow = arrived.get(path.id);
     for (const { filter, span, outputs } of path.steps) {
-      for (const output of outputs) arrive(output.path, flow, output.span);
-      const converts = filter.config?.manifest.converts;
-      if (!flow || !converts) continue;
-      if (flow.layer !== converts.from) {
-        const does = converts.from === converts.to ? "takes" : "converts";
-        const message = `${JSON.stringify(filter.id)} ${does} ${LAYERS[converts.from]}, but gets ${came(flow)}`;
+      if (!flow || !filter.config) {
+        for (const output of outputs) arrive(output.path, flow, output.span);
+        continue;
+      }
+      const came: Flow = flow;
+      const conversions = conversionsOf(filter.config.manifest, filter.config.params);
+      if (conversions?.length && !conversions.some(({ from }) => from === came.layer)) {
+        const [{ from, to }] = conversions;
+        const does = from === to ? "takes" : "converts";
+        const message = `${JSON.stringify(filter.id)} ${does} ${LAYERS[from]}, but gets ${description(came)}`;
         diagnostics.error(span, "mixed-layers", message);
       }
-      flow = { layer: converts.to, device: flow.device };
+      const after = (name: string): Flow => {
+        const layer = layerAfter(filter.config!, came.layer, name) ?? conversions?.[0]?.to ?? came.layer;
+        return { layer, device: came.device };
+      };
+      for (const output of outputs) arrive(output.path, after(output.name), output.span);
+      flow = after("next");
     }
     const { to } = path;
     if (!flow || !to) continue;
@@ -105,7 +115,7 @@ function checkLayers(
     if (to.target.kind !== "device") continue;
     const layer = devices.get(to.target.device)?.manifest?.layer;
     if ((layer === 2 || layer === 3) && layer !== flow.layer) {
-      const message = `${JSON.stringify(to.target.device)} takes ${LAYERS[layer]}, but gets ${came(flow)}`;
+      const message = `${JSON.stringify(to.target.device)} takes ${LAYERS[layer]}, but gets ${description(flow)}`;
       diagnostics.error(to.span, "mixed-layers", message);
     }
   }
@@ -117,6 +127,6 @@ function sourceFlow({ id, manifest, config }: DeviceSymbol): Flow | undefined {
   return layer === 2 || layer === 3 ? { layer, device: id } : undefined;
 }
 
-function came({ layer, device }: Flow): string {
+function description({ layer, device }: Flow): string {
   return `${LAYERS[layer]} from ${JSON.stringify(device)}`;
 }

@@ -8,11 +8,11 @@ import { ConfigError, Diagnostics } from "./diagnostics.ts";
 import { readDocument } from "./document.ts";
 import { readSpecs } from "./paramspec.ts";
 import { readyManifest } from "./ready-manifest.ts";
-import { asMap, asText, namedEntries, unknownKeys } from "./shape.ts";
+import { asItems, asMap, asText, namedEntries, unknownKeys } from "./shape.ts";
 import { Source } from "./source.ts";
 import { readTables } from "./tables.ts";
 import { describe, type Entry, entry, type MapNode, plain } from "./tree.ts";
-import type { Manifest } from "./types.ts";
+import type { Conversion, Manifest } from "./types.ts";
 
 const KEYS = [
   ...["summary", "params", "outputs", "counters", "state", "holds", "super-packets", "converts"],
@@ -102,7 +102,7 @@ function readManifest(
       );
     }
   }
-  const converts = readConverts(map, diagnostics);
+  const converts = readConverts(map, params, diagnostics);
   const isolation = readIsolation(map, diagnostics);
   const logs = documented(map, "logs", [], diagnostics).map(({ name, doc }) => ({ name, text: doc }));
   const tables = readTables(map, params, diagnostics);
@@ -111,7 +111,9 @@ function readManifest(
     location,
     summary: summary ? (asText(summary.value, "summary", "text", diagnostics) ?? "") : "",
     params,
-    outputs: documented(map, "outputs", [], diagnostics).map((output) => readOutput(output, diagnostics)),
+    outputs: documented(map, "outputs", ["layer"], diagnostics).map((output) =>
+      readOutput(output, diagnostics),
+    ),
     counters: readCounters(map, params, diagnostics),
     state: readState(map, diagnostics),
     holds: readHolds(map, params, diagnostics),
@@ -154,7 +156,7 @@ function documented(map: MapNode, section: string, others: string[], diagnostics
 }
 
 function readOutput(
-  { name, doc, entry: { keySpan } }: Documented,
+  { name, doc, entry: { keySpan, value } }: Documented,
   diagnostics: Diagnostics,
 ): Manifest["outputs"][0] {
   if (RESERVED_OUTPUTS.includes(name)) {
@@ -164,7 +166,9 @@ function readOutput(
       `an output cannot be called ${JSON.stringify(name)}: every filter has it`,
     );
   }
-  return { name, doc };
+  const layer =
+    value.kind === "map" && entry(value, "layer") ? readLayer(value, "layer", diagnostics) : undefined;
+  return layer === undefined ? { name, doc } : { name, doc, layer };
 }
 
 /** Those with `each` are numbered last, so that the others' indices are constants whatever the parameters are. */
@@ -238,20 +242,43 @@ function readHolds(map: MapNode, params: ParamSpec[], diagnostics: Diagnostics):
   return 0;
 }
 
-function readConverts(map: MapNode, diagnostics: Diagnostics): Manifest["converts"] {
+/** One conversion, or a list of them. */
+function readConverts(map: MapNode, params: ParamSpec[], diagnostics: Diagnostics): Manifest["converts"] {
   const found = entry(map, "converts");
-  const layers = found && asMap(found.value, "converts", diagnostics);
-  if (!layers) return undefined;
-  unknownKeys(layers, ["from", "to"], "converts", diagnostics);
-  const [from, to] = ["from", "to"].map((key) => {
-    const layer = entry(layers, key);
-    if (layer?.value.kind === "scalar" && (layer.value.value === 2 || layer.value.value === 3))
-      return layer.value.value;
-    const has = layer ? describe(layer.value) : "nothing";
-    diagnostics.error(layer?.value.span ?? layers.span, "bad-value", `${key} wants layer 2 or 3, has ${has}`);
-    return undefined;
+  if (!found) return undefined;
+  const conversions = asItems(found.value).flatMap((item) => {
+    const layers = asMap(item, "converts", diagnostics);
+    if (!layers) return [];
+    unknownKeys(layers, ["from", "to", "when"], "converts", diagnostics);
+    const [from, to] = ["from", "to"].map((key) => readLayer(layers, key, diagnostics));
+    const when = readWhen(layers, params, diagnostics);
+    return from && to ? [{ from, to, ...(when ? { when } : {}) }] : [];
   });
-  return from && to ? { from: from as 2 | 3, to: to as 2 | 3 } : undefined;
+  return conversions.length > 0 ? conversions : undefined;
+}
+
+function readLayer(map: MapNode, key: string, diagnostics: Diagnostics): 2 | 3 | undefined {
+  const layer = entry(map, key);
+  if (layer?.value.kind === "scalar" && (layer.value.value === 2 || layer.value.value === 3))
+    return layer.value.value;
+  const has = layer ? describe(layer.value) : "nothing";
+  diagnostics.error(layer?.value.span ?? map.span, "bad-value", `${key} wants layer 2 or 3, has ${has}`);
+  return undefined;
+}
+
+/** Parameters and the values that they must have. */
+function readWhen(map: MapNode, params: ParamSpec[], diagnostics: Diagnostics): Conversion["when"] {
+  const found = entry(map, "when");
+  const words = found && asMap(found.value, "when", diagnostics);
+  if (!words) return undefined;
+  const when: Conversion["when"] = {};
+  for (const { key, keySpan, value } of words.entries) {
+    const isKnown = params.some(({ name }) => name === key);
+    if (!isKnown)
+      diagnostics.error(keySpan, "unknown-parameter", `${JSON.stringify(key)} is not a parameter`);
+    if (value.kind === "scalar") when[key] = value.value as string | number | boolean;
+  }
+  return when;
 }
 
 /** Is this the name of a built-in filter, rather than the path of a user's? */

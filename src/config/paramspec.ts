@@ -41,7 +41,7 @@ const SCALARS: ScalarType[] = [
   "sets",
 ];
 const CONSTRUCTORS = ["enum", "code", "list", "record"];
-const KEYS = ["type", "of", "fields", "doc", "default", "range", "sets"];
+const KEYS = ["type", "of", "fields", "doc", "default", "range", "family", "sets"];
 /** Values that a filter can tell from "not given": their zeros are not values (family 0, length 0). */
 const ABSENTABLE = ["ip", "prefix", "interface-address", "string"];
 
@@ -68,6 +68,7 @@ function readSpec({ key, keySpan, value }: Entry, diagnostics: Diagnostics): Par
     type,
     doc: doc ? (asText(doc.value, "doc", "text", diagnostics) ?? "") : "",
     ...readRange(map, type, diagnostics),
+    ...readFamily(map, type, diagnostics),
     ...readSetsName(map, type, diagnostics),
   };
   const standard = entry(map, "default");
@@ -184,6 +185,20 @@ function readSetsName(map: MapNode, type: ParamType, diagnostics: Diagnostics): 
   return name === undefined ? {} : { sets: name };
 }
 
+/** `family: 6`: of a prefix, which it must be of. */
+function readFamily(map: MapNode, type: ParamType, diagnostics: Diagnostics): { family?: 4 | 6 } {
+  const found = entry(map, "family");
+  if (!found) return {};
+  if (type.kind !== "prefix") {
+    diagnostics.error(found.keySpan, "unknown-key", "only type: prefix has a family");
+    return {};
+  }
+  const family = plain(found.value);
+  if (family === 4 || family === 6) return { family };
+  diagnostics.error(found.value.span, "bad-value", "family wants 4 or 6");
+  return {};
+}
+
 /** `range: [min, max]`, in the units of the type; null leaves one end open. */
 function readRange(map: MapNode, type: ParamType, diagnostics: Diagnostics): { min?: number; max?: number } {
   const found = entry(map, "range");
@@ -217,7 +232,7 @@ function readEnd(type: ParamType, value: unknown): number | undefined {
     const reading = readRate(value, {});
     return "value" in reading ? reading.value.value : undefined;
   }
-  const numeric = ["u8", "u16", "u32", "u64", "i32", "f64", "port", "port-range", "code", "list"];
+  const numeric = ["u8", "u16", "u32", "u64", "i32", "f64", "port", "port-range", "code", "list", "prefix"];
   return numeric.includes(type.kind) && typeof value === "number" && Number.isFinite(value)
     ? value
     : undefined;

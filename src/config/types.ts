@@ -1,6 +1,14 @@
 /** What comes out of the config stage: the pipeline file, checked, defaults filled in, plain data. */
 import type { ParamSpec, ParamValues } from "../params/types.ts";
 
+/** It takes packets of a layer, and what leaves by `next` is of this one or the other. */
+export interface Conversion {
+  from: 2 | 3;
+  to: 2 | 3;
+  /** Parameters that must have these values; absent: whatever they are. */
+  when?: Record<string, string | number | boolean>;
+}
+
 /** A filter's filter.yaml. `outputs` and `counters` are in the order in which they are numbered. */
 export interface Manifest {
   /** Folder name of a built-in; the path as written in the pipeline file for a filter of the user's. */
@@ -9,8 +17,8 @@ export interface Manifest {
   location: string;
   summary: string;
   params: ParamSpec[];
-  /** Named outputs beside `next` (0) and `drop` (1), numbered from 2. */
-  outputs: { name: string; doc: string }[];
+  /** Named outputs beside `next` (0) and `drop` (1), numbered from 2; `layer` where it is not that of what came. */
+  outputs: { name: string; doc: string; layer?: 2 | 3 }[];
   /** A counter, or one counter for each element of the list parameter `each` (named by its `name` field or its index). */
   counters: { name: string; doc: string; each?: string }[];
   /** Messages that it may say, numbered; in a text {a} and {b} stand for numbers. Absent: none. */
@@ -23,8 +31,8 @@ export interface Manifest {
   holds: number | string;
   /** false: wants packets one by one, as they are on the wire. */
   superPackets: boolean;
-  /** Takes packets of one layer alone, and gives packets of this one or the other; absent: of both, and they leave as they came. */
-  converts?: { from: 2 | 3; to: 2 | 3 };
+  /** The first that holds counts, see conversions.ts. Absent: it takes packets of both layers, and they leave as they came. */
+  converts?: Conversion[];
   /** It needs a memory of its own; absent: it does not. */
   isolation?: "memory";
 }

@@ -3,7 +3,7 @@
  * plain data from which workers open soft ones, and the facts that the plan is made from.
  */
 import type { DeviceConfig, Pipeline } from "../config/types.ts";
-import { sourcesOf } from "../plan/paths.ts";
+import { layersInto } from "../plan/paths.ts";
 import type { DeviceFacts } from "../plan/types.ts";
 import { factsBeforeOpening } from "./facts.ts";
 import { prepareGenerator } from "./generator/prepare.ts";
@@ -97,12 +97,9 @@ function fromPcap({ facts, source, usesStdout, close }: PreparedPcap): OpenedDev
  * @throws Error when they are of both layers, which only a file's link type can bring about
  */
 function arrivingLayer(pipeline: Pipeline, device: DeviceConfig, opened: OpenedDevice[]): 2 | 3 {
-  const sources = sourcesOf(pipeline, device.id);
-  const layers = new Map(
-    sources.map((id) => [id, opened[pipeline.devices.findIndex((other) => other.id === id)].facts.layer]),
-  );
-  const two = sources.find((id) => layers.get(id) === 2);
-  const three = sources.find((id) => layers.get(id) === 3);
+  const layerOf = (id: string) => opened[pipeline.devices.findIndex((other) => other.id === id)].facts.layer;
+  const layers = layersInto(pipeline, device.id, layerOf);
+  const [two, three] = [layers.get(2), layers.get(3)];
   if (two !== undefined && three !== undefined) {
     throw new Error(
       `device "${device.id}": packets with an Ethernet header (from "${two}") and without (from "${three}") ` +

@@ -1,4 +1,5 @@
 /** A filter's reference page in Markdown, from its manifest alone: every parameter, output and counter there is. */
+import { conversionText } from "../config/conversions.ts";
 import type { Manifest } from "../config/types.ts";
 import { formatSize } from "../params/quantities.ts";
 import { paramRows, STANDARD_OUTPUTS } from "./catalog.ts";
@@ -17,7 +18,7 @@ export function referencePage({
   const size = (bytes: number | "computed") =>
     bytes === "computed" ? "computed from the parameters" : bytes === 0 ? "none" : formatSize(bytes);
   const parts = [`# ${kind}`, cell(summary)];
-  if (converts) parts.push(layers(converts));
+  if (converts) parts.push(`Packets: ${converts.map(conversionText).join("; ")}.`);
   parts.push("## Parameters");
   const rows = paramRows(params);
   parts.push(
@@ -62,11 +63,6 @@ export function referencePage({
   }
   parts.push("## State", `Of each worker: ${size(state.worker)}. Shared by all: ${size(state.shared)}.`);
   return `${parts.join("\n\n")}\n`;
-}
-
-function layers({ from, to }: NonNullable<Manifest["converts"]>): string {
-  if (from === to) return `For packets of layer ${from}.`;
-  return `Turns packets of layer ${from} into packets of layer ${to}.`;
 }
 
 function documented({ name, doc }: { name: string; doc: string }): string[] {

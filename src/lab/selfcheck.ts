@@ -9,6 +9,7 @@ import { type Family, formatAddress, parseAddress } from "../params/addresses.ts
 import { sourcesOf } from "../plan/paths.ts";
 import { HostThread } from "./host-thread.ts";
 import type { Lab } from "./lab.ts";
+import { inPrefix, prefixFrom } from "./nat64.ts";
 import { type Answer, ECHOES, PROTOCOLS, type Protocol, TCP_PORTS, UDP_PORTS } from "./probes/probe.ts";
 import type { Host, HostAddress } from "./topology.ts";
 import { explains, judge, notSent, type Verdict, type Whereabouts } from "./verdict.ts";
@@ -47,6 +48,14 @@ export function planPairs({ hosts, pipeline }: LabShape): Pair[] {
   return hosts.flatMap((from) => {
     if (!pipeline.paths.some((path) => path.from.includes(from.device))) return [];
     const others = hosts.filter((to) => to !== from);
+    const prefix = prefixFrom(pipeline, from.device);
+    // An IPv4-only host, as an IPv6 one reaches it through a nat64; the other way nobody can begin.
+    const translated = (to: Host, family: Family, source: string): Pair[] => {
+      const ipv4 = to.addresses.find((one) => one.family === 4)?.address;
+      if (prefix === undefined || family === 4 || ipv4 === undefined) return [];
+      const [there, back] = [reaches(from, to), reaches(to, from)];
+      return [{ from, to, family, source, target: inPrefix(prefix, ipv4), there, back }];
+    };
     const pairs = ([4, 6] as const).flatMap((family) => {
       const source = addressOf(from, family);
       if (source === undefined) return [];
@@ -56,7 +65,7 @@ export function planPairs({ hosts, pipeline }: LabShape): Pair[] {
         const target = to.addresses.find(
           (one) => one.family === family && !own.includes(one.address),
         )?.address;
-        if (target === undefined) return [];
+        if (target === undefined) return translated(to, family, source.address);
         const [there, back] = [reaches(from, to), reaches(to, from)];
         return [{ from, to, family, source: source.address, target, there, back }];
       });

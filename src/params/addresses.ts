@@ -138,12 +138,29 @@ export function readAddress(value: unknown, family: Family | "any"): Reading<str
   return { value: formatAddress(address) };
 }
 
-/** A network: the bits behind the length must be zero. A bare address is a host prefix. */
-export function readPrefix(value: unknown): Reading<string> {
-  const wants = "a prefix (10.0.0.0/8, 2001:db8::/32)";
+const PREFIX_WANTS = {
+  4: "an IPv4 prefix (10.0.0.0/8)",
+  6: "an IPv6 prefix (2001:db8::/32)",
+  any: "a prefix (10.0.0.0/8, 2001:db8::/32)",
+};
+
+/**
+ * A network: the bits behind the length must be zero. A bare address is a host prefix.
+ * @param bounds family, and of the length
+ */
+export function readPrefix(
+  value: unknown,
+  { family, min = 0, max = 128 }: { family?: Family; min?: number; max?: number } = {},
+): Reading<string> {
+  const wants = PREFIX_WANTS[family ?? "any"];
   const parts = addressAndLength(value, wants);
   if ("refusal" in parts) return parts;
   const { address, length } = parts.value;
+  if (family !== undefined && address.family !== family) return refuse("bad-value", wants, value);
+  if (length < min || length > max) {
+    const lengths = min === 0 ? `${max} bits at most` : `${min} to ${max} bits`;
+    return refuse("out-of-range", `${wants} of ${lengths}`, value);
+  }
   const masked: Address = { family: address.family, bytes: mask(address.bytes, length) };
   const network = `${formatAddress(masked)}/${length}`;
   if (masked.bytes.some((byte, i) => byte !== address.bytes[i])) {

@@ -307,7 +307,7 @@ const SCALARS: Record<
   ipv4: (value) => readAddress(value, 4),
   ipv6: (value) => readAddress(value, 6),
   ip: (value) => readAddress(value, "any"),
-  prefix: readPrefix,
+  prefix: (value, bounds) => readPrefix(value, bounds),
   "interface-address": readInterfaceAddress,
   mac: readMac,
   string: readString,

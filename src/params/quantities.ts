@@ -6,6 +6,7 @@ import type { PortRange, Rate } from "./types.ts";
 export interface Bounds {
   /** See ParamSpec. */
   sets?: string;
+  family?: 4 | 6;
   min?: number;
   max?: number;
 }

@@ -46,9 +46,11 @@ export interface ParamSpec {
    * null: it may be left out, and is then not among the values.
    */
   default?: unknown;
-  /** Inclusive bounds of a number (ns for a duration, bytes for a size), or of a list's length. */
+  /** Inclusive bounds of a number (ns for a duration, bytes for a size), or of the length of a list or prefix. */
   min?: number;
   max?: number;
+  /** Of a prefix: the one that it must be of. */
+  family?: 4 | 6;
   /** Of a list of prefixes: the parameter (of type sets) whose names may stand among them. */
   sets?: string;
 }

@@ -1,4 +1,5 @@
 /** Paths of names to paths of indices, in an order in which each comes after those that lead to it. */
+import { layerAfter } from "../config/conversions.ts";
 import type { PathConfig, Pipeline } from "../config/types.ts";
 import type { PathPlan } from "./types.ts";
 
@@ -65,4 +66,39 @@ export function sourcesOf(pipeline: Pipeline, id: string): string[] {
   };
   for (const path of pipeline.paths) if (path.to.kind === "device" && path.to.device === id) into(path);
   return pipeline.devices.map((device) => device.id).filter((device) => sources.has(device));
+}
+
+/**
+ * The layers of the packets that may leave by device `id`, each with a device that they come from.
+ * @param layerOf a source's; 0: it has none
+ */
+export function layersInto(
+  pipeline: Pipeline,
+  id: string,
+  layerOf: (device: string) => 0 | 2 | 3,
+): Map<2 | 3, string> {
+  const leaving = new Map<2 | 3, string>();
+  const arrived = new Map(pipeline.paths.map((path) => [path.id, new Map<2 | 3, string>()]));
+  const add = (to: Map<2 | 3, string>, layer: 0 | 2 | 3 | undefined, from: string) => {
+    if (layer !== undefined && layer !== 0 && !to.has(layer)) to.set(layer, from);
+  };
+  for (const path of orderPaths(pipeline.paths)) {
+    let flows = arrived.get(path.id)!;
+    for (const device of path.from) add(flows, layerOf(device), device);
+    for (const step of path.through) {
+      const filter = pipeline.filters.find((one) => one.id === step.filter)!;
+      const after = new Map<2 | 3, string>();
+      for (const [layer, from] of flows) {
+        for (const [output, target] of Object.entries(step.outputs))
+          add(arrived.get(target)!, layerAfter(filter, layer, output), from);
+        add(after, layerAfter(filter, layer), from);
+      }
+      flows = after;
+    }
+    for (const [layer, from] of flows) {
+      if (path.to.kind === "path") add(arrived.get(path.to.path)!, layer, from);
+      else if (path.to.kind === "device" && path.to.device === id) add(leaving, layer, from);
+    }
+  }
+  return leaving;
 }

@@ -16,9 +16,10 @@ import {
   BATCH_PACKETS,
   CONTEXT,
   DESCRIPTOR,
-  DEVICE_INFO,
   ISOLATED_SCRATCH,
+  MALFORMED,
   OUTPUT_NEXT,
+  PACKET_FLAG,
 } from "../batches/layout.ts";
 import { batchAt, batchCount, batchPush, counterAdd, type PacketMemory, u64Read } from "../batches/memory.ts";
 import { writeReason } from "../batches/trap-reason.ts";
@@ -140,6 +141,7 @@ export class Instance {
    */
   process(batch: number, now: number): boolean {
     if (this.wasm === undefined && !this.resume(now)) return false;
+    const layer = this.plan.scratch === 0 ? 3 : this.layerOf(batch);
     for (let at = 0; at < batchCount(this.m, batch); ) {
       const left = batchCount(this.m, batch) - at;
       if (this.wasm === undefined) {
@@ -150,16 +152,25 @@ export class Instance {
       const most = this.carefulUntil > now ? 1 : BATCH_PACKETS;
       at = this.part(batch, at, Math.min(left, most), now);
     }
-    if (this.plan.scratch !== 0) this.dissectAgain(batch);
+    if (this.plan.scratch !== 0) this.dissectAgain(batch, layer);
     return true;
   }
 
+  /** Of the packets of a batch, which may be another than that of the device they came from: Packet.isFrame. */
+  private layerOf(batch: number): 2 | 3 {
+    if (batchCount(this.m, batch) === 0) return 3;
+    const { u16, u32 } = this.m;
+    const first = batchAt(this.m, batch, 0);
+    const isFrame =
+      u16[(first + DESCRIPTOR.L3) >>> 1] !== 0 ||
+      (u32[(first + DESCRIPTOR.FLAGS) >>> 2] & PACKET_FLAG.NOT_IP) !== 0 ||
+      u16[(first + DESCRIPTOR.ERROR) >>> 1] === MALFORMED.indexOf("truncated-ethernet");
+    return isFrame ? 2 : 3;
+  }
+
   /** Packets come back from an isolated filter with other bytes: what later filters may trust in is proved anew. */
-  private dissectAgain(batch: number): void {
+  private dissectAgain(batch: number, layer: 2 | 3): void {
     if (batchCount(this.m, batch) === 0) return;
-    const device = this.m.u8[batchAt(this.m, batch, 0) + DESCRIPTOR.DEVICE];
-    const devices = this.m.u32[(this.context + CONTEXT.DEVICES) >>> 2];
-    const layer = this.m.u32[(devices + device * DEVICE_INFO.SIZE + DEVICE_INFO.LAYER) >>> 2];
     const { scratch } = this.plan;
     const count = batchCount(this.m, batch);
     // dissect begins with a fresh packet, which has no output.

@@ -103,7 +103,17 @@ counters:
     const text = "summary: S.\nstate: { worker: 4KiB, shared: computed }\nconverts: { from: 2, to: 3 }";
     expect(manifest(text)).toMatchObject({
       state: { worker: 4096, shared: "computed" },
-      converts: { from: 2, to: 3 },
+      converts: [{ from: 2, to: 3 }],
+    });
+    const both = `${text.replace(/converts.*/, "")}params: { action: { type: "enum(on, off)" } }
+outputs: { back: { doc: Back., layer: 2 } }
+converts: [{ from: 2, to: 3, when: { action: off } }, { from: 3, to: 2 }]`;
+    expect(manifest(both)).toMatchObject({
+      outputs: [{ name: "back", layer: 2 }],
+      converts: [
+        { from: 2, to: 3, when: { action: "off" } },
+        { from: 3, to: 2 },
+      ],
     });
   });
 });

@@ -1,11 +1,11 @@
 // Which host of a lab probes which: every other one of its families, as far as paths lead.
 import { describe, expect, test } from "vitest";
-import type { PathConfig, Pipeline } from "../../src/config/types.ts";
+import type { FilterConfig, PathConfig, Pipeline } from "../../src/config/types.ts";
 import { planPairs } from "../../src/lab/selfcheck.ts";
 import type { Host } from "../../src/lab/topology.ts";
 
-/** @param addresses by device id @param paths "a -> b" each */
-function pairs(addresses: Record<string, string[]>, paths: string[]): string[] {
+/** @param addresses by device id @param paths "a -> b" each @param prefix of a nat64 on all of them */
+function pairs(addresses: Record<string, string[]>, paths: string[], prefix?: string): string[] {
   const hosts = Object.entries(addresses).map(
     ([device, list]): Host => ({
       device,
@@ -18,17 +18,22 @@ function pairs(addresses: Record<string, string[]>, paths: string[]): string[] {
     file: "",
     name: "",
     workers: 1,
-    filters: [],
+    filters: prefix === undefined ? [] : [nat64(prefix)],
     devices: [...Object.keys(addresses), "sink"].map((id) => ({ id, kind: "tun", params: {} })),
     paths: paths.map((text, i): PathConfig => {
       const [from, to] = text.split(" -> ");
-      return { id: `p${i}`, from: [from], through: [], to: { kind: "device", device: to } };
+      const through = prefix === undefined ? [] : [{ filter: "translator", outputs: {} }];
+      return { id: `p${i}`, from: [from], through, to: { kind: "device", device: to } };
     }),
   };
   return planPairs({ hosts, pipeline }).map(
     ({ from, to, source, target, there, back }) =>
       `${from.device} ${source} ${there ? (back ? "<->" : "->") : "x"} ${to?.device ?? "nobody"} ${target}`,
   );
+}
+
+function nat64(prefix: string): FilterConfig {
+  return { id: "translator", manifest: { kind: "nat64" }, params: { prefix } } as unknown as FilterConfig;
 }
 
 describe("pairs of hosts", () => {
@@ -71,6 +76,18 @@ describe("pairs of hosts", () => {
       "a fd00::2 -> nobody fd00::1",
     ]);
   });
+
+  test.each([
+    ["64:ff9b::/96", "64:ff9b::c000:221"],
+    ["2001:db8:100::/40", "2001:db8:1c0:2:21::"],
+  ])(
+    "through a nat64 an IPv6 host probes an IPv4 one in its prefix, %s, and none the other way",
+    (prefix, target) => {
+      expect(pairs({ a: ["fd00::1"], b: ["192.0.2.33"] }, ["a -> b", "b -> a"], prefix)).toEqual([
+        `a fd00::1 <-> b ${target}`,
+      ]);
+    },
+  );
 
   test("none, if no path begins at a host with an address", () => {
     expect(pairs({ a: [], b: ["10.2.0.1"] }, ["a -> b"])).toEqual([]);

@@ -1,6 +1,16 @@
 // Packets that are refused become the errors about them: lib/icmp-error.ts does it, this says which error and how many.
 
-import { counter, now, OUTPUT_DROP, OUTPUT_NEXT, Output, Packet, workerState } from "pktflow/assembly";
+import {
+  counter,
+  deviceMtu,
+  devices,
+  now,
+  OUTPUT_DROP,
+  OUTPUT_NEXT,
+  Output,
+  Packet,
+  workerState,
+} from "pktflow/assembly";
 import {
   becomeError,
   ERROR_ABOUT_ERROR,
@@ -23,6 +33,8 @@ let code6: u8 = 0;
 // Addresses of the parameters' bytes, 0: the packet's destination.
 let from4: usize = 0;
 let from6: usize = 0;
+/** Bytes 4 to 7. */
+let rest: u32 = 0;
 
 export function init(): void {
   setCodes(params.code);
@@ -45,8 +57,8 @@ export function packet(p: Packet): Output {
   if (!TokenBucket.at(workerState()).take(price, params.rate.value, burst(), now())) {
     return drop(Counters.rateLimited);
   }
-  if (p.isIpv4) becomeError(p, type4, code4, 0, from4);
-  else becomeError(p, type6, code6, 0, from6);
+  if (p.isIpv4) becomeError(p, type4, code4, rest, from4);
+  else becomeError(p, type6, code6, rest, from6);
   counter(Counters.errors).add(1);
   return OUTPUT_NEXT;
 }
@@ -59,6 +71,12 @@ function counterOf(refused: u32): u32 {
   return refused == ERROR_OF_NOT_IP ? Counters.notIp : Counters.malformed;
 }
 
+function smallestMtu(): u32 {
+  let smallest: u32 = 0xffff;
+  for (let device: u32 = 0; device < devices(); device++) smallest = min(smallest, deviceMtu(<u8>device));
+  return smallest;
+}
+
 /** In what the rate counts: errors, or bits. */
 function burst(): u32 {
   return params.rate.unit == RateUnit.bit
@@ -69,6 +87,7 @@ function burst(): u32 {
 function setCodes(code: u8): void {
   type4 = 3;
   type6 = 1;
+  rest = 0;
   code4 = code6 = 0;
   if (code == Code.hostUnreachable) {
     code4 = 1;
@@ -85,6 +104,10 @@ function setCodes(code: u8): void {
   } else if (code == Code.adminProhibited) {
     code4 = 13;
     code6 = 1;
+  } else if (code == Code.fragmentationNeeded) {
+    code4 = 4;
+    type6 = 2;
+    rest = params.mtu != 0 ? params.mtu : smallestMtu();
   } else if (code == Code.timeExceeded) {
     type4 = 11;
     type6 = 3;

@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import colors from "picocolors";
+import { conversionText } from "../../config/conversions.ts";
 import { ConfigError } from "../../config/diagnostics.ts";
 import type { Manifest } from "../../config/types.ts";
 import { readWholeCapture } from "../../devices/pcap/whole.ts";
@@ -113,7 +114,7 @@ function showText(
     ["module", `${shownPath(module.path)} (${binaryBytes(module.bytes)})`],
     ["exports", module.exports.join(" ")],
   ];
-  if (converts) facts.push(["converts", `layer ${converts.from} to layer ${converts.to}`]);
+  if (converts) facts.push(["packets", converts.map(conversionText).join("; ")]);
   if (cost && "failed" in cost) {
     facts.push(["cost", `not measured: with the packets of its first case it ${cost.failed}`]);
   } else if (cost) {

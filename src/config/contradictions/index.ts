@@ -1,6 +1,7 @@
 /** Of built-in filters, what a manifest cannot say: parameters that are each right and contradict each other. A file a kind. */
 import type { ParamValues } from "../../params/types.ts";
 import { natContradictions } from "./nat.ts";
+import { nat64Contradictions } from "./nat64.ts";
 
 export interface Contradiction {
   /** Keys and indices that lead to the place among the parameters. */
@@ -8,7 +9,10 @@ export interface Contradiction {
   message: string;
 }
 
-const BY_KIND: Record<string, (params: ParamValues) => Contradiction[]> = { nat: natContradictions };
+const BY_KIND: Record<string, (params: ParamValues) => Contradiction[]> = {
+  nat: natContradictions,
+  nat64: nat64Contradictions,
+};
 
 export function contradictions(kind: string, params: ParamValues): Contradiction[] {
   return Object.hasOwn(BY_KIND, kind) ? BY_KIND[kind](params) : [];
