@@ -99,6 +99,7 @@ export async function startPipeline(pipeline: Pipeline, options: StartOptions): 
       io: { name: engine.name, auto: options.io === "auto" },
     });
     const running = new Running(plan, m, pool, task, devices, wakes);
+    running.warnings.unshift(...(pipeline.warnings ?? []));
     if (engine.notice !== undefined) running.warnings.push(engine.notice);
     await running.started;
     return running;
