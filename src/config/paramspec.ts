@@ -36,6 +36,7 @@ const SCALARS: ScalarType[] = [
   "interface-address",
   "mac",
   "string",
+  "domains",
   "output",
   "action",
   "sets",

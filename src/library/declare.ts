@@ -29,6 +29,7 @@ const SCALARS: Record<Exclude<ParamType["kind"], "enum" | "code" | "list" | "rec
   "interface-address": "string",
   mac: "string",
   string: "string",
+  domains: "string",
   output: "string",
   action: "string",
   sets: "{ readonly [name: string]: string | readonly string[] | { readonly file: string } }",

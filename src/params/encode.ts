@@ -82,6 +82,7 @@ export function paramsSize(specs: ParamSpec[], values: ParamValues): number {
   return new Writer(0, () => 0).write(specs, values).length;
 }
 
+const ENCODER = new TextEncoder();
 /** A shorter list is not worth being looked for. */
 const SHARED = 8;
 
@@ -187,6 +188,7 @@ class Writer {
         );
         break;
       case "string":
+      case "domains":
         this.#text(value as string, at);
         break;
       case "sets":
@@ -229,10 +231,20 @@ class Writer {
   }
 
   #text(text: string, at: number): void {
-    const bytes = new TextEncoder().encode(text);
-    const start = this.#take(bytes.length, 1);
-    this.#bytes(bytes, start);
-    this.#reference(at, start, bytes.length);
+    const start = this.#take(text.length, 1);
+    const bytes = new Uint8Array(this.#view.buffer, start, text.length);
+    for (let i = 0; i < text.length; i++) {
+      const code = text.charCodeAt(i);
+      if (code > 0x7f) {
+        const all = ENCODER.encode(text);
+        this.#take(all.length - text.length, 1);
+        this.#bytes(all, start);
+        this.#reference(at, start, all.length);
+        return;
+      }
+      bytes[i] = code;
+    }
+    this.#reference(at, start, text.length);
   }
 
   #list(of: ParamType, elements: ParamValue[], at: number): void {

@@ -138,6 +138,7 @@ class Classes {
       case "sets":
         throw new RangeError("sets are not encoded");
       case "string":
+      case "domains":
         return this.#define("string", "Text", (own) =>
           unmanaged(own, "UTF-8 bytes.", [
             view("address", "usize", "<usize>load<u32>", REFERENCE.ADDRESS),
@@ -260,6 +261,7 @@ function read(type: ParamType, asType: string, base: string, offset: number): st
     case "bool":
       return `load<u8>(${base}, ${offset}) != 0`;
     case "string":
+    case "domains":
     case "port-range":
     case "rate":
     case "ip":

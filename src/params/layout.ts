@@ -15,7 +15,7 @@
  *   ip                         16 bytes (IPv4 as ::ffff:a.b.c.d), u8 family (4, 6), padding to 20
  *   prefix interface-address   16 bytes, u8 length in 0..128 (IPv4: length + 96), u8 family (4, 6), padding to 20
  *   mac                        6 bytes
- *   string                     u32 address, u32 bytes of UTF-8
+ *   string domains             u32 address, u32 bytes of UTF-8
  *   action                     u8 output, u8 1: none, but a mark, padding to 4, u32 mark
  *   list                       u32 address of the first element, u32 count; the stride is the element's size
  *   sets                       nothing: lists that name a set have its prefixes, encoded once
@@ -72,6 +72,7 @@ const LEAVES: Record<Exclude<ParamType["kind"], "record">, Layout> = {
   "interface-address": { size: 20, align: 4 },
   mac: { size: 6, align: 1 },
   string: { size: 8, align: 4 },
+  domains: { size: 8, align: 4 },
   list: { size: 8, align: 4 },
   sets: { size: 0, align: 1 },
 };

@@ -3,6 +3,7 @@
  * or every problem there is, each with the path to it, so that whoever has the file can point at the place.
  */
 import { readAddress, readInterfaceAddress, readMac, readPrefix } from "./addresses.ts";
+import { readDomains } from "./domains.ts";
 import {
   type Bounds,
   readDuration,
@@ -311,6 +312,7 @@ const SCALARS: Record<
   "interface-address": readInterfaceAddress,
   mac: readMac,
   string: readString,
+  domains: readDomains,
   output: readOutput,
   action: readAction,
 };

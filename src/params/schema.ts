@@ -53,6 +53,7 @@ const SCALARS: Record<Exclude<ParamType["kind"], "enum" | "code" | "list" | "rec
   "interface-address": text(`(${IPV4}|${IPV6})${LENGTH}`, "10.77.0.1/24, fd00::1/64"),
   mac: text("[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}", "02:00:5e:10:00:01"),
   string: { type: "string" },
+  domains: { type: "string", description: "A domain name, or a line of a hosts file." },
   sets: {
     type: "object",
     propertyNames: { pattern: "^[a-z][a-z0-9-]*$" },
@@ -141,6 +142,7 @@ function typeSchema(
       }
       return orVariable(bounded(SCALARS[type.kind], bounds));
     case "string":
+    case "domains":
     case "sets":
       return SCALARS[type.kind];
     default:

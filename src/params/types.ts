@@ -24,6 +24,7 @@ export type ScalarType =
   | "interface-address"
   | "mac"
   | "string"
+  | "domains"
   | "output"
   | "action"
   | "sets";
@@ -68,6 +69,7 @@ export interface PortRange {
 /**
  * bool: boolean; u8 u16 u32 i32 f64 port: number; u64 duration (ns) size (bytes): number, exact up to 2^53;
  * rate: Rate; port-range: PortRange; ipv4 ipv6 ip: canonical address; prefix: "address/length", host bits zero;
+ * domains: names of the DNS in lower case, a blank between them, or ""; encoded as a string;
  * interface-address: "address/length" with host bits; mac: "xx:xx:xx:xx:xx:xx"; string, enum: the word;
  * code: number; output: the output's name ("next", "drop", ...);
  * sets: record of lists of prefixes by name, not encoded (what refers to them has the prefixes themselves);

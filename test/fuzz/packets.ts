@@ -42,7 +42,10 @@ function transport(chance: Chance, isIpv4: boolean, quoting: boolean): Record<st
     }
     case 2:
     case 3:
-      return { udp: { ...ports, checksum: chance.once(4) ? "none" : checksum } };
+      return {
+        udp: { ...ports, checksum: chance.once(4) ? "none" : checksum },
+        ...(ports["to-port"] === 53 && !quoting ? { payload: { hex: dnsQuery(ports["from-port"]) } } : {}),
+      };
     case 4:
       return { [isIpv4 ? "icmp" : "icmpv6"]: { id: chance.of(PORTS), seq: 1, checksum } };
     case 5: {
@@ -55,6 +58,15 @@ function transport(chance: Chance, isIpv4: boolean, quoting: boolean): Record<st
     default:
       return {};
   }
+}
+
+/** A query for a name below one that may be listed, of a type that the port chooses, every other time with EDNS. */
+function dnsQuery(port: number): string {
+  const name = "0161 03616473 076578616d706c65 00".replaceAll(" ", "");
+  const type = ["0001", "001c", "00ff", "0010"][port % 4];
+  const edns = port % 2 === 0;
+  const header = `1234 0100 0001 0000 0000 000${edns ? 1 : 0}`.replaceAll(" ", "");
+  return `${header}${name}${type}0001${edns ? "00002904d000008000000c000a00080102030405060708" : ""}`;
 }
 
 function notation(chance: Chance, isIpv4: boolean, quoting = false): Record<string, unknown> {

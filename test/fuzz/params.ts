@@ -88,6 +88,8 @@ function randomValue(
       return "02:00:00:00:00:01";
     case "string":
       return chance.of(["", "a", "longer-than-that"]);
+    case "domains":
+      return chance.of(["ads.example", "0.0.0.0 x.test track.test", "sub.ads.example", "*.net"]);
     case "output":
       return chance.of(["next", "drop", "elsewhere"]);
     case "action":

@@ -57,7 +57,7 @@ export function decodeParams(
       "interface-address": 20,
       mac: 6,
     };
-    const plain: Record<string, number> = { "port-range": 4, string: 8, list: 8 };
+    const plain: Record<string, number> = { "port-range": 4, string: 8, domains: 8, list: 8 };
     return sizes[type.kind] ?? plain[type.kind] ?? alignment(type);
   };
   const fields = (specsOf: ParamSpec[], at: number): ParamValues => {
@@ -101,6 +101,7 @@ export function decodeParams(
       case "mac":
         return Buffer.from(run(at, 6)).toString("hex").match(/../g)!.join(":");
       case "string":
+      case "domains":
         return Buffer.from(run(integer(at, 4), integer(at + 4, 4))).toString();
       case "list": {
         const first = integer(at, 4);
