@@ -263,8 +263,25 @@ export function unwrap(p: Packet, headers: u32, version: u32): bool {
   return p.isIp;
 }
 
+/**
+ * Takes the outer headers off, in place of which stands an Ethernet frame, up to `end`.
+ * @param headers bytes from the outer IP header on
+ * @returns false: it is cut short in its header, and only bytes are left
+ */
+export function unwrapFrame(p: Packet, headers: u32, end: usize): bool {
+  p.length = <u32>(end - <usize>p.data);
+  p.flags = 0;
+  p.vnetFlags = 0;
+  if (headers > p.length) return false;
+  pull(p, headers);
+  dissectAgain(p, 2);
+  return p.isFrame;
+}
+
 /** RFC 6040, 4.2, after unwrap(). @param outer class of the outer header @returns false: the packet must be dropped */
 export function takeOverEcn(p: Packet, outer: u8): bool {
+  // A frame may carry something else.
+  if (!p.isIp) return true;
   const ecn = decapsulatedEcn(trafficClass(p), outer);
   if (ecn < 0) return false;
   setEcn(p, <u8>ecn);

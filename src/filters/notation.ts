@@ -324,6 +324,10 @@ function icmpHeader(value: unknown, variables: Variables, echo: number): Header 
 function payload(value: unknown, variables: Variables): Bytes {
   const data = new Bytes(variables);
   if (value === undefined) return data;
+  if (Array.isArray(value)) {
+    for (const part of value) data.append(payload(part, variables));
+    return data;
+  }
   if (typeof value === "string") return data.raw(new TextEncoder().encode(value));
   const fields = fieldsOf(value, "payload", ["hex", "bytes", "packet"]);
   if (fields["hex"] !== undefined) return data.hex(fields["hex"], "payload.hex");

@@ -22,6 +22,8 @@ interface Tunnel {
   /** Longest packet that goes in, and longest one outside. */
   mtu: number;
   outer: number;
+  /** Ethernet frames go through it. */
+  frames?: boolean;
 }
 
 const V4 = { local: "198.51.100.1", remote: "203.0.113.1" };
@@ -46,14 +48,59 @@ const TUNNELS: Tunnel[] = [
     mtu: 200,
     outer: 240,
   },
+  { name: "gre over IPv4", kind: "gre", words: "", ...V4, mtu: 1476, outer: 1500 },
+  {
+    name: "gre over IPv6",
+    kind: "gre",
+    words: "key: 7, checksum: true, sequence: true",
+    ...V6,
+    mtu: 1444,
+    outer: 1500,
+  },
+  {
+    name: "gre, small",
+    kind: "gre",
+    words: "mtu: 90, checksum: true, sequence: true",
+    ...V4,
+    mtu: 90,
+    outer: 122,
+  },
+  {
+    name: "gre over IPv6, cut outside",
+    kind: "gre",
+    words: "mtu: 200, fragment: outer, key: 1",
+    ...V6,
+    mtu: 200,
+    outer: 248,
+  },
+  {
+    name: "frames in gre",
+    kind: "gre",
+    words: "carries: ethernet",
+    frames: true,
+    ...V4,
+    mtu: 1462,
+    outer: 1500,
+  },
+  { name: "vxlan over IPv4", kind: "vxlan", words: "vni: 5", frames: true, ...V4, mtu: 1450, outer: 1500 },
+  { name: "vxlan over IPv6", kind: "vxlan", words: "vni: 5", frames: true, ...V6, mtu: 1430, outer: 1500 },
+  {
+    name: "vxlan over IPv6, cut outside",
+    kind: "vxlan",
+    words: "vni: 5, mtu: 150, fragment: outer",
+    frames: true,
+    ...V6,
+    mtu: 150,
+    outer: 220,
+  },
 ];
 
 const QUOTE = (address: string) => JSON.stringify(address);
-function pipeline({ kind, words, local, remote }: Tunnel): string {
+function pipeline({ kind, words, local, remote, frames }: Tunnel): string {
   const common = words === "" ? "" : `, ${words}`;
   return `
 pktflow: 1
-devices: { inside: { kind: tun }, outside: { kind: tun } }
+devices: { inside: { kind: ${frames ? "tap" : "tun"} }, outside: { kind: tun } }
 filters:
   into: { kind: ${kind}, action: encap, local: ${QUOTE(local)}, remote: ${QUOTE(remote)}, too-big: long${common} }
   out-of: { kind: ${kind}, action: decap, local: ${QUOTE(remote)}, remote: ${QUOTE(local)}${common} }
@@ -97,6 +144,7 @@ function take(worker: VirtualWorker, device: string): Uint8Array[] {
   });
 }
 
+const LINK = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
 const seen: Uint8Array[] = [];
 
 describe.each(TUNNELS)("$name", (tunnel) => {
@@ -104,23 +152,26 @@ describe.each(TUNNELS)("$name", (tunnel) => {
     const worker = await VirtualWorker.make(pipeline(tunnel));
     let refused = 0;
     fc.assert(
-      fc.property(packet, ({ is4, df, bytes }) => {
+      fc.property(packet, ({ is4, df, bytes: ip }) => {
+        const link = tunnel.frames ? [...LINK, is4 ? 8 : 0x86, is4 ? 0 : 0xdd] : [];
+        const bytes = Uint8Array.from([...link, ...ip]);
         worker.send("inside", [bytes]);
         const outside = take(worker, "outside");
-        const fits = bytes.length <= tunnel.mtu;
-        const least = !is4 && bytes.length <= 1280;
-        if (!fits && !least && !tunnel.words.includes("outer") && (df || !is4)) {
+        const fits = ip.length <= tunnel.mtu;
+        const least = !is4 && ip.length <= 1280 && !tunnel.frames;
+        if (!fits && !least && !tunnel.words.includes("outer") && (df || !is4 || tunnel.frames)) {
           expect(outside).toEqual([]);
           refused++;
           return;
         }
         if (fits) expect(outside).toHaveLength(1);
         for (const one of outside) expect(one.length).toBeLessThanOrEqual(tunnel.outer);
-        if (seen.length < 400) seen.push(...outside.map((one) => one.slice()));
+        if (seen.length < 2000) seen.push(...outside.map((one) => one.slice()));
         worker.send("outside", datagrams(outside));
-        expect(datagrams(take(worker, "inside")).map((one) => Buffer.from(one).toString("hex"))).toEqual([
-          Buffer.from(bytes).toString("hex"),
-        ]);
+        const came = take(worker, "inside");
+        expect(
+          (tunnel.frames ? came : datagrams(came)).map((one) => Buffer.from(one).toString("hex")),
+        ).toEqual([Buffer.from(bytes).toString("hex")]);
       }),
       { numRuns: 300 },
     );
