@@ -197,7 +197,8 @@ export class Loop {
     const m = this.m;
     const { rxBatch, counters } = port.plan;
     if (port.hasVnetHeader) this.core.takeHeaders(rxBatch);
-    this.core.dissect(rxBatch, port.layer, counters.rxPackets, counters.malformed);
+    const { rxPackets, malformed } = counters;
+    this.core.dissect(rxBatch, port.layer, rxPackets, malformed, this.chain.entryCountersOf(port.path));
     counterAdd(m, this.worker.batches, 1);
     counterAdd(m, this.worker.batches + 8, received);
     batchMove(m, rxBatch, this.chain.batchOf(port.path));

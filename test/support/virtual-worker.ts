@@ -110,6 +110,7 @@ export class VirtualWorker {
         this.plan.devices[index].layer,
         port.counters.rxPackets,
         port.counters.malformed,
+        this.chain.entryCountersOf(port.path),
       );
       batchMove(m, port.rxBatch, this.chain.batchOf(port.path));
       this.run();
