@@ -3,7 +3,13 @@ import type { SoftSink, SoftSource } from "../io/types.ts";
 import { openDiscardSink } from "./discard/sink.ts";
 import { type GeneratorSourceOptions, openGeneratorSource } from "./generator/source.ts";
 import { openMemorySink, openMemorySource } from "./memory/queue.ts";
-import { breakPcapLock, openPcapSink, type PcapSinkOptions, pcapRecordsWaiting } from "./pcap/sink.ts";
+import {
+  breakPcapLock,
+  isWithinRecord,
+  openPcapSink,
+  type PcapSinkOptions,
+  pcapRecordsWaiting,
+} from "./pcap/sink.ts";
 import { abandonPcapSource, openPcapSource, type PcapSourceOptions } from "./pcap/source.ts";
 import type { Measure, SoftPort } from "./port.ts";
 
@@ -47,4 +53,9 @@ export function leaveSoftSource(kind: string, port: Remains, options: SoftOption
 /** What a port of a worker that died may hold against the others, let go. Any thread, after that worker has ended. */
 export function abandonSoftPort(kind: string, port: Remains): void {
   if (kind === "pcap") breakPcapLock(port);
+}
+
+/** Does whoever comes next on the port have to go on with what the one before has begun, and holds the device for? */
+export function hasBegun(kind: string, port: Remains, options: SoftOptions): boolean {
+  return kind === "pcap" && options.sink !== undefined && isWithinRecord(port);
 }

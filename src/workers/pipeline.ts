@@ -10,7 +10,7 @@ import { makeReport, type Report } from "../control/report.ts";
 import { type ThreadReport, threadReports } from "../control/threads.ts";
 import { closeAll, type OpenedDevice, openDevices } from "../devices/open.ts";
 import { coreBytes } from "../filters/library.ts";
-import { chooseEngine } from "../io/probe.ts";
+import { chooseEngine, usingPoll, whyNoRing } from "../io/probe.ts";
 import { releaseOrphan } from "../io/uring/orphan.ts";
 import { makePlan } from "../plan/plan.ts";
 import type { Plan } from "../plan/types.ts";
@@ -35,6 +35,8 @@ export interface StartOptions {
   io: "auto" | "uring" | "poll";
   /** There is a program that sends and takes the packets of memory devices. */
   inProgram?: boolean;
+  /** Ends the start where it waits for somebody: who reads a named pipe. */
+  signal?: AbortSignal;
   /** Threads that were started earlier, to save time; they end with the pipeline, or if it does not start. */
   pool?: Pool;
 }
@@ -74,7 +76,7 @@ export async function startPipeline(pipeline: Pipeline, options: StartOptions): 
     if (options.inProgram !== true) refuseMemory(pipeline);
     const engine = chooseEngine(options.io);
     const filters = await loadFilters(pipeline);
-    devices = await openDevices(pipeline);
+    devices = await openDevices(pipeline, options.signal);
     const plan = makePlan(
       pipeline,
       devices.map((device) => device.facts),
@@ -94,9 +96,10 @@ export async function startPipeline(pipeline: Pipeline, options: StartOptions): 
       fds: devices.map((device) => device.fds),
       soft: devices.map((device) => device.soft),
       wakes,
-      io: engine.name,
+      io: { name: engine.name, auto: options.io === "auto" },
     });
     const running = new Running(plan, m, pool, task, devices, wakes);
+    running.warnings.unshift(...(pipeline.warnings ?? []));
     if (engine.notice !== undefined) running.warnings.push(engine.notice);
     await running.started;
     return running;
@@ -272,12 +275,14 @@ class Running implements RunningPipeline {
     const { id, onTrap } = plan.filters[filter];
     const what = `filter "${id}" ${HANG_REASON} on worker ${worker}`;
     const isStarted = Atomics.load(m.i32, (control + WORKER_CONTROL.STATE) >>> 2) === WORKER_STATE.RUNNING;
+    let remains: SoftRemains | undefined;
     const fail = (why: string): false => {
+      this.warnings.push(...(remains?.finish() ?? []));
       this.workerEnded({ ...this.died(worker, error), failure: { message: `${what}${why}` } });
       return false;
     };
     if (!(await untilGone(m, control, STOP_LIMIT))) return fail(", and its thread cannot be ended");
-    const remains = new SoftRemains(m, plan, worker, this.devices);
+    remains = new SoftRemains(m, plan, worker, this.devices);
     const stuck = remains.leaveSources();
     const lost = countHang(m, plan, worker, filter, remains.waiting);
     if (!isStarted) return fail(": in init");
@@ -316,7 +321,7 @@ class Running implements RunningPipeline {
   private died(worker: number, error: unknown): WorkerResult {
     const { control } = this.plan.workers[worker];
     Atomics.store(this.m.i32, (control + WORKER_CONTROL.STATE) >>> 2, WORKER_STATE.FAILED);
-    this.warnings.push(...new SoftRemains(this.m, this.plan, worker, this.devices).finish());
+    new SoftRemains(this.m, this.plan, worker, this.devices).abandon();
     const why = this.forced
       ? `did not end within ${STOP_LIMIT / 1000} s of being told to`
       : (error as Error).message;
@@ -331,7 +336,18 @@ class Running implements RunningPipeline {
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
     if (this.plan.workers.some((_, worker) => state(worker) === WORKER_STATE.FAILED)) await this.ended;
+    this.tellRefusals();
     this.startTime = performance.now() - sinceFirstStart(this.m, this.plan);
+  }
+
+  /** The probe had a small ring; a worker of `io: auto` that was refused its larger one runs with poll. */
+  private tellRefusals(): void {
+    for (const { control } of this.plan.workers) {
+      const errno = this.m.i32[(control + WORKER_CONTROL.ENGINE) >>> 2] >>> 8;
+      if (errno === 0) continue;
+      const notice = usingPoll(whyNoRing(errno));
+      if (!this.warnings.includes(notice)) this.warnings.push(notice);
+    }
   }
 }
 

@@ -7,6 +7,7 @@ import type { OpenedDevice } from "../devices/open.ts";
 import type { SoftPort } from "../devices/port.ts";
 import {
   abandonSoftPort,
+  hasBegun,
   leaveSoftSource,
   openSoftSink,
   type SoftOptions,
@@ -52,10 +53,15 @@ export class SoftRemains {
     return reasons[0];
   }
 
+  /** Lets go of what they hold against other workers. */
+  abandon(): void {
+    for (const { kind, port } of this.ports) abandonSoftPort(kind, port);
+  }
+
   /** Sends what waits, for nobody comes after this worker. @returns what was refused */
   finish(): string[] {
     return this.ports.flatMap(({ id, kind, port, options }) => {
-      abandonSoftPort(kind, port);
+      if (!hasBegun(kind, port, options)) abandonSoftPort(kind, port);
       if (waitingInSoftPort(kind, port, options) === 0) return [];
       try {
         openSoftSink(kind, port, options, () => {}).close();

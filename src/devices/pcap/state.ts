@@ -2,16 +2,18 @@
  * What a capture's port knows that must outlive its thread: a worker that is ended in a filter that does not end is replaced, and
  * the next one goes on where it was. At the end of the port's buffer, written by the worker between two batches.
  *
- *    0               4       8          64
- *   +---------------+-------+----------+-----------------------------+
- *   | descriptor + 1| used  | records  | datagrams of each record    |     descriptor: of the file that is read; 0: none
- *   +---------------+-------+----------+-----------------------------+     used: bytes of records that wait to be written
+ *    0               4       8          12      64
+ *   +---------------+-------+----------+-------+-----------------------------+
+ *   | descriptor + 1| used  | records  | begun | datagrams of each record    |     descriptor: of the file that is read
+ *   +---------------+-------+----------+-------+-----------------------------+     used: bytes of records that wait
+ *   begun: bytes of the first of them that a pipe has
  */
 import type { PacketMemory } from "../../batches/memory.ts";
 
 const DESCRIPTOR = 0;
 const USED = 1;
 const RECORDS = 2;
+const BEGUN = 3;
 const HEADER_BYTES = 64;
 
 /** @param records that may wait to be written */
@@ -44,8 +46,12 @@ export class PcapState {
   get records(): number {
     return this.words[RECORDS];
   }
-  waiting(used: number, records: number): void {
+  get begun(): number {
+    return this.words[BEGUN];
+  }
+  waiting(used: number, records: number, begun: number): void {
     this.words[USED] = used;
     this.words[RECORDS] = records;
+    this.words[BEGUN] = begun;
   }
 }
