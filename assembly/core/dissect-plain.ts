@@ -10,8 +10,14 @@
 
 import { DESCRIPTOR_ERROR, DESCRIPTOR_FLAGS, DESCRIPTOR_L3, PACKET_FLAG_IPV4 } from "../abi/layout";
 import { Packet } from "../abi/packet";
-import { be16 } from "../wire/bytes";
-import { IPV4_DESTINATION, IPV4_HEADER, IPV4_PROTOCOL, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/ipv4";
+import {
+  IPV4_DESTINATION,
+  IPV4_HEADER,
+  IPV4_PROTOCOL,
+  IPV4_TOTAL_LENGTH,
+  PROTOCOL_TCP,
+  PROTOCOL_UDP,
+} from "../wire/ipv4";
 import { TCP_DATA_OFFSET, TCP_HEADER } from "../wire/tcp";
 import { UDP_HEADER, UDP_LENGTH } from "../wire/udp";
 import { checksumFlags } from "./dissect";
@@ -32,7 +38,9 @@ export class PlainPacket {
     if (length < IPV4_HEADER + UDP_HEADER) return false;
     const start = load<u64>(data);
     if ((start & PLAIN_MASK) != PLAIN) return false;
-    const totalLength = (<u32>(start >> 8) & 0xff00) | (<u32>(start >> 24) & 0xff);
+    // Byte by byte, which is fewer instructions than be16() of a word.
+    const totalLength =
+      ((<u32>load<u8>(data, IPV4_TOTAL_LENGTH)) << 8) | <u32>load<u8>(data, IPV4_TOTAL_LENGTH + 1);
     if (!isWithin(totalLength, IPV4_HEADER + UDP_HEADER, length)) return false;
     const destination = load<u32>(data, IPV4_DESTINATION);
     if ((destination & NOT_ONE_HOST) == NOT_ONE_HOST) return false;
@@ -40,7 +48,10 @@ export class PlainPacket {
     const available = totalLength - IPV4_HEADER;
     let headerLength = UDP_HEADER;
     if (protocol == PROTOCOL_UDP) {
-      if (!isWithin(be16(data + IPV4_HEADER + UDP_LENGTH), UDP_HEADER, available)) return false;
+      const udpLength =
+        ((<u32>load<u8>(data, IPV4_HEADER + UDP_LENGTH)) << 8) |
+        <u32>load<u8>(data, IPV4_HEADER + UDP_LENGTH + 1);
+      if (!isWithin(udpLength, UDP_HEADER, available)) return false;
     } else {
       if (protocol != PROTOCOL_TCP || available < TCP_HEADER) return false;
       headerLength = (<u32>load<u8>(data, IPV4_HEADER + TCP_DATA_OFFSET) >> 4) << 2;

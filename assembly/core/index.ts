@@ -33,6 +33,9 @@ export { finish } from "./exit";
 
 checkPacketLayout();
 
+/** In the place of a packet's output, which no filter has chosen yet: dissectPacket's. */
+const NOT_PLAIN: u8 = 0xff;
+
 /** Takes the struct virtio_net_hdr right before each packet of a batch into its descriptor. Before dissect. */
 export function takeHeaders(batch: i32): void {
   const end = <usize>batch + BATCH_ENTRIES + ((<usize>load<u32>(batch, BATCH_COUNT)) << 2);
@@ -46,34 +49,55 @@ export function takeHeaders(batch: i32): void {
  * @param layer 2 or 3, of the device that the batch came from
  * @param rx u64 each: packets, bytes, datagrams
  * @param malformed u64 each, by index in MALFORMED
+ * @param path where all of them are going, the same as `rx`; 0: they are counted there
  */
-export function dissect(batch: i32, layer: i32, rx: i32, malformed: i32): void {
+export function dissect(batch: i32, layer: i32, rx: i32, malformed: i32, path: i32): void {
   const count = load<u32>(batch, BATCH_COUNT);
-  let at = <usize>batch + BATCH_ENTRIES;
-  const end = at + ((<usize>count) << 2);
+  const first = <usize>batch + BATCH_ENTRIES;
+  const end = first + ((<usize>count) << 2);
   let bytes: u64 = 0;
-  // One each, and what super-packets have more.
-  let datagrams: u64 = count;
-  while (at < end) {
+  let others: u32 = 0;
+  for (let at = first; at < end; at += 4) {
     const p = changetype<Packet>(<usize>load<u32>(at));
-    if (layer != 3 || !PlainPacket.dissect(p)) {
+    bytes += p.length;
+    others |= load<u16>(changetype<usize>(p), DESCRIPTOR_VNET_FLAGS);
+    if (layer == 3) {
+      if (PlainPacket.dissect(p)) continue;
+    }
+    p.output = NOT_PLAIN;
+    others = 1;
+  }
+  // One each, and what super-packets have more.
+  const datagrams = others == 0 ? <u64>count : <u64>count + dissectOthers(first, end, layer, malformed);
+  addAll(rx, count, bytes, datagrams);
+  if (path != 0) addAll(path, count, bytes, datagrams);
+}
+
+function addAll(counters: usize, packets: u64, bytes: u64, datagrams: u64): void {
+  add(counters, packets);
+  add(counters + 8, bytes);
+  add(counters + 16, datagrams);
+}
+
+/** What the first loop leaves over, so that there is no call in it. @returns datagrams of super-packets beyond one each */
+function dissectOthers(first: usize, end: usize, layer: u32, malformed: usize): u64 {
+  let datagrams: u64 = 0;
+  for (let at = first; at < end; at += 4) {
+    const p = changetype<Packet>(<usize>load<u32>(at));
+    if (p.output == NOT_PLAIN) {
+      p.output = OUTPUT_NEXT;
       const error = dissectPacket(p, layer);
       if (error != MALFORMED_NONE) {
         p.flags |= PACKET_FLAG_MALFORMED;
         p.error = error;
-        add(<usize>malformed + ((<usize>error) << 3), 1);
+        add(malformed + ((<usize>error) << 3), 1);
       }
     }
-    bytes += p.length;
-    if (load<u16>(changetype<usize>(p), DESCRIPTOR_VNET_FLAGS) != 0) {
-      checkVnet(p);
-      datagrams += p.datagrams - 1;
-    }
-    at += 4;
+    if (load<u16>(changetype<usize>(p), DESCRIPTOR_VNET_FLAGS) == 0) continue;
+    checkVnet(p);
+    datagrams += p.datagrams - 1;
   }
-  add(rx, count);
-  add(rx + 8, bytes);
-  add(rx + 16, datagrams);
+  return datagrams;
 }
 
 /**
@@ -142,9 +166,7 @@ export function measure(batch: i32, counters: i32): void {
     datagrams += load<u32>(descriptor, DESCRIPTOR_DATAGRAMS);
     at += 4;
   }
-  add(counters, count);
-  add(counters + 8, bytes);
-  add(counters + 16, datagrams);
+  addAll(counters, count, bytes, datagrams);
 }
 
 /** The flow hash of the packet of one descriptor, after dissect. */

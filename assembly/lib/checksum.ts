@@ -78,6 +78,17 @@ export class ShortSum {
     if ((bytes & 1) != 0) total += <u64>load<u8>(at);
     return total;
   }
+
+  /**
+   * Sum of the last 1 to 15 bytes before `end`, of 16 or more that may be read there, without a branch: of two words of
+   * 8 bytes what is not asked for is shifted or masked away.
+   */
+  @inline static behind(end: usize, bytes: u32): u64 {
+    const odd = <usize>bytes & 7;
+    const last = (load<u64>(end - 8) >> 1) >> (63 - ((<u64>odd) << 3));
+    const first = load<u64>(end - 8 - odd) & (0 - (<u64>bytes >> 3));
+    return (last & 0xffffffff) + (last >> 32) + (first & 0xffffffff) + (first >> 32);
+  }
 }
 
 /**

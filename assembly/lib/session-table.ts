@@ -28,6 +28,7 @@ import { TupleIndex } from "./tuple-index";
 
 const HEADER: usize = 128;
 const TIMEOUTS: usize = 64;
+const ENDED: usize = 112;
 export const SESSION: u32 = 64;
 export const SESSION_OUT: usize = 0;
 export const SESSION_IN: usize = 16;
@@ -130,11 +131,20 @@ export class SessionTable {
   remove(record: usize, timer: u64): bool {
     const ended = (timer & ~SESSION_GENERATION) | ((timer + 0x10000) & SESSION_GENERATION);
     if (atomic.cmpxchg<u64>(record, timer, ended, SESSION_TIMER) != timer) return false;
+    atomic.add<u32>(changetype<usize>(this), 1, ENDED);
     const index = this.index;
     index.remove(index.hash(load<u64>(record), load<u64>(record, PORTS)), record, 0);
     index.remove(index.hash(load<u64>(record, SESSION_IN), load<u64>(record, SESSION_IN + PORTS)), record, 1);
     this.release(record);
     return true;
+  }
+
+  /**
+   * Changes whenever a session ends, before its record becomes another's: what was read of sessions between two looks at it
+   * that see the same is right, with a store by atomics before the second look.
+   */
+  get ended(): u32 {
+    return atomic.load<u32>(changetype<usize>(this), ENDED);
   }
 
   /** Gives a taken record back that did not become a session. */

@@ -19,6 +19,11 @@ const NOTABLE: u8 = TCP_SYN | TCP_FIN | TCP_RST;
 /** Class and flags of a session in whose connections nothing but data is to come. */
 const STEADY: u64 = ((<u64>ANSWERED) << 8) | <u64>CLASS_ESTABLISHED;
 
+/** May a segment change the state of its session, whatever that is? */
+export function changesState(segment: u8): bool {
+  return (segment & NOTABLE) != 0;
+}
+
 /** Does a segment leave the state of its session as it is? Then only the time of its use is to be noted. */
 export function isSteady(segment: u8, timer: u64): bool {
   return (segment & NOTABLE) == 0 && (timer & 0xffff) == STEADY;

@@ -5,7 +5,7 @@
 //    0                16                            48        52
 //   +----------------+-----------------------------+---------+--------
 //   | u16 tag x 8,   | u32 entry x 8:              | chain   | (free)      chain: bit 31 locked, the rest entry + 1 of
-//   | 0: none        | record's index * 2 + side   |         |             the first that has no room in the line
+//   | 0: none        | record's index * 4 + side   |         |             the first that has no room in the line
 //   +----------------+-----------------------------+---------+--------
 //    record: side 0's tuple at 0, side 1's at 16; while in a chain, its next (entry + 1) at 40, or 44 for side 1
 //    0              8        12      16             24       28       32          40      44      48
@@ -82,7 +82,16 @@ export class TupleIndex {
 
   /** Address of an entry's tuple. */
   @inline tupleOf(entry: u32): usize {
-    return this.records.at(entry >> 1) + (<usize>entry & 1) * SIDE;
+    return this.records.at(0) + <usize>entry * SIDE;
+  }
+
+  /** Address of the first tuple of a line whose tag is that of a hash, or 0: none is. */
+  @inline firstLike(line: usize, hash: u32): usize {
+    const like = i16x8.eq(v128.load(line), i16x8.splat(<i16>TupleIndex.tagOf(hash)));
+    // Two bits a tag, an entry has twice the bytes of one.
+    const hits = <u32>i8x16.bitmask(like);
+    if (hits == 0) return 0;
+    return this.tupleOf(load<u32>(line + ((<usize>ctz<u32>(hits)) << 1), ENTRIES));
   }
 
   /** Address of the tuple, in its record, or 0: none was seen. */
@@ -110,7 +119,7 @@ export class TupleIndex {
     if (!lock(line)) return false;
     const tuple = record + <usize>side * SIDE;
     const fits = !this.isThere(line, hash, load<u64>(tuple), load<u64>(tuple, 8));
-    if (fits) this.place(line, hash, (this.records.indexOf(record) << 1) | side);
+    if (fits) this.place(line, hash, (this.records.indexOf(record) << 2) | side);
     unlock(line);
     return fits;
   }
@@ -119,19 +128,19 @@ export class TupleIndex {
   remove(hash: u32, record: usize, side: u32): bool {
     const line = this.lineOf(hash);
     if (!lock(line)) return false;
-    this.take(line, hash, (this.records.indexOf(record) << 1) | side);
+    this.take(line, hash, (this.records.indexOf(record) << 2) | side);
     unlock(line);
     return true;
   }
 
   /**
-   * Vector multiply-shift (Thorup 2015, "High Speed Hashing for Integers and Strings", 3.5): strongly universal for whoever
-   * does not know the seeds. The upper bits are the line, the lower ones the tag.
+   * Pair-multiply-shift (Thorup 2015, "High Speed Hashing for Integers and Strings", 3.5): strongly universal for whoever
+   * does not know the seeds, with a multiplication for two words. The upper bits are the line, the lower ones the tag.
    */
   @inline static hashOf(a: u64, b: u64, s0: u64, s1: u64, s2: u64, s3: u64, s4: u64): u32 {
-    return <u32>(
-      ((s0 + (a & 0xffffffff) * s1 + (a >> 32) * s2 + (b & 0xffffffff) * s3 + (b >> 32) * s4) >> 32)
-    );
+    const first = ((a & 0xffffffff) + s1) * ((a >> 32) + s2);
+    const second = ((b & 0xffffffff) + s3) * ((b >> 32) + s4);
+    return <u32>((s0 + first + second) >> 32);
   }
 
   @inline static tagOf(hash: u32): u32 {
@@ -193,7 +202,7 @@ export class TupleIndex {
   }
 
   @inline private nextOf(entry: u32): usize {
-    return this.records.at(entry >> 1) + NEXT + ((<usize>entry & 1) << 2);
+    return this.records.at(entry >> 2) + NEXT + ((<usize>entry & 1) << 2);
   }
 }
 

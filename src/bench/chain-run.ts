@@ -39,7 +39,8 @@ export class ChainRun {
     source.source!.receive(rxBatch, BATCH_PACKETS, 0);
     const start = performance.now();
     const now = Math.round(start * 1e6);
-    this.core.dissect(rxBatch, source.layer, counters.rxPackets, counters.malformed);
+    const { rxPackets, malformed } = counters;
+    this.core.dissect(rxBatch, source.layer, rxPackets, malformed, this.chain.entryCountersOf(source.path));
     counterAdd(m, this.batches, 1);
     counterAdd(m, this.batches + 8, batchCount(m, rxBatch));
     this.chain.setTime(now, now);

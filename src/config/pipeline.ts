@@ -6,7 +6,7 @@ import { basename, extname } from "node:path";
 import { parseParam } from "../params/parse.ts";
 import type { ParamSpec } from "../params/types.ts";
 import { type DeviceSymbol, readDevices } from "./devices.ts";
-import { ConfigError, Diagnostics } from "./diagnostics.ts";
+import { ConfigError, type Diagnostic, Diagnostics } from "./diagnostics.ts";
 import { readDocument } from "./document.ts";
 import { type FilterSymbol, readFilters } from "./filters.ts";
 import { checkFlows } from "./flows.ts";
@@ -31,6 +31,8 @@ export interface LoadOptions {
   deviceManifests?: DeviceManifest[];
   /** The folder of the built-in filters, each a folder with filter.yaml; default: the package's. */
   filtersDirectory?: string;
+  /** Gets what is allowed but hardly meant; it is looked for only then. */
+  onWarning?: (warning: Diagnostic) => void;
 }
 
 export const FORMAT_VERSION = 1;
@@ -52,7 +54,7 @@ export function loadPipeline(file: string, options: LoadOptions = {}): Pipeline 
 /** Checks a pipeline's text; `file` is what diagnostics call it, and what relative filter paths are relative to. */
 export function parsePipeline(text: string, file: string, options: LoadOptions = {}): Pipeline {
   const environment = options.env ?? process.env;
-  const diagnostics = new Diagnostics();
+  const diagnostics = new Diagnostics(options.onWarning);
   const source = new Source(file, text);
   const document = readDocument(source, environment, diagnostics);
   if (!document && diagnostics.empty) {

@@ -29,7 +29,7 @@ interface Step {
 /** A path; where a filter holds packets, the part up to that filter, or the part behind it. */
 interface Path {
   batch: number;
-  /** 0: counted where the path begins. */
+  /** 0: counted where the path begins, or as the packets come in. */
   counters: number;
   dropCounters: number;
   steps: Step[];
@@ -48,6 +48,8 @@ export class Chain {
   private readonly m: PacketMemory;
   private readonly core: Core;
   private readonly paths: Path[];
+  /** By path. */
+  private readonly entryCounters: number[];
   /** Some filter holds packets. */
   readonly holds: boolean;
   /** Some filter wants to be woken at times. */
@@ -77,8 +79,10 @@ export class Chain {
       instance.onLost = () => reclaim(m, worker, instance.context, instance.host, this.current);
     });
     this.hasTimers = this.instances.some((instance, i) => this.holding[i] && instance.hasWake);
+    this.entryCounters = plan.paths.map((_, p) => (isFedByPaths(plan, p) ? 0 : worker.paths[p].counters));
     this.paths = plan.paths.flatMap((path, p) => {
-      const mine = worker.paths[p];
+      const counters = this.entryCounters[p] === 0 ? worker.paths[p].counters : 0;
+      const mine = { ...worker.paths[p], counters };
       const steps = path.steps.map((step, s): Step => {
         const table = mine.tables[s];
         step.outputs.forEach((target, output) => {
@@ -100,6 +104,11 @@ export class Chain {
   /** The batch of a path, where a device that feeds it puts its packets. */
   batchOf(path: number): number {
     return this.worker.paths[path].batch;
+  }
+
+  /** Counters of a path for dissect to count into, 0: the path counts, as other paths lead to it, too. */
+  entryCountersOf(path: number): number {
+    return this.entryCounters[path];
   }
 
   /** Cuts a path behind each filter that holds packets, so that what it emits goes on there. */
@@ -239,6 +248,14 @@ export class Chain {
     counterAdd(this.m, instance.host + HOST_COUNTER.TRAPPED, count);
     batchMove(this.m, batch, this.free);
   }
+}
+
+/** Does another path, or an output of some filter, lead to this one? */
+function isFedByPaths({ paths }: Plan, path: number): boolean {
+  return paths.some(
+    ({ to, steps }) =>
+      (to.kind === "path" && to.path === path) || steps.some(({ outputs }) => outputs.includes(path)),
+  );
 }
 
 function targetOf(to: Plan["paths"][number]["to"], worker: WorkerPlan): number {

@@ -3,8 +3,11 @@
 export interface Core {
   /** Takes the struct virtio_net_hdr before each packet of a batch into its descriptor. Before dissect. */
   takeHeaders(batch: number): void;
-  /** Finds the headers of every packet of a batch; counts rx (packets, bytes, datagrams) and malformed ones. */
-  dissect(batch: number, layer: number, rx: number, malformed: number): void;
+  /**
+   * Finds the headers of every packet of a batch; counts rx (packets, bytes, datagrams) and malformed ones.
+   * @param path counters like rx of where they all go; 0, or left out: none
+   */
+  dissect(batch: number, layer: number, rx: number, malformed: number, path?: number): void;
   /** Sends each packet of a batch where its output leads: 0 stays, the others go to the batches in the context's table. */
   partition(batch: number, context: number): void;
   /** Sends what the filter has emitted where its outputs lead from the steps at which it held it. */

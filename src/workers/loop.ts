@@ -43,6 +43,8 @@ export class Loop {
   private readonly wakeAll: () => void;
   private nextTick = 0;
   private readonly alarm = new Alarm();
+  /** When it fell asleep, if it has just woken; 0: it has not. */
+  private asleepSince = 0;
 
   constructor(
     m: PacketMemory,
@@ -78,7 +80,7 @@ export class Loop {
       i32[heartbeat] = (i32[heartbeat] + 1) | 0;
       const now = this.clock.monotonic();
       // Before the engine's turn: who has just been woken may have a packet in hand.
-      due = this.inhale(now);
+      due = this.inhale(now, this.cameAt(now));
       if (this.chain.hasTimers && this.wake()) due = 0;
       if (due !== 0) this.rest(due, now);
       else if (this.chain.hasTick && now >= this.nextTick) this.tick(now, TICK_BUSY);
@@ -90,15 +92,16 @@ export class Loop {
 
   /**
    * One round: a burst from every queue of this worker through its path and out.
+   * @param came since when what is read has been there
    * @returns ns until there may be more: 0 when packets came in, Infinity when only the kernel knows
    */
-  private inhale(now: number): number {
+  private inhale(now: number, came: number): number {
     let due = Number.POSITIVE_INFINITY;
     let timeSet = false;
     for (let i = 0; i < this.ports.length; i++) {
       const port = this.ports[i];
       if (port.path < 0 || port.ended) continue;
-      const next = this.receive(port, now);
+      const next = this.receive(port, now, came);
       if (next < due) due = next;
       const received = batchCount(this.m, port.plan.rxBatch);
       if (received === 0) continue;
@@ -129,15 +132,26 @@ export class Loop {
     this.engine.settle();
   }
 
-  private receive(port: WorkerPort, now: number): number {
+  private receive(port: WorkerPort, now: number, came: number): number {
     if (port.source === undefined) {
       this.engine.receive(port.engineIndex);
-      this.stamp(port.plan.rxBatch, now);
+      this.stamp(port.plan.rxBatch, came);
       return Number.POSITIVE_INFINITY;
     }
     const next = port.source.receive(port.plan.rxBatch, BATCH_PACKETS, now);
     if (next === Number.POSITIVE_INFINITY) this.sourceEnded(port);
     return next;
+  }
+
+  /**
+   * Since when a packet has been there, of those that are read now: who has slept wakes late, for a packet as for a time, and
+   * how late is known where filters have asked for times.
+   */
+  private cameAt(now: number): number {
+    const since = this.asleepSince;
+    if (since === 0) return now;
+    this.asleepSince = 0;
+    return Math.max(since, now - this.alarm.usual);
   }
 
   /** When packets of a kernel queue came in; sources that are none say it themselves. */
@@ -157,7 +171,8 @@ export class Loop {
     const m = this.m;
     const { rxBatch, counters } = port.plan;
     if (port.hasVnetHeader) this.core.takeHeaders(rxBatch);
-    this.core.dissect(rxBatch, port.layer, counters.rxPackets, counters.malformed);
+    const { rxPackets, malformed } = counters;
+    this.core.dissect(rxBatch, port.layer, rxPackets, malformed, this.chain.entryCountersOf(port.path));
     counterAdd(m, this.worker.batches, 1);
     counterAdd(m, this.worker.batches + 8, received);
     batchMove(m, rxBatch, this.chain.batchOf(port.path));
@@ -216,6 +231,7 @@ export class Loop {
       timeout = Math.min(timeout, wakeAt - time);
     }
     const asleep = (this.worker.control + WORKER_CONTROL.ASLEEP) >>> 2;
+    if (this.chain.hasTimers) this.asleepSince = this.clock.monotonic();
     Atomics.store(this.m.i32, asleep, 1);
     this.engine.wait(timeout);
     Atomics.store(this.m.i32, asleep, 0);

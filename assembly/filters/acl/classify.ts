@@ -16,6 +16,7 @@ import {
   remember6,
   UNKNOWN,
 } from "./flow-cache";
+import { NEVER } from "./little";
 import {
   KIND_MASK,
   NO_RULE,
@@ -23,6 +24,7 @@ import {
   RULE_INDEX,
   RULE_SAYS,
   SAYS_OF_PACKETS,
+  STATE_LITTLE,
   STATE_NOT_IP,
   STATE_NOT_IP_COUNT,
   STATE_ROOTS4,
@@ -61,9 +63,6 @@ import {
   PORTS6,
 } from "./tree";
 
-const BOX_KINDS_AT: u64 = <u64>((BOX_KINDS - BOX_RULE) << 3);
-const BOX_IS_LAST: u64 = (<u64>BOX_LAST) << (<u64>((BOX_FLAGS - BOX_RULE) << 3));
-
 // Of this instance: the shared state, the keys of the packet at hand, and what is still to be looked at (reference and
 // first rule, 8 bytes each; no tree is deeper than there is room).
 let state: usize = 0;
@@ -71,10 +70,12 @@ let rules: usize = 0;
 let keys: usize = 0;
 let stack: usize = 0;
 let cache: usize = 0;
+let little: u32 = 0;
 
 export function openRules(compiled: usize): void {
   state = compiled;
   rules = <usize>load<u32>(compiled, STATE_RULES);
+  little = load<u32>(compiled, STATE_LITTLE);
   keys = workerState();
   stack = keys + KEYS_BYTES;
   cache = keys + SCRATCH;
@@ -98,40 +99,14 @@ const SCRATCH: usize = 4096;
  */
 export function find4(p: Packet, pair: u64, kind: u32, port0: u32, port1: u32): usize {
   const root = load<u32>(state + ((<usize>(kind & KIND_MASK)) << 2), STATE_ROOTS4);
-  if ((root & LEAF) != 0) return classify4(p, pair, kind, port0, port1, 0);
+  if ((root & LEAF) != 0 || ((little >> (kind & KIND_MASK)) & 1) != 0)
+    return classify4(p, pair, kind, port0, port1, 0);
   return root == 0 ? 0 : findFlow4(p, pair, kind, port0, port1);
 }
 
-/** The only leaf there is for a kind of protocol over IPv4, or 0: there are none, or many. */
-export function onlyLeaf4(kind: u32): usize {
-  const root = load<u32>(state + ((<usize>kind) << 2), STATE_ROOTS4);
-  return (root & LEAF) != 0 ? <usize>(root - LEAF) : 0;
-}
-
-/** What scanLeaf4 found: nothing. */
-export const NO_FACTS: u64 = 0;
-
-/**
- * The first box of a leaf that an IPv4 packet lies in, as the 8 bytes behind its ports say it: its rule, kinds, flags and
- * output (tree.ts). NO_FACTS: none; a box has kinds, so it has facts.
- */
-export function scanLeaf4(leaf: usize, pair: u64, kind: u32, port0: u32, port1: u32): u64 {
-  let box = leaf;
-  for (;;) {
-    const facts = load<u64>(box, PORTS4 + BOX_RULE);
-    const ports = load<u64>(box, PORTS4);
-    const first0 = <u32>ports & 0xffff;
-    const first1 = <u32>(ports >> 32) & 0xffff;
-    const isInside =
-      <u32>((pair & load<u64>(box, MASK4)) == load<u64>(box)) &
-      <u32>(port1 - first1 <= <u32>(ports >> 48) - first1) &
-      <u32>(port0 - first0 <= (<u32>ports >> 16) - first0) &
-      <u32>(facts >> (<u64>kind + BOX_KINDS_AT));
-    if (isInside != 0) return facts;
-    if ((facts & BOX_IS_LAST) != 0) break;
-    box += BOX4;
-  }
-  return NO_FACTS;
+/** The root of the tree of a kind of protocol over IPv4 if there is little to look at in it, else NEVER. */
+export function littleTree4(kind: u32): u32 {
+  return ((little >> kind) & 1) != 0 ? load<u32>(state + ((<usize>kind) << 2), STATE_ROOTS4) : NEVER;
 }
 
 function findFlow4(p: Packet, pair: u64, kind: u32, port0: u32, port1: u32): usize {
@@ -149,7 +124,8 @@ function findFlow4(p: Packet, pair: u64, kind: u32, port0: u32, port1: u32): usi
 export function find6(p: Packet, addresses: usize, kind: u32, port0: u32, port1: u32): usize {
   const root = load<u32>(state + ((<usize>(kind & KIND_MASK)) << 2), STATE_ROOTS6);
   if (root == 0) return 0;
-  if ((root & LEAF) != 0) return classify6(p, addresses, kind, port0, port1, 0);
+  if ((root & LEAF) != 0 || ((little >> (4 + (kind & KIND_MASK))) & 1) != 0)
+    return classify6(p, addresses, kind, port0, port1, 0);
   const ports = (port0 << 16) | port1;
   const set = cacheSet6(cache, addresses, ports, kind);
   const known = cached6(set, addresses, ports, kind);

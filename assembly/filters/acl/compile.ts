@@ -51,6 +51,7 @@ import {
   STATE_ASKS,
   STATE_COUNT,
   STATE_HEADER,
+  STATE_LITTLE,
   STATE_NOT_IP,
   STATE_NOT_IP_COUNT,
   STATE_ROOTS4,
@@ -112,12 +113,13 @@ export function compile(state: usize): void {
   }
   store<u32>(state, frames, STATE_NOT_IP_COUNT);
   next = align8(next);
-  plant(rules, true, state + STATE_ROOTS4);
-  plant(rules, false, state + STATE_ROOTS6);
+  const little4 = plant(rules, true, state + STATE_ROOTS4);
+  const little6 = plant(rules, false, state + STATE_ROOTS6);
+  store<u32>(state, little4 | (little6 << 4), STATE_LITTLE);
 }
 
-/** The trees of one IP version, at `next`. */
-function plant(rules: usize, isIpv4: bool, roots: usize): void {
+/** The trees of one IP version, at `next`. @returns the kinds whose trees are little work */
+function plant(rules: usize, isIpv4: bool, roots: usize): u32 {
   const size = isIpv4 ? BOX4 : BOX6;
   const boxes = next;
   Boxes.begin(boxes);
@@ -126,7 +128,7 @@ function plant(rules: usize, isIpv4: bool, roots: usize): void {
   }
   const count = <u32>((Boxes.end - boxes) / size);
   next += treeSize(count, size);
-  buildTrees(boxes, count, size, roots);
+  return buildTrees(boxes, count, size, roots);
 }
 
 function align8(at: usize): usize {

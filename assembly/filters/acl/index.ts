@@ -4,26 +4,23 @@ import {
   Batch,
   be16,
   counter,
-  DESCRIPTOR_L3,
-  DESCRIPTOR_L4,
-  DESCRIPTOR_PROTOCOL,
+  emit,
   IPV4_FRAGMENT,
   IPV4_OFFSET_MASK,
   IPV4_SOURCE,
   IPV6_SOURCE,
   now,
   OUTPUT_DROP,
+  OUTPUT_HOLD,
   OUTPUT_NEXT,
   Output,
   PACKET_FLAG_FIRST_FRAGMENT,
-  PACKET_FLAG_FRAGMENT,
-  PACKET_FLAG_IPV4,
-  PACKET_FLAG_MALFORMED,
   Packet,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
   sharedState,
   Tcp,
+  workerState,
 } from "pktflow/assembly";
 import {
   CT_ESTABLISHED,
@@ -34,22 +31,22 @@ import {
   track,
 } from "pktflow/assembly/lib/conntrack";
 import { endedByMake, evictedByMake, FOUND, FULL } from "pktflow/assembly/lib/conntrack-table";
+import { FragmentWait } from "pktflow/assembly/lib/fragment-wait";
 import {
   classify4,
   classify6,
   classifyFrame,
   find4,
   find6,
-  NO_FACTS,
-  onlyLeaf4,
+  littleTree4,
   openRules,
   roomForOthers,
-  scanLeaf4,
   scratchSize,
 } from "./classify";
 import { compile, compiledSize, hasTrees } from "./compile";
 import {
   DATAGRAM_EVICTED,
+  DATAGRAM_PENDING,
   DATAGRAM_UNKNOWN,
   datagramFlags,
   datagramHeader,
@@ -60,19 +57,27 @@ import {
   tablesSize,
 } from "./connections";
 import { forget, kind, port0, port1, readWith } from "./criteria";
+import { decideLittle, NEVER, NOT_YET, PLAIN, PLAIN_IS, someNotYet, unmatchedLittle } from "./little";
 import { Counters, params } from "./params";
 import { KIND_TCP, KIND_UDP, markOf, marksOf, NO_RULE, outputOf } from "./rule";
-import { BOX_DECIDES, BOX_FLAGS, BOX_MARKS, BOX_OUTPUT, BOX_RULE } from "./tree";
+import { BOX_FLAGS, BOX_MARKS, BOX_OUTPUT, BOX_RULE } from "./tree";
 
 let compiled: usize = 0;
 let isStateful: bool = false;
+/** Fragments whose first one has not come: those of the batch at hand have the output OUTPUT_HOLD, the others wait. */
+let isPending: bool = false;
+let waiting: FragmentWait = changetype<FragmentWait>(0);
 
 export function sharedStateSize(_at: usize): usize {
   return compiledSize() + tablesSize();
 }
 
 export function workerStateSize(_at: usize): usize {
-  return scratchSize(hasTrees());
+  return waitingAt() + FragmentWait.bytes(params.fragmentsHeld);
+}
+
+function waitingAt(): usize {
+  return (scratchSize(hasTrees()) + 7) & ~7;
 }
 
 export function initShared(): void {
@@ -85,6 +90,9 @@ export function init(): void {
   compiled = sharedState();
   openRules(compiled);
   isStateful = openTables(compiled, roomForOthers());
+  // An instance that is made anew has lost what it held.
+  waiting = FragmentWait.format(workerState() + waitingAt());
+  isPending = false;
 }
 
 export function tick(): void {
@@ -92,64 +100,84 @@ export function tick(): void {
   if (ended != 0) counter(Counters.connectionsEnded).add(ended);
 }
 
-const PLAIN: u32 = PACKET_FLAG_IPV4 | PACKET_FLAG_FRAGMENT | PACKET_FLAG_MALFORMED;
-// What the packet loop reads of a descriptor in one go: l3, l4, payload, protocol.
-const L4_AT: u64 = <u64>((DESCRIPTOR_L4 - DESCRIPTOR_L3) << 3);
-const PROTOCOL_AT: u64 = <u64>((DESCRIPTOR_PROTOCOL - DESCRIPTOR_L3) << 3);
-// And of a box.
-const FLAGS_AT: u64 = <u64>((BOX_FLAGS - BOX_RULE) << 3);
-const OUTPUT_AT: u64 = <u64>((BOX_OUTPUT - BOX_RULE) << 3);
-const CERTAIN: u32 = BOX_DECIDES | BOX_MARKS;
-
 export function batch(b: Batch): void {
-  const count = b.count;
   if (isStateful) {
-    for (let i: u32 = 0; i < count; i++) b.at(i).output = decide(b.at(i));
-    return;
+    for (let i: u32 = 0; i < b.count; i++) b.at(i).output = decide(b.at(i));
+  } else {
+    decidePlain(b);
   }
-  const standard = params.default_;
-  const counters = changetype<usize>(counter(Counters.rules));
-  const tcpLeaf = onlyLeaf4(KIND_TCP);
-  const udpLeaf = onlyLeaf4(KIND_UDP);
-  let unmatched: u64 = 0;
-  for (let i: u32 = 0; i < count; i++) {
-    const p = b.at(i);
-    const headers = load<u64>(changetype<usize>(p), DESCRIPTOR_L3);
-    const protocol = <u8>(headers >> PROTOCOL_AT);
-    if ((p.flags & PLAIN) != PACKET_FLAG_IPV4 || (protocol != PROTOCOL_UDP && protocol != PROTOCOL_TCP)) {
-      p.output = decide(p);
-      continue;
-    }
-    // Most packets: IPv4 with ports, and everything that boxes ask of it at hand.
-    const data = <usize>p.data;
-    const pair = load<u64>(data + <usize>(headers & 0xffff), IPV4_SOURCE);
-    const ports = bswap<u32>(load<u32>(data + <usize>((headers >> L4_AT) & 0xffff)));
-    const isTcp = protocol == PROTOCOL_TCP;
-    const kind = isTcp ? KIND_TCP : KIND_UDP;
-    const leaf = isTcp ? tcpLeaf : udpLeaf;
-    let facts = NO_FACTS;
-    if (leaf != 0) facts = scanLeaf4(leaf, pair, kind, ports >> 16, ports & 0xffff);
-    else {
-      forget();
-      const box = find4(p, pair, kind, ports >> 16, ports & 0xffff);
-      // What was found has been asked already.
-      if (box != 0) facts = load<u64>(box, BOX_RULE) | ((<u64>BOX_DECIDES) << FLAGS_AT);
-    }
-    if (facts == NO_FACTS) {
-      unmatched++;
-      p.output = standard;
-    } else if ((<u32>(facts >> FLAGS_AT) & CERTAIN) != BOX_DECIDES) {
-      p.output = decide(p);
-    } else {
-      const at = counters + ((<usize>(<u32>facts)) << 3);
-      store<u64>(at, load<u64>(at) + 1);
-      p.output = <u8>(facts >> OUTPUT_AT);
-    }
-  }
-  if (unmatched != 0) counter(Counters.unmatched).add(unmatched);
+  if (isPending) waitForFirst(b);
 }
 
-/** Any packet. */
+/** Without connections. */
+function decidePlain(b: Batch): void {
+  const count = b.count;
+  const tcp = littleTree4(KIND_TCP);
+  const udp = littleTree4(KIND_UDP);
+  if (tcp != NEVER || udp != NEVER) {
+    decideLittle(b, count, tcp, udp, params.default_, changetype<usize>(counter(Counters.rules)));
+    if (unmatchedLittle != 0) counter(Counters.unmatched).add(unmatchedLittle);
+    if (!someNotYet) return;
+  } else {
+    for (let i: u32 = 0; i < count; i++) b.at(i).output = NOT_YET;
+  }
+  for (let i: u32 = 0; i < count; i++) {
+    const p = b.at(i);
+    if (p.output != NOT_YET) continue;
+    const protocol = p.protocol;
+    const isPlain = (p.flags & PLAIN) == PLAIN_IS && (protocol == PROTOCOL_UDP || protocol == PROTOCOL_TCP);
+    p.output = isPlain ? decideByPorts(p, protocol == PROTOCOL_TCP ? KIND_TCP : KIND_UDP) : decide(p);
+  }
+}
+
+/** IPv4 with ports: everything that boxes ask of it is at hand. */
+function decideByPorts(p: Packet, kind: u32): Output {
+  const ports = bswap<u32>(load<u32>(p.transport));
+  forget();
+  const box = find4(p, load<u64>(p.ip, IPV4_SOURCE), kind, ports >> 16, ports & 0xffff);
+  if (box == 0) {
+    counter(Counters.unmatched).add(1);
+    return params.default_;
+  }
+  // What was found has been asked already.
+  if ((load<u8>(box, BOX_FLAGS) & BOX_MARKS) != 0) return decide(p);
+  counter(Counters.rules + load<u32>(box, BOX_RULE)).add(1);
+  return load<u8>(box, BOX_OUTPUT);
+}
+
+/** Holds the fragments whose first one has not come, and lets go of those whose first one has. */
+function waitForFirst(b: Batch): void {
+  const refused = waiting.holdAll(b, now() + params.fragmentWait);
+  if (refused != 0) counter(Counters.fragment).add(refused);
+  decideHeld();
+}
+
+function decideHeld(): void {
+  for (let i: u32 = 0; i < waiting.count; ) {
+    const p = waiting.at(i);
+    let output = decide(p);
+    if (output == OUTPUT_HOLD) {
+      if (waiting.dueOf(i) > now()) {
+        i++;
+        continue;
+      }
+      output = drop(Counters.fragment);
+    } else {
+      counter(Counters.fragmentsWaited).add(1);
+    }
+    waiting.remove(i);
+    emit(p, output);
+  }
+  isPending = waiting.count != 0;
+  waiting.wake(now());
+}
+
+/** Fragments have waited long enough, or their first one may have come to another worker. */
+export function wake(): void {
+  decideHeld();
+}
+
+/** Any packet. @returns OUTPUT_HOLD: a fragment whose first one has not come */
 function decide(p: Packet): Output {
   if (p.isMalformed) return drop(Counters.malformed);
   let header: usize = p.hasTransport ? p.transport : 0;
@@ -158,6 +186,10 @@ function decide(p: Packet): Output {
     const isFirst = p.has(PACKET_FLAG_FIRST_FRAGMENT);
     if (!isFirst && isTinyFragment(p)) return drop(Counters.tinyFragment);
     const found = findDatagram(p, isFirst);
+    if (found == DATAGRAM_PENDING) {
+      isPending = true;
+      return OUTPUT_HOLD;
+    }
     if (found == DATAGRAM_UNKNOWN) return drop(Counters.fragment);
     if (found == DATAGRAM_EVICTED) counter(Counters.datagramsEvicted).add(1);
     header = datagramHeader;

@@ -85,6 +85,8 @@ export const STATE_ASKS: usize = 48;
 /** Addresses of the ConntrackTable and the FragmentTable; 0: there is none. */
 export const STATE_CONNTRACK: usize = 52;
 export const STATE_FRAGMENTS: usize = 56;
+/** Kinds, of IPv4, and 4 bits further of IPv6, in whose trees a packet has little to look at. */
+export const STATE_LITTLE: usize = 60;
 export const STATE_HEADER: usize = 64;
 
 /** No index of a rule. */

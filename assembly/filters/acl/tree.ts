@@ -28,7 +28,7 @@
 // is right whatever the rules are. Cost: README.md.
 
 import { be32, be64 } from "pktflow/assembly";
-import { NO_RULE } from "./rule";
+import { ALL_KINDS, NO_RULE } from "./rule";
 
 export const KEY_FROM: u32 = 0;
 export const KEY_TO: u32 = 1;
@@ -90,6 +90,11 @@ const NODES: usize = 128;
 const WORK: usize = 48;
 const FLOOR: usize = 1 << 16;
 
+/** What a look into a node counts, in boxes. */
+const NODE_WORK: u32 = 2;
+/** To look at so many boxes takes no longer than to ask what an earlier packet of the flow found (flow-cache.ts). */
+const LITTLE: u32 = 16;
+
 /** Bytes for the tree of so many boxes, the boxes included. */
 export function treeSize(boxes: u32, boxSize: usize): usize {
   if (boxes == 0) return 0;
@@ -123,15 +128,18 @@ let workEnd: usize = 0;
 let spare: i64 = 0;
 /** The first rule in what grow() made last. */
 let grownFirst: u32 = 0xffffffff;
+/** The most that a packet may have to look at in it. */
+let grownWork: u32 = 0;
 
 /**
  * Builds the trees over `count` boxes that lie at `at`, in the order of their rules, in the treeSize() bytes from there.
  * Each kind of protocol has a tree of its own, so that of a few rules a packet meets only those of its kind; but where
  * most rules say no protocol, all kinds have one tree.
  * @param roots where the references of the roots go, one a kind
+ * @returns the kinds (bits) in whose trees a packet never has much to look at
  */
-export function buildTrees(at: usize, count: u32, size: usize, roots: usize): void {
-  if (count == 0) return;
+export function buildTrees(at: usize, count: u32, size: usize, roots: usize): u32 {
+  if (count == 0) return ALL_KINDS;
   boxes = at;
   boxSize = size;
   isIpv4 = size == BOX4;
@@ -152,17 +160,20 @@ export function buildTrees(at: usize, count: u32, size: usize, roots: usize): vo
     for (let i: u32 = 0; i < count; i++) store<u32>(list + ((<usize>i) << 2), i);
     const root = grow(list, count, 0);
     for (let kind: usize = 0; kind < <usize>KINDS; kind++) store<u32>(roots + (kind << 2), root);
-    return;
+    return grownWork <= LITTLE ? ALL_KINDS : 0;
   }
   // Those that are in several trees are copies too.
   spare -= <i64>inAll - <i64>count;
+  let little: u32 = 0;
   for (let kind: u32 = 0; kind < KINDS; kind++) {
     const list = workNext;
     const length = listKind(kind, count);
     workNext += (<usize>length) << 2;
     store<u32>(roots + ((<usize>kind) << 2), grow(list, length, 0));
+    if (grownWork <= LITTLE) little |= 1 << kind;
     workNext = list;
   }
+  return little;
 }
 
 /** Writes the indices of the boxes of a kind to workNext. @returns how many */
@@ -197,19 +208,24 @@ function grow(list: usize, count: u32, depth: u32): u32 {
   store<u32>(node, grow(middle, middleCount, depth + 1), NODE_MIDDLE);
   store<u32>(node, grownFirst, NODE_MIDDLE_FIRST);
   let first = grownFirst;
+  const middleWork = grownWork;
+  let most: u32 = 0;
   for (let i: u32 = 0; i < children; i++) {
     const child = node + NODE_CHILDREN + <usize>i * CHILD;
     const length = load<u32>(child, CHILD_FIRST);
     store<u32>(child, grow(<usize>load<u32>(child), length, depth + 1));
     store<u32>(child, grownFirst, CHILD_FIRST);
     first = min(first, grownFirst);
+    most = max(most, grownWork);
   }
+  grownWork = NODE_WORK + middleWork + most;
   workNext = work;
   grownFirst = first;
   return <u32>node;
 }
 
 function growLeaf(list: usize, count: u32): u32 {
+  grownWork = count;
   if (count == 0) {
     grownFirst = NO_RULE;
     return 0;

@@ -4,19 +4,24 @@
 // A batch goes through in stages, so that what each packet waits for in memory is waited for at once: what is its tuple, and
 // in which line of the index is that looked for; which session may it be; is it, and then the packet is rewritten. What this
 // does not find, and all that is not a whole TCP or UDP packet, takes its turn through slow(), which makes sessions. All lie
-// in the state that all workers share, as a reply may arrive on any worker: lib/session-table.ts.
+// in the state that all workers share, as a reply may arrive on any worker: lib/session-table.ts. Most packets have no need
+// of all this, for what their flow becomes is remembered: flow-cache.ts.
 //
 //    what is kept of a packet between the stages, 32 bytes
 //    0       4       8          16       24      32
 //   +-------+-------+----------+--------+-------+         line: address of the one, or UNTOUCHED or SLOW; then
 //   | line  | hash  | addresses| ports, |       |         tuple: address of the one that it may be
 //   |       |       |          | kind   |       |
-//   +-------+-------+----------+--------+-------+
+//   +-------+-------+-----+----+--------+-------+
+//    0               8     12   16       20               found: TRANSLATED_OUT or TRANSLATED_IN
+//   +---------------+-----+----+--------+-----
+//   | found         | new address, port, |
+//   |               | changes (rewrite.ts)
+//   +---------------+-----+----+--------+-----
 
 import {
   BATCH_PACKETS,
   Batch,
-  IPV4_DESTINATION,
   IPV4_SOURCE,
   now,
   OUTPUT_NEXT,
@@ -33,10 +38,10 @@ import { AddressIndex } from "pktflow/assembly/lib/address-index";
 import { FragmentWait } from "pktflow/assembly/lib/fragment-wait";
 import {
   SESSION_CHANGES,
-  SESSION_GENERATION,
   SESSION_IN,
   SESSION_LIVE,
   SESSION_OUT,
+  SESSION_TIMER,
   sessionOf,
   timerOf,
   unitsOf,
@@ -44,6 +49,16 @@ import {
 import { isSteady } from "pktflow/assembly/lib/session-tcp";
 import { TupleIndex } from "pktflow/assembly/lib/tuple-index";
 import { reapInTurn } from "./expiry";
+import {
+  flowCacheSize,
+  isRemembering,
+  missed,
+  openFlowCache,
+  remember,
+  renew,
+  rests,
+  translateKnown,
+} from "./flow-cache";
 import { format, settingsSize } from "./format";
 import { formatForwards } from "./forward";
 import { followHeld, followLater, isWaiting, OUTPUT_PENDING, openWaiting } from "./fragments";
@@ -75,12 +90,23 @@ const TUPLE: usize = 0;
 const HASH: usize = 4;
 const ADDRESSES: usize = 8;
 const PORTS: usize = 16;
+// Once the session has been found, in the place of these.
+const ADDRESS: usize = 8;
+const PORT: usize = 12;
+const CHANGES: usize = 16;
+/** Nobody reads it. */
+const FENCE: usize = 28;
 const KEPT: usize = 32;
 /** Of the worker's state: packets kept, outside addresses, then fragments that wait. */
 const OUTSIDES: usize = <usize>BATCH_PACKETS * KEPT;
 const WAITING: usize = OUTSIDES + AddressIndex.BYTES;
+// In the place of the tuple's address. From 2 on: what is kept goes into the packet, and from 4 on it is not remembered.
 const SLOW: u32 = 0;
 const UNTOUCHED: u32 = 1;
+const TRANSLATED_OUT: u32 = 2;
+const TRANSLATED_IN: u32 = 3;
+const ONCE: u32 = 2;
+const PLAIN: u32 = PACKET_FLAG_IPV4 | PACKET_FLAG_FRAGMENT | PACKET_FLAG_MALFORMED;
 
 let kept: usize = 0;
 let touched: u32 = 0;
@@ -91,7 +117,11 @@ export function sharedStateSize(_at: usize): usize {
 }
 
 export function workerStateSize(_at: usize): usize {
-  return WAITING + FragmentWait.bytes(params.fragmentsHeld);
+  return flowsAt() + flowCacheSize();
+}
+
+function flowsAt(): usize {
+  return (WAITING + FragmentWait.bytes(params.fragmentsHeld) + 63) & ~63;
 }
 
 export function initShared(): void {
@@ -105,15 +135,18 @@ export function init(): void {
   kept = workerState();
   openOutsides(kept + OUTSIDES);
   openWaiting(kept + WAITING);
+  openFlowCache(kept + flowsAt());
 }
 
 export function batch(b: Batch): void {
   const count = b.count;
-  classify(b, count);
-  touch(count);
-  seek(count);
-  touch(count);
-  finish(b, count);
+  renew(sessions.ended, unitsOf(now()));
+  if (rests()) {
+    passStages(b, count);
+  } else {
+    const left = translateKnown(b, count);
+    if (left != 0) passStages(changetype<Batch>(missed), left);
+  }
   if (pending) {
     pending = false;
     followLater(b, count);
@@ -121,14 +154,20 @@ export function batch(b: Batch): void {
   if (isWaiting) followHeld();
 }
 
+function passStages(b: Batch, count: u32): void {
+  classify(b, count);
+  touch(count);
+  seek(count);
+  touch(count);
+  gather(b, count);
+  finish(b, count);
+}
+
 /** Whose tuples are looked for, and in which line of the index. Conditions are nested, for the compiler makes numbers of && and ||. */
 function classify(b: Batch, count: u32): void {
   const inside = firstInside;
   const mask = firstMask;
   const outside = firstOutside;
-  const moreInsides = hasMoreInsides;
-  const moreOutsides = hasMoreOutsides;
-  const hasPairs = pairs != 0;
   const index = sessions.index;
   const lines = index.lines;
   const shift = index.shift;
@@ -141,19 +180,18 @@ function classify(b: Batch, count: u32): void {
   for (let i: u32 = 0; i < count; i++, at += KEPT) {
     const p = b.at(i);
     const protocol = <u32>p.protocol;
-    const flags = p.flags & (PACKET_FLAG_IPV4 | PACKET_FLAG_FRAGMENT | PACKET_FLAG_MALFORMED);
     store<u32>(at, SLOW, TUPLE);
-    if (flags != PACKET_FLAG_IPV4 || p.l4 == 0) continue;
+    if ((p.flags & PLAIN) != PACKET_FLAG_IPV4) continue;
+    const l4 = <usize>p.l4;
+    if (l4 == 0) continue;
     if (protocol != PROTOCOL_UDP && protocol != PROTOCOL_TCP) continue;
-    const ip = p.ip;
-    const source = load<u32>(ip, IPV4_SOURCE);
-    const destination = load<u32>(ip, IPV4_DESTINATION);
-    let fromInside = (source & mask) == inside;
-    if (moreInsides) fromInside = isInside(source);
-    let toOutside = destination == outside;
-    if (moreOutsides) toOutside = outsideIndex(destination) >= 0;
-    let a = <u64>source | ((<u64>destination) << 32);
-    let t = <u64>load<u32>(p.transport);
+    const data = <usize>p.data;
+    let a = load<u64>(data + <usize>p.l3, IPV4_SOURCE);
+    let t = <u64>load<u32>(data + l4);
+    let fromInside = (<u32>a & mask) == inside;
+    if (!fromInside && hasMoreInsides) fromInside = isInside(<u32>a);
+    let toOutside = <u32>(a >> 32) == outside;
+    if (!toOutside && hasMoreOutsides) toOutside = outsideIndex(<u32>(a >> 32)) >= 0;
     if (fromInside) {
       if (toOutside) continue;
       a &= outAddresses;
@@ -162,7 +200,7 @@ function classify(b: Batch, count: u32): void {
       a &= inAddresses;
       t = (t & inPorts) | ((<u64>protocol) << 32) | KIND_IN;
     } else {
-      if (!hasPairs) store<u32>(at, UNTOUCHED, TUPLE);
+      if (pairs == 0) store<u32>(at, UNTOUCHED, TUPLE);
       continue;
     }
     const hash = TupleIndex.hashOf(a, t, s0, s1, s2, s3, s4);
@@ -173,91 +211,130 @@ function classify(b: Batch, count: u32): void {
   }
 }
 
-/** Nothing but to have what lies there come nearer, all of it at once. */
+/** Nothing but to have what lies there come nearer, all of it at once. Four a round; what is kept beyond `count` is old. */
 function touch(count: u32): void {
   let at = kept;
   const end = at + <usize>count * KEPT;
   let seen: u32 = 0;
-  for (; at < end; at += KEPT) seen ^= load<u32>(<usize>load<u32>(at, LINE));
+  for (; at < end; at += 4 * KEPT) {
+    seen ^= load<u32>(<usize>load<u32>(at, LINE)) ^ load<u32>(<usize>load<u32>(at, LINE + KEPT));
+    seen ^=
+      load<u32>(<usize>load<u32>(at, LINE + 2 * KEPT)) ^ load<u32>(<usize>load<u32>(at, LINE + 3 * KEPT));
+  }
   touched = seen;
 }
 
 /** Which tuple of its line each may be. */
 function seek(count: u32): void {
-  const records = sessions.index.records.at(0);
+  const index = sessions.index;
   let at = kept;
   const end = at + <usize>count * KEPT;
   for (; at < end; at += KEPT) {
     const line = <usize>load<u32>(at, LINE);
     if (line <= UNTOUCHED) continue;
-    const hits = TupleIndex.matches(line, TupleIndex.tagOf(load<u32>(at, HASH)));
-    let tuple: usize = SLOW;
-    if (hits != 0) {
-      const entry = <usize>TupleIndex.entryAt(line, ctz<u32>(hits));
-      tuple = records + ((entry >> 1) << 6) + ((entry & 1) << 4);
-    }
-    store<u32>(at, <u32>tuple, TUPLE);
+    store<u32>(at, <u32>index.firstLike(line, load<u32>(at, HASH)), TUPLE);
   }
 }
 
-function finish(b: Batch, count: u32): void {
+/**
+ * Keeps of each packet whose session was found what that makes of it; the others are SLOW. Plain loads, for those of
+ * atomics are looked at for their alignment, so what was read of a session that has ended meanwhile is refused at the end:
+ * all of it, as that is seldom.
+ */
+function gather(b: Batch, count: u32): void {
   const units = unitsOf(now());
+  const ended = sessions.ended;
+  let at = kept;
+  for (let i: u32 = 0; i < count; i++, at += KEPT) {
+    const tuple = <usize>load<u32>(at, TUPLE);
+    if (tuple <= UNTOUCHED) continue;
+    const record = sessionOf(tuple);
+    const timer = load<u64>(record, SESSION_TIMER);
+    const ports = load<u64>(at, PORTS);
+    const a = load<u64>(tuple) ^ load<u64>(at, ADDRESSES);
+    const t = load<u64>(tuple, 8) ^ ports;
+    const way = tuple & INWARDS;
+    store<u32>(at, SLOW, TUPLE);
+    if ((a | t | (~timer & SESSION_LIVE)) != 0) continue;
+    let once: u32 = 0;
+    if (<u32>(timer >> 32) != units || (<u32>(ports >> 32) & 0xff) == PROTOCOL_TCP) {
+      const noted = note(b.at(i), record, way, units);
+      if (noted < 0) continue;
+      once = <u32>noted;
+    }
+    const changes = load<u32>(record, SESSION_CHANGES);
+    // Outwards the new source is the other tuple's destination, inwards the new destination its source.
+    if (way == OUTWARDS) {
+      store<u32>(at, load<u32>(record, SESSION_IN + 4), ADDRESS);
+      store<u32>(at, <u32>load<u16>(record, SESSION_IN + 10), PORT);
+      store<u32>(at, changes, CHANGES);
+      store<u32>(at, TRANSLATED_OUT + once, TUPLE);
+    } else {
+      store<u32>(at, load<u32>(record, SESSION_OUT), ADDRESS);
+      store<u32>(at, <u32>load<u16>(record, SESSION_OUT + 8), PORT);
+      store<u32>(at, ~changes, CHANGES);
+      store<u32>(at, TRANSLATED_IN + once, TUPLE);
+    }
+  }
+  // What was read above has been read before the question: a store that releases stands between them (Armv8's order of
+  // LDAR behind STLR; x86 has it anyway).
+  atomic.store<u32>(kept, count, FENCE);
+  if (sessions.ended != ended) refuse(count);
+}
+
+function refuse(count: u32): void {
+  const end = kept + <usize>count * KEPT;
+  for (let at = kept; at < end; at += KEPT) {
+    if (load<u32>(at, TUPLE) != UNTOUCHED) store<u32>(at, SLOW, TUPLE);
+  }
+}
+
+/** Notes in a session that a packet uses it. @returns below 0: its time is over, or it is another one's by now; ONCE, or 0 */
+function note(p: Packet, record: usize, way: usize, units: u32): i32 {
+  const timer = timerOf(record);
+  const isNow = <u32>(timer >> 32) == units;
+  if ((timer & SESSION_LIVE) == 0 || (!isNow && sessions.isExpired(timer, units))) return -1;
+  if (p.protocol == PROTOCOL_TCP) {
+    const segment = load<u8>(p.transport, TCP_FLAGS);
+    if (!isSteady(segment, timer)) {
+      track(segment, way, record, timer, units);
+      return ONCE;
+    }
+  }
+  if (!isNow) refresh(way, record, timer, units);
+  return 0;
+}
+
+function finish(b: Batch, count: u32): void {
   let at = kept;
   for (let i: u32 = 0; i < count; i++, at += KEPT) {
     const p = b.at(i);
-    const tuple = <usize>load<u32>(at, TUPLE);
+    const found = load<u32>(at, TUPLE);
     let output = OUTPUT_NEXT;
-    if (tuple > UNTOUCHED) {
-      if (!Fast.translate(p, at, tuple, units)) output = slow(p);
-    } else if (tuple == SLOW) {
-      output = slow(p);
-    }
+    if (found > UNTOUCHED) Fast.translate(p, at, found);
+    else if (found == SLOW) output = slow(p);
     p.output = output;
     if (output == OUTPUT_PENDING) pending = true;
   }
 }
 
-/** What finish() has in line: functions that are called twice would be left out of it. */
+/** For its one method, which finish() has in line: a function that is called twice would be left out of it. */
 class Fast {
-  /** Translates a packet by its session. @returns false: slow() must look after it, nothing has changed */
-  @inline static translate(p: Packet, at: usize, tuple: usize, units: u32): bool {
-    const record = sessionOf(tuple);
-    // The generation goes first: what is read between it and the second look in note() is of one session.
-    const before = timerOf(record);
-    const a = load<u64>(tuple) ^ load<u64>(at, ADDRESSES);
-    const t = load<u64>(tuple, 8) ^ load<u64>(at, PORTS);
-    if ((a | t | (~before & SESSION_LIVE)) != 0) return false;
-    const changes = atomic.load<u32>(record, SESSION_CHANGES);
-    // Outwards the new source is the other tuple's destination, inwards the new destination its source.
-    if ((tuple & INWARDS) == OUTWARDS) {
-      const address = atomic.load<u32>(record, SESSION_IN + 4);
-      const port = <u16>atomic.load<u16>(record, SESSION_IN + 10);
-      if (!Fast.note(p, before, record, OUTWARDS, units)) return false;
-      Rewrite.ports(p, p.ip, p.transport, p.protocol, OUTWARDS, address, port, changes);
-    } else {
-      const address = atomic.load<u32>(record, SESSION_OUT);
-      const port = <u16>atomic.load<u16>(record, SESSION_OUT + 8);
-      if (!Fast.note(p, before, record, INWARDS, units)) return false;
-      Rewrite.ports(p, p.ip, p.transport, p.protocol, INWARDS, address, port, ~changes);
+  /** Puts into a packet what gather() kept of its session. */
+  @inline static translate(p: Packet, at: usize, found: u32): void {
+    const data = <usize>p.data;
+    const ip = data + <usize>p.l3;
+    const transport = data + <usize>p.l4;
+    const address = load<u32>(at, ADDRESS);
+    const port = load<u16>(at, PORT);
+    const changes = load<u32>(at, CHANGES);
+    const protocol = p.protocol;
+    if (isRemembering && found < ONCE + TRANSLATED_OUT) {
+      const pair = load<u64>(ip, IPV4_SOURCE);
+      remember(pair, load<u32>(transport), protocol, (found & 1) != 0, address, port, changes);
     }
-    return true;
-  }
-
-  /** Notes in a session that a packet uses it. @returns false: what was read from it is no longer so, or its time is over */
-  @inline private static note(p: Packet, before: u64, record: usize, way: usize, units: u32): bool {
-    const timer = timerOf(record);
-    if (((before ^ timer) & SESSION_GENERATION) != 0) return false;
-    const isNow = <u32>(timer >> 32) == units;
-    if (!isNow && sessions.isExpired(timer, units)) return false;
-    if (p.protocol == PROTOCOL_TCP) {
-      const segment = load<u8>(p.transport, TCP_FLAGS);
-      if (!isSteady(segment, timer)) {
-        track(segment, way, record, timer, units);
-        return true;
-      }
-    }
-    if (!isNow) refresh(way, record, timer, units);
-    return true;
+    const way = (found & 1) == 0 ? OUTWARDS : INWARDS;
+    Rewrite.ports(p, ip, transport, protocol, way, address, port, changes);
   }
 }
 

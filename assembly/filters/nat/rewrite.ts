@@ -61,7 +61,7 @@ export class Rewrite {
    * @param way OUTWARDS changes the source, INWARDS the destination
    * @param address and port that it gets, as they lie in it; @param difference the session's, on the way in its complement
    */
-  @inline static ports(
+  static ports(
     p: Packet,
     ip: usize,
     transport: usize,
@@ -74,27 +74,31 @@ export class Rewrite {
     store<u32>(ip + (way >> 2), address, IPV4_SOURCE);
     store<u16>(transport + (way >> 3), port);
     store<u16>(ip, Rewrite.changed(load<u16>(ip, IPV4_CHECKSUM), difference & 0xffff), IPV4_CHECKSUM);
+    Rewrite.transport(p, transport, protocol, difference & 0xffff, difference >> 16);
+  }
+
+  /** Brings the checksum of TCP or UDP along. @param ofAddress what the addresses change, @param ofBoth and the ports */
+  @inline static transport(p: Packet, transport: usize, protocol: u8, ofAddress: u32, ofBoth: u32): void {
     if (p.has(PACKET_FLAG_CSUM_PARTIAL)) {
       // Only the pseudo-header is summed so far, and it has no ports.
-      applyChangePartial(transport + checksumOffset(protocol), difference & 0xffff);
+      applyChangePartial(transport + checksumOffset(protocol), ofAddress);
     } else if (protocol == PROTOCOL_UDP) {
-      // 0 means that there is none, and stays, and a computed 0 is sent as 0xffff (RFC 768).
-      const old = load<u16>(transport, UDP_CHECKSUM);
-      const sum = Rewrite.changed(old, difference >> 16);
-      if (old != 0) store<u16>(transport, sum == 0 ? 0xffff : sum, UDP_CHECKSUM);
+      Rewrite.udp(transport, ofBoth);
     } else {
-      store<u16>(
-        transport,
-        Rewrite.changed(load<u16>(transport, TCP_CHECKSUM), difference >> 16),
-        TCP_CHECKSUM,
-      );
+      store<u16>(transport, Rewrite.changed(load<u16>(transport, TCP_CHECKSUM), ofBoth), TCP_CHECKSUM);
     }
   }
 
-  /** Equation 3 of RFC 1624: one fold is enough for two words. */
+  /** UDP's: 0 means that there is none, and stays, and a computed 0 is sent as 0xffff (RFC 768). */
+  @inline static udp(transport: usize, ofBoth: u32): void {
+    const old = load<u16>(transport, UDP_CHECKSUM);
+    const sum = Rewrite.changed(old, ofBoth);
+    if (old != 0) store<u16>(transport, sum == 0 ? 0xffff : sum, UDP_CHECKSUM);
+  }
+
+  /** Equation 3 of RFC 1624: one fold is enough for two words, and a multiplication is one. */
   @inline static changed(checksum: u16, difference: u32): u16 {
-    const sum = (<u32>~checksum & 0xffff) + difference;
-    return <u16>~((sum & 0xffff) + (sum >> 16));
+    return <u16>~((((<u32>checksum ^ 0xffff) + difference) * 0x10001) >> 16);
   }
 }
 

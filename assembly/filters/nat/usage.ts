@@ -1,8 +1,9 @@
 // A packet passes through a session: what that changes of it.
 
-import { SESSION_SUBSCRIBER, setTimer } from "pktflow/assembly/lib/session-table";
+import { SESSION_SUBSCRIBER, setTimer, timerOf } from "pktflow/assembly/lib/session-table";
 import { trackInbound, trackOutbound } from "pktflow/assembly/lib/session-tcp";
 import { SUBSCRIBER_HALF_OPEN } from "pktflow/assembly/lib/subscribers";
+import { disturb } from "./flow-cache";
 import { params } from "./params";
 import { OUTWARDS } from "./rewrite";
 import { subscribers } from "./settings";
@@ -12,8 +13,16 @@ export function refresh(way: usize, record: usize, timer: u64, units: u32): void
   if (way == OUTWARDS || params.inboundRefresh) setTimer(record, timer, <u8>timer, <u8>(timer >> 8), units);
 }
 
-/** A segment of TCP passes. */
+/** A segment of TCP passes that may change something. */
 export function track(segment: u8, way: usize, record: usize, timer: u64, units: u32): void {
+  trackSegment(segment, way, record, timer, units);
+  if (((timerOf(record) ^ timer) & STATE) != 0) disturb();
+}
+
+/** Of a timer: class and flags. */
+const STATE: u64 = 0xffff;
+
+function trackSegment(segment: u8, way: usize, record: usize, timer: u64, units: u32): void {
   if (way == OUTWARDS) {
     trackOutbound(segment, record, timer, units);
   } else if (trackInbound(segment, record, timer, units, params.inboundRefresh)) {
