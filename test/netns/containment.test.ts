@@ -52,10 +52,10 @@ describeKernel("a filter that does not end, under traffic", () => {
     expect(report.filters["bad"].lastTrap).toBe("did not end within 250 ms of processor time");
     expect(conservation(report).missing).toBe(0);
   });
-  test("a worker that is not concerned goes on meanwhile", () => {
+  test.each(["poll", "uring"])("a worker that is not concerned goes on meanwhile: %s", (io) => {
     // Each ping is a flow; those on the queue that hangs lose what comes before it is detached, the others nothing.
     const { output, report } = lab(
-      "poll",
+      io,
       "loop",
       `for i in $(seq 8); do ping -q -c 60 -i 0.02 -W 1 10.78.0.1 & done > $0.out; sleep 0.3; exec 3<>/dev/udp/10.78.0.1/9; echo x >&3; wait; grep -o "[0-9]* received" $0.out`.replaceAll(
         "$0",
@@ -69,9 +69,9 @@ describeKernel("a filter that does not end, under traffic", () => {
     expect(report.replacedWorkers).toBe(1);
     expect(conservation(report).missing).toBe(0);
   });
-  test("a trap costs the packet at fault alone, uring", () => {
+  test.each(["poll", "uring"])("a trap costs the packet at fault alone: %s", (io) => {
     const { output, report } = lab(
-      "uring",
+      io,
       "trap",
       `ping -q -c 100 -i 0.01 -W 1 10.78.0.1 > ${folder.file("trap.out")} & exec 3<>/dev/udp/10.78.0.1/9; for i in $(seq 20); do echo x >&3; sleep 0.02; done; wait $!; grep -o "[0-9]* received" ${folder.file("trap.out")}`,
     );
