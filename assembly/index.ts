@@ -13,6 +13,7 @@ export * from "./lib/prefix-tree";
 export * from "./lib/table";
 export * from "./lib/token-bucket";
 export * from "./lib/worker-table";
+export * from "./wire/arp";
 export * from "./wire/bytes";
 export * from "./wire/ethernet";
 export * from "./wire/gre";

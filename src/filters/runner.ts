@@ -269,7 +269,7 @@ export class Bench {
     this.place(descriptor, built, packet, device);
     this.word(this.batch + BATCH.COUNT, 1);
     this.word(this.batch + BATCH.ENTRIES, descriptor);
-    this.core.dissect(this.batch, this.test.layer, this.scratch, this.scratch + 64);
+    this.core.dissect(this.batch, this.test.devices[device].layer, this.scratch, this.scratch + 64);
     // What a filter forgets to set must not pass for next.
     m.u8[descriptor + DESCRIPTOR.OUTPUT] = 255;
     worker.filter.process(this.batch + BATCH.ENTRIES, 1);

@@ -40,7 +40,15 @@ const CREDIT_TIME = 10e6;
 const CAREFUL_TIME = 10e9;
 
 /** A trap in a filter's init at the start, or of a filter with `on-trap: stop`: ends the run. */
-export class FilterTrap extends Error {}
+export class FilterTrap extends Error {
+  /** Where the filter's HOST_COUNTER lie on this worker. */
+  readonly host: number;
+
+  constructor(message: string, host: number) {
+    super(message);
+    this.host = host;
+  }
+}
 
 export class Instance {
   readonly context: number;
@@ -113,7 +121,7 @@ export class Instance {
     try {
       this.wasm = this.make();
     } catch (error) {
-      throw new FilterTrap(`filter "${filter.id}": init trapped: ${(error as Error).message}`);
+      throw new FilterTrap(`filter "${filter.id}": init trapped: ${(error as Error).message}`, this.host);
     }
   }
 
@@ -294,7 +302,9 @@ export class Instance {
     const reason = error instanceof Error ? error.message : String(error);
     counterAdd(this.m, this.host + HOST_COUNTER.TRAPS, 1);
     writeReason(this.m, this.host, error);
-    if (this.onTrap === "stop") throw new FilterTrap(`filter "${this.filter.id}" trapped: ${reason}`);
+    if (this.onTrap === "stop") {
+      throw new FilterTrap(`filter "${this.filter.id}" trapped: ${reason}`, this.host);
+    }
     if (this.warnings.length === 0) {
       this.warnings.push(
         `filter "${this.filter.id}" trapped: ${reason}; the packet at fault is ` +

@@ -11,7 +11,7 @@ import { type ThreadReport, threadReports } from "../control/threads.ts";
 import { closeAll, type OpenedDevice, openDevices } from "../devices/open.ts";
 import { abandonSoftPort } from "../devices/soft.ts";
 import { coreBytes } from "../filters/library.ts";
-import { chooseEngine } from "../io/probe.ts";
+import { chooseEngine, usingPoll, whyNoRing } from "../io/probe.ts";
 import { releaseOrphan } from "../io/uring/orphan.ts";
 import { makePlan } from "../plan/plan.ts";
 import type { Plan } from "../plan/types.ts";
@@ -35,6 +35,8 @@ export interface StartOptions {
   io: "auto" | "uring" | "poll";
   /** There is a program that sends and takes the packets of memory devices. */
   inProgram?: boolean;
+  /** Ends the start where it waits for somebody: who reads a named pipe. */
+  signal?: AbortSignal;
   /** Threads that were started earlier, to save time; they end with the pipeline, or if it does not start. */
   pool?: Pool;
 }
@@ -74,7 +76,7 @@ export async function startPipeline(pipeline: Pipeline, options: StartOptions): 
     if (options.inProgram !== true) refuseMemory(pipeline);
     const engine = chooseEngine(options.io);
     const filters = await loadFilters(pipeline);
-    devices = await openDevices(pipeline);
+    devices = await openDevices(pipeline, options.signal);
     const plan = makePlan(
       pipeline,
       devices.map((device) => device.facts),
@@ -94,9 +96,10 @@ export async function startPipeline(pipeline: Pipeline, options: StartOptions): 
       fds: devices.map((device) => device.fds),
       soft: devices.map((device) => device.soft),
       wakes,
-      io: engine.name,
+      io: { name: engine.name, auto: options.io === "auto" },
     });
     const running = new Running(plan, m, pool, task, devices, wakes);
+    running.warnings.unshift(...(pipeline.warnings ?? []));
     if (engine.notice !== undefined) running.warnings.push(engine.notice);
     await running.started;
     return running;
@@ -333,7 +336,18 @@ class Running implements RunningPipeline {
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
     if (this.plan.workers.some((_, worker) => state(worker) === WORKER_STATE.FAILED)) await this.ended;
+    this.tellRefusals();
     this.startTime = performance.now() - sinceFirstStart(this.m, this.plan);
+  }
+
+  /** The probe had a small ring; a worker of `io: auto` that was refused its larger one runs with poll. */
+  private tellRefusals(): void {
+    for (const { control } of this.plan.workers) {
+      const errno = this.m.i32[(control + WORKER_CONTROL.ENGINE) >>> 2] >>> 8;
+      if (errno === 0) continue;
+      const notice = usingPoll(whyNoRing(errno));
+      if (!this.warnings.includes(notice)) this.warnings.push(notice);
+    }
   }
 }
 

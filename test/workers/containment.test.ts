@@ -82,6 +82,11 @@ describe("a filter that traps on every 1000th packet under full load", () => {
   test("on-trap: stop ends the run, with the filter's name and why", async () => {
     const running = await run(scene("trap", { onTrap: "stop" }));
     await expect(running.ended).rejects.toThrow('filter "bad" trapped: unreachable');
+    // The packet at fault, and those behind it in its batch.
+    const report = running.report();
+    const { trapped } = report.filters["bad"];
+    expect(trapped).toBeGreaterThanOrEqual(1);
+    expect(conservation(report)).toMatchObject({ drops: { "bad trapped": trapped }, missing: 0 });
   });
   test("of a batch() filter, loses one batch, and then packets alone", async () => {
     const report = await (await run(scene("trap", { style: "batch" }))).ended;

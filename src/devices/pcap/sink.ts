@@ -2,6 +2,11 @@
  * Packets into a capture file. Each port gathers whole records in its own buffer and writes them with one write(2) under
  * a lock, so that ports of several workers share a file, or a pipe that takes only part of a write at a time. A packet
  * counts as transmitted when the kernel has all of its record; one that it refused is a drop (io-error).
+ *
+ * Who reads a pipe may be slow, or read nothing. Where all packets come from files or are made, that holds the worker, and
+ * nothing is lost. Where they come from devices that wait for nobody, the pipe gets what it has room for; the rest waits in
+ * the buffer, and what finds no room there is dropped (would-block). A record that the pipe took the first part of is
+ * ended by the port that began it, which keeps the lock until then.
  */
 import { fstatSync, ftruncateSync } from "node:fs";
 import { COMMAND } from "../../batches/control.ts";
@@ -15,7 +20,7 @@ import type { SoftPort } from "../port.ts";
 import { readU32, writeU32 } from "./bytes.ts";
 import { PCAP, PCAPNG } from "./formats.ts";
 import type { CaptureFormat } from "./header.ts";
-import { lockAcquire, lockBreak, lockRelease } from "./lock.ts";
+import { lockAcquire, lockBreak, lockRelease, lockSpoil, lockTry } from "./lock.ts";
 import { SecondsAndNanoseconds, U64 } from "./timestamp.ts";
 import { Writer } from "./writer.ts";
 
@@ -35,11 +40,14 @@ export interface PcapSinkOptions {
   recorded: number[];
   /** ns since the epoch minus CLOCK_MONOTONIC, as two u32. */
   epoch: { high: number; low: number };
+  /** A pipe or socket whose reader nobody waits for. */
+  live: boolean;
 }
 
 const DROPS = {
   tooLong: 8 * DROP_REASONS.indexOf("too-long"),
   ioError: 8 * DROP_REASONS.indexOf("io-error"),
+  wouldBlock: 8 * DROP_REASONS.indexOf("would-block"),
 } as const;
 
 export function openPcapSink(port: SoftPort, options: PcapSinkOptions): SoftSink {
@@ -71,6 +79,8 @@ class PcapSink implements SoftSink {
   /** What waits in the buffer. */
   private used = 0;
   private records = 0;
+  /** Of the first record in the buffer: bytes that the pipe has; above 0, the lock is held. */
+  private begun = 0;
   private readonly datagrams: Uint32Array;
   private reported = false;
 
@@ -99,8 +109,9 @@ class PcapSink implements SoftSink {
         counterAdd(m, counters.drops + DROPS.tooLong, 1);
         continue;
       }
-      if (this.used + bytes > PCAP_WRITE_BYTES) this.drain();
-      if (this.writer.errno !== 0) counterAdd(m, counters.drops + DROPS.ioError, 1);
+      if (this.used + bytes > PCAP_WRITE_BYTES) this.hand();
+      if (this.used + bytes > PCAP_WRITE_BYTES) counterAdd(m, counters.drops + DROPS.wouldBlock, 1);
+      else if (this.writer.errno !== 0) counterAdd(m, counters.drops + DROPS.ioError, 1);
       else this.append(d, length, bytes);
     }
     batchMove(m, batch, free);
@@ -109,12 +120,71 @@ class PcapSink implements SoftSink {
 
   /** Hands the kernel what was gathered. It does not wait for the disk (fsync). @throws SystemError, once */
   flush(): void {
-    this.drain();
+    this.hand();
     this.report();
+  }
+
+  /** Something waits for room in a pipe. */
+  get pending(): boolean {
+    return this.used > 0;
   }
 
   close(): void {
     this.flush();
+    if (this.used > 0) this.giveUp();
+    this.report();
+  }
+
+  private hand(): void {
+    if (this.options.live) this.offer();
+    else this.drain();
+  }
+
+  /** What the pipe has room for, unless another port is at it. */
+  private offer(): void {
+    const { m, lock } = this.port;
+    if (this.used === 0 || (this.begun === 0 && !lockTry(m, lock, ownerOf(this.port.buffer)))) return;
+    const written = this.writer.offer(this.base + this.buffer + this.begun, this.used - this.begun);
+    this.gone(this.begun + written);
+    if (this.writer.errno !== 0) this.drop(DROPS.ioError);
+    if (this.begun === 0) lockRelease(m, lock);
+  }
+
+  /** The end: a reader that still reads gets what waits, for as long as there is time. */
+  private giveUp(): void {
+    const { m, lock } = this.port;
+    if (this.begun === 0 && !lockAcquire(m, lock, ownerOf(this.port.buffer))) {
+      this.drop(DROPS.wouldBlock);
+      return;
+    }
+    const written = this.writer.write(this.base + this.buffer + this.begun, this.used - this.begun);
+    this.gone(this.begun + written);
+    const isCut = this.begun > 0;
+    if (this.writer.errno === EAGAIN) this.writer.errno = 0;
+    this.drop(this.writer.errno === 0 ? DROPS.wouldBlock : DROPS.ioError);
+    // What came behind half a record would be read as its other half.
+    if (isCut) lockSpoil(m, lock);
+    else lockRelease(m, lock);
+  }
+
+  /** The pipe has `bytes` of the buffer: whole records leave it. */
+  private gone(bytes: number): void {
+    const whole = this.wholeBytes(bytes);
+    const packets = this.count(whole);
+    const { u8 } = this.port.m;
+    u8.copyWithin(this.buffer, this.buffer + whole, this.buffer + this.used);
+    this.datagrams.copyWithin(0, packets, this.records);
+    this.used -= whole;
+    this.records -= packets;
+    this.begun = bytes - whole;
+  }
+
+  /** All that waits, for one reason. */
+  private drop(reason: number): void {
+    counterAdd(this.port.m, this.port.counters.drops + reason, this.records);
+    this.used = 0;
+    this.records = 0;
+    this.begun = 0;
   }
 
   private append(d: number, length: number, bytes: number): void {
@@ -165,6 +235,7 @@ class PcapSink implements SoftSink {
     if (this.used === 0) return;
     const { m, lock } = this.port;
     let written = 0;
+    // Only who lets a pipe's reader have part of a record spoils a lock.
     lockAcquire(m, lock, ownerOf(this.port.buffer));
     try {
       written = this.writer.write(this.base + this.buffer, this.used);
@@ -172,9 +243,8 @@ class PcapSink implements SoftSink {
     } finally {
       lockRelease(m, lock);
     }
-    this.count(written);
-    this.used = 0;
-    this.records = 0;
+    this.records -= this.count(written);
+    this.drop(DROPS.ioError);
   }
 
   /** Takes the part of a record that a full disk left at the end of the file away again, so that it stays readable. */
@@ -184,8 +254,8 @@ class PcapSink implements SoftSink {
     if (stat.isFile()) ftruncateSync(this.options.fd, stat.size - bytes);
   }
 
-  /** Counts the records that lie before `written` as transmitted, and the others as dropped. */
-  private count(written: number): void {
+  /** Counts the records that lie before `written` as transmitted. @returns how many they are */
+  private count(written: number): number {
     const { m, counters } = this.port;
     let packets = 0;
     let bytes = 0;
@@ -200,7 +270,7 @@ class PcapSink implements SoftSink {
     counterAdd(m, counters.txPackets, packets);
     counterAdd(m, counters.txBytes, bytes);
     counterAdd(m, counters.txDatagrams, datagrams);
-    if (packets < this.records) counterAdd(m, counters.drops + DROPS.ioError, this.records - packets);
+    return packets;
   }
 
   private wholeBytes(written: number): number {
