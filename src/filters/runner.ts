@@ -29,6 +29,7 @@ import {
   SCRATCH_PARAMS,
   stateSizes,
 } from "./load.ts";
+import { merged } from "./merged.ts";
 import { type BuiltPacket, buildPacket } from "./notation.ts";
 
 /** Time does not start at zero, so that a filter cannot mistake "never" for "just now". */
@@ -487,20 +488,6 @@ export class Bench {
 
 function heldBy({ manifest, params }: Case["filter"]): number {
   return typeof manifest.holds === "number" ? manifest.holds : (params[manifest.holds] as number);
-}
-
-/** A map with the values of another put over it, maps in maps too. */
-function merged(base: Fields, over: Fields): Fields {
-  const result: Fields = { ...base };
-  for (const [key, value] of Object.entries(over)) {
-    const below = result[key];
-    result[key] = isMap(below) && isMap(value) ? merged(below, value) : value;
-  }
-  return result;
-}
-
-function isMap(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function difference(actual: Uint8Array, expected: Uint8Array, layer: 2 | 3): Failure[] {

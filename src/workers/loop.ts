@@ -22,6 +22,8 @@ const TICK_IDLE = 1e9;
 /** A worker that drains looks at its command this often, ms: nobody wakes it. */
 const LONGEST_DRAIN_SLEEP = 50;
 
+/** A filter that is woken again and again and lets nothing go for so long, ns, keeps what it holds. */
+const LONGEST_DRAIN = 5e9;
 /** When a sink that could not get rid of all it has tries again, ns. */
 const FLUSH_AGAIN = 20e6;
 
@@ -304,12 +306,14 @@ export class Loop {
   }
 
   /**
-   * All sources have ended: what filters hold for a time leaves when it has come, unless the pipeline is told to stop. What
-   * they keep then, the report counts as held.
+   * All sources have ended: what filters hold for a time leaves when it has come, unless the pipeline is told to stop, or they
+   * do not let go of anything though they are woken. What they keep then, the report counts as held.
    */
   private waitForHeld(command: number): void {
     const { i32 } = this.m;
     const asleep = (this.worker.control + WORKER_CONTROL.ASLEEP) >>> 2;
+    let { held } = this.chain;
+    let since = this.clock.monotonic();
     while (Atomics.load(i32, command) === COMMAND.DRAIN && this.chain.held > 0) {
       const left = (this.chain.due - this.clock.monotonic()) / 1e6;
       if (left === Number.POSITIVE_INFINITY) return;
@@ -320,6 +324,10 @@ export class Loop {
       this.engine.settle();
       this.exhale();
       this.engine.settle();
+      const now = this.clock.monotonic();
+      if (this.chain.held !== held) since = now;
+      else if (now - since > LONGEST_DRAIN) return;
+      held = this.chain.held;
     }
   }
 

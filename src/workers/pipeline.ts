@@ -9,7 +9,6 @@ import { type LogEntry, LogReader } from "../control/logs.ts";
 import { makeReport, type Report } from "../control/report.ts";
 import { type ThreadReport, threadReports } from "../control/threads.ts";
 import { closeAll, type OpenedDevice, openDevices } from "../devices/open.ts";
-import { abandonSoftPort } from "../devices/soft.ts";
 import { coreBytes } from "../filters/library.ts";
 import { chooseEngine, usingPoll, whyNoRing } from "../io/probe.ts";
 import { releaseOrphan } from "../io/uring/orphan.ts";
@@ -22,6 +21,7 @@ import { watchOffloads } from "./offload-watch.ts";
 import { type Job, type Pool, startPool } from "./pool.ts";
 import { fillMemory, loadFilters } from "./prepare.ts";
 import { countHang, HANG_REASON, resetWorker, untilGone } from "./replace.ts";
+import { SoftRemains } from "./soft-remains.ts";
 import type { WorkerFailure, WorkerResult, WorkerTask } from "./task.ts";
 import { Watchdog } from "./watchdog.ts";
 
@@ -271,21 +271,23 @@ class Running implements RunningPipeline {
   /** @returns whether a new worker may take the place of one that was ended in a filter */
   private async replace(worker: number, filter: number, error: unknown): Promise<boolean> {
     const { m, plan } = this;
-    const { control, ports } = plan.workers[worker];
+    const { control } = plan.workers[worker];
     const { id, onTrap } = plan.filters[filter];
     const what = `filter "${id}" ${HANG_REASON} on worker ${worker}`;
     const isStarted = Atomics.load(m.i32, (control + WORKER_CONTROL.STATE) >>> 2) === WORKER_STATE.RUNNING;
+    let remains: SoftRemains | undefined;
     const fail = (why: string): false => {
+      this.warnings.push(...(remains?.finish() ?? []));
       this.workerEnded({ ...this.died(worker, error), failure: { message: `${what}${why}` } });
       return false;
     };
     if (!(await untilGone(m, control, STOP_LIMIT))) return fail(", and its thread cannot be ended");
-    const lost = countHang(m, plan, worker, filter);
+    remains = new SoftRemains(m, plan, worker, this.devices);
+    const stuck = remains.leaveSources();
+    const lost = countHang(m, plan, worker, filter, remains.waiting);
     if (!isStarted) return fail(": in init");
     if (onTrap === "stop") return fail("");
-    const capture = ports.map(({ device }) => plan.devices[device]).find(({ kind }) => kind === "pcap");
-    if (capture !== undefined)
-      return fail(`, which cannot be replaced: it has the capture "${capture.id}" open`);
+    if (stuck !== undefined) return fail(`, which cannot be replaced: ${stuck}`);
     this.warnings.push(
       `${what}: the worker was replaced, ${lost} packets in its hands are lost; the filter's packets there are ` +
         `${onTrap === "pass" ? "let by unfiltered" : "dropped"} for a while`,
@@ -293,6 +295,7 @@ class Running implements RunningPipeline {
     resetWorker(m, plan, worker, filter);
     if (Atomics.load(m.i32, (plan.control + PIPELINE_CONTROL.COMMAND) >>> 2) !== COMMAND.RUN) {
       Atomics.store(m.i32, (control + WORKER_CONTROL.STATE) >>> 2, WORKER_STATE.ENDED);
+      this.warnings.push(...remains.finish());
       return false;
     }
     for (const fd of this.queuesReadBy(worker)) tunSetQueue(fd, true);
@@ -316,12 +319,9 @@ class Running implements RunningPipeline {
   }
 
   private died(worker: number, error: unknown): WorkerResult {
-    const { control, ports } = this.plan.workers[worker];
+    const { control } = this.plan.workers[worker];
     Atomics.store(this.m.i32, (control + WORKER_CONTROL.STATE) >>> 2, WORKER_STATE.FAILED);
-    for (const { device, buffer } of ports) {
-      const { kind, lock } = this.plan.devices[device];
-      abandonSoftPort(kind, { m: this.m, lock, buffer });
-    }
+    new SoftRemains(this.m, this.plan, worker, this.devices).abandon();
     const why = this.forced
       ? `did not end within ${STOP_LIMIT / 1000} s of being told to`
       : (error as Error).message;

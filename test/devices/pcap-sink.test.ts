@@ -19,7 +19,7 @@ import { batchCount, batchPop } from "../../src/batches/memory.ts";
 import { openDiscardSink } from "../../src/devices/discard/sink.ts";
 import { lockAcquire, lockBreak, lockRelease } from "../../src/devices/pcap/lock.ts";
 import { type PreparedPcap, preparePcap } from "../../src/devices/pcap/prepare.ts";
-import { breakPcapLock, openPcapSink, PCAP_WRITE_BYTES } from "../../src/devices/pcap/sink.ts";
+import { breakPcapLock, openPcapSink } from "../../src/devices/pcap/sink.ts";
 import { openPcapSource } from "../../src/devices/pcap/source.ts";
 import { TestMemory } from "../support/packet-memory.ts";
 import {
@@ -280,9 +280,9 @@ describe("a pipe that packets of devices go to, which wait for nobody", () => {
     const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const prepared = await preparePcap(pcapDevice({ write: path }));
     await prepared.create(3, [0], true);
-    const memory = new TestMemory({ extra: 2 * PCAP_WRITE_BYTES + 200_000, room: 2000, slots: 64 });
+    const memory = new TestMemory({ extra: 2 * prepared.facts.bufferBytes + 200_000, room: 2000, slots: 64 });
     const lock = memory.take(4);
-    const ports = [0, 1].map((queue) => memory.port(PCAP_WRITE_BYTES, { lock, queue }));
+    const ports = [0, 1].map((queue) => memory.port(prepared.facts.bufferBytes, { lock, queue }));
     const sinks = ports.map((port) => openPcapSink(port, structuredClone(prepared.sink!)));
     const batch = memory.batch();
     let sent = 0;
@@ -387,11 +387,15 @@ describe("several workers", () => {
     const path = folder.file("shared.pcap");
     const prepared = await preparePcap(pcapDevice({ write: path }));
     await prepared.create(3, [0]);
-    const memory = new TestMemory({ extra: 4 * PCAP_WRITE_BYTES + 400_000, slots: 64 });
+    const memory = new TestMemory({ extra: 4 * prepared.facts.bufferBytes + 400_000, slots: 64 });
     const lock = memory.take(4);
     const packets = 3000;
     const workers = [0, 1, 2, 3].map((queue) => {
-      const { m: _, ...port } = memory.port(PCAP_WRITE_BYTES, { lock, queue, free: memory.batch() });
+      const { m: _, ...port } = memory.port(prepared.facts.bufferBytes, {
+        lock,
+        queue,
+        free: memory.batch(),
+      });
       const descriptors = [0, 1, 2, 3].map(() => batchPop(memory.m, memory.free));
       const batch = memory.batch();
       const options = prepared.sink;

@@ -26,8 +26,9 @@ import { addressOf } from "../../sys/memory.ts";
 import { Capture } from "./capture.ts";
 import { captureHeader, formatOfName } from "./header.ts";
 import { CaptureError } from "./records.ts";
-import { PCAP_WRITE_BYTES, type PcapSinkOptions } from "./sink.ts";
+import { MOST_RECORDS, PCAP_WRITE_BYTES, type PcapSinkOptions } from "./sink.ts";
 import type { PcapSourceOptions } from "./source.ts";
+import { stateBytes } from "./state.ts";
 import { PCAP_READ_BYTES, STATUS, Window } from "./window.ts";
 import { Writer } from "./writer.ts";
 
@@ -71,7 +72,8 @@ export function pcapFacts(params: ParamValues): DeviceFacts {
     queues: params["queues"] as number,
     kernel: false,
     finite: reads,
-    bufferBytes: (reads ? PCAP_READ_BYTES : 0) + (writes ? PCAP_WRITE_BYTES : 0),
+    bufferBytes:
+      (reads ? PCAP_READ_BYTES : 0) + (writes ? PCAP_WRITE_BYTES : 0) + stateBytes(writes ? MOST_RECORDS : 0),
     offloads: 0,
     vnetHeader: 0,
   };
@@ -103,7 +105,7 @@ export async function preparePcap(device: DeviceConfig, signal?: AbortSignal): P
     facts.layer = layer;
     if (snaplen > 0) facts.mtu = Math.min(Math.max(snaplen, MTU), LONGEST_PACKET);
     const pace = params["pace"] as PcapSourceOptions["pace"];
-    source = { file: nameOf(read, "input"), layer, pace };
+    source = { file: nameOf(read, "input"), layer, pace, mostRecords: write === "" ? 0 : MOST_RECORDS };
     if (opened.pipe !== undefined) source.pipe = opened.pipe;
     input = opened.stat;
   }

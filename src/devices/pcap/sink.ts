@@ -21,11 +21,14 @@ import { readU32, writeU32 } from "./bytes.ts";
 import { PCAP, PCAPNG } from "./formats.ts";
 import type { CaptureFormat } from "./header.ts";
 import { lockAcquire, lockBreak, lockRelease, lockSpoil, lockTry } from "./lock.ts";
+import { PcapState } from "./state.ts";
 import { SecondsAndNanoseconds, U64 } from "./timestamp.ts";
 import { Writer } from "./writer.ts";
 
 /** Bytes of memory that writing a capture needs for each port. */
 export const PCAP_WRITE_BYTES = 256 * 1024;
+/** Records that they have room for. */
+export const MOST_RECORDS = PCAP_WRITE_BYTES / PCAP.RECORD_HEADER;
 
 /** Plain data, made by `preparePcap` and `PreparedPcap.create`. */
 export interface PcapSinkOptions {
@@ -64,6 +67,16 @@ function ownerOf(buffer: { address: number }): number {
   return buffer.address >>> 6;
 }
 
+/** Has a pipe part of a record from a thread that has ended? Then the lock is its port's until it has the rest. */
+export function isWithinRecord(port: Pick<SoftPort, "m" | "buffer">): boolean {
+  return new PcapState(port.m, port.buffer, MOST_RECORDS).begun > 0;
+}
+
+/** Packets that wait in the buffer of a thread that has ended: the next one will write them. */
+export function pcapRecordsWaiting(port: Pick<SoftPort, "m" | "buffer">): number {
+  return new PcapState(port.m, port.buffer, MOST_RECORDS).records;
+}
+
 class PcapSink implements SoftSink {
   private readonly port: SoftPort;
   private readonly options: PcapSinkOptions;
@@ -77,11 +90,11 @@ class PcapSink implements SoftSink {
   private readonly split = new SecondsAndNanoseconds();
   private readonly writer: Writer;
   /** What waits in the buffer. */
-  private used = 0;
-  private records = 0;
+  private used: number;
+  private records: number;
   /** Of the first record in the buffer: bytes that the pipe has; above 0, the lock is held. */
-  private begun = 0;
-  private readonly datagrams: Uint32Array;
+  private begun: number;
+  private readonly state: PcapState;
   private reported = false;
 
   constructor(port: SoftPort, options: PcapSinkOptions) {
@@ -93,8 +106,14 @@ class PcapSink implements SoftSink {
     this.overhead = options.format === "pcap" ? PCAP.RECORD_HEADER : PCAPNG.PACKET_DATA + 4;
     this.isRecorded = new Uint8Array(256);
     for (const device of options.recorded) this.isRecorded[device] = 1;
-    this.datagrams = new Uint32Array(PCAP_WRITE_BYTES / PCAP.RECORD_HEADER);
-    this.writer = new Writer(options.fd, () => Atomics.load(port.m.i32, port.command >>> 2) === COMMAND.STOP);
+    this.state = new PcapState(port.m, port.buffer, MOST_RECORDS);
+    // A worker before this one may have left some.
+    this.used = this.state.used;
+    this.records = this.state.records;
+    this.begun = this.state.begun;
+    const { m, command } = port;
+    const isStopped = () => command === 0 || Atomics.load(m.i32, command >>> 2) === COMMAND.STOP;
+    this.writer = new Writer(options.fd, isStopped);
   }
 
   /** @throws SystemError once, when all of the batch has been counted */
@@ -115,12 +134,14 @@ class PcapSink implements SoftSink {
       else this.append(d, length, bytes);
     }
     batchMove(m, batch, free);
+    this.state.waiting(this.used, this.records, this.begun);
     this.report();
   }
 
   /** Hands the kernel what was gathered. It does not wait for the disk (fsync). @throws SystemError, once */
   flush(): void {
     this.hand();
+    this.state.waiting(this.used, this.records, this.begun);
     this.report();
   }
 
@@ -173,7 +194,7 @@ class PcapSink implements SoftSink {
     const packets = this.count(whole);
     const { u8 } = this.port.m;
     u8.copyWithin(this.buffer, this.buffer + whole, this.buffer + this.used);
-    this.datagrams.copyWithin(0, packets, this.records);
+    this.state.datagrams.copyWithin(0, packets, this.records);
     this.used -= whole;
     this.records -= packets;
     this.begun = bytes - whole;
@@ -195,7 +216,7 @@ class PcapSink implements SoftSink {
     if (this.options.format === "pcap") this.writePcapHeader(at, length);
     else this.writePcapngFrame(at, length, bytes);
     this.copy(at + data, m.u32[(d + DESCRIPTOR.DATA) >>> 2], length);
-    this.datagrams[this.records++] = m.u32[(d + DESCRIPTOR.DATAGRAMS) >>> 2];
+    this.state.datagrams[this.records++] = m.u32[(d + DESCRIPTOR.DATAGRAMS) >>> 2];
     this.used += bytes;
   }
 
@@ -264,7 +285,7 @@ class PcapSink implements SoftSink {
       const next = at + this.recordBytes(at);
       if (next > written) break;
       bytes += this.packetBytes(at);
-      datagrams += this.datagrams[packets];
+      datagrams += this.state.datagrams[packets];
       at = next;
     }
     counterAdd(m, counters.txPackets, packets);
