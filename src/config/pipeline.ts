@@ -21,6 +21,7 @@ import { settleOffloads } from "./super-packets.ts";
 import { describe, entry, type MapNode, plain } from "./tree.ts";
 import type { DeviceManifest, PathConfig, Pipeline } from "./types.ts";
 import type { Environment } from "./variables.ts";
+import { queuesOf, warningsOf } from "./warnings.ts";
 
 export interface LoadOptions {
   /** `--set` options, PATH=VALUE, applied in order. */
@@ -94,16 +95,15 @@ function readPipeline(
   if (!diagnostics.empty) return undefined;
   settleOffloads(paths, devices, diagnostics);
   const deviceConfigs = [...devices.values()].flatMap(({ config }) => config ?? []);
-  const queues = deviceConfigs.map(({ params }) =>
-    typeof params["queues"] === "number" ? params["queues"] : 1,
-  );
+  const warnings = warningsOf(deviceConfigs, deviceNode, workers);
   return {
     file,
     name: name ?? "",
-    workers: workers ?? Math.max(1, ...queues),
+    workers: workers ?? Math.max(1, ...deviceConfigs.map(queuesOf)),
     devices: deviceConfigs,
     filters: [...filters.values()].flatMap(({ config }) => config ?? []),
     paths: [...paths.values()].flatMap((path) => pathConfig(path) ?? []),
+    ...(warnings.length > 0 ? { warnings } : {}),
   };
 }
 

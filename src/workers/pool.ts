@@ -5,6 +5,8 @@ import { Piscina } from "piscina";
 import type { WorkerResult, WorkerTask } from "./task.ts";
 import { compileEarly } from "./tier-up.ts";
 
+export { processIsOurs } from "./tier-up.ts";
+
 /** A worker at work on a thread. */
 export interface Job {
   /** Settles when its loop has ended; rejects when its thread has, or is about to. */

@@ -263,7 +263,7 @@ paths:
     const env = { IN: folder.file("none.pcap"), OUT: "/dev/null" };
     const { status, stderr } = await pktflow(["run", pipeline], { env });
     expect(stderr).toMatch(/^pktflow: open .*none\.pcap: ENOENT/);
-    expect(status).toBe(3);
+    expect(status).toBe(2);
   });
 
   test("a full disk", async () => {

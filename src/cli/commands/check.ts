@@ -41,6 +41,7 @@ async function check(file: string, options: { set: string[]; json?: boolean }): 
   const plan = await planWithoutOpening(pipeline).catch((error: unknown) => {
     throw new NotStarted(error);
   });
+  for (const warning of pipeline.warnings ?? []) process.stderr.write(`pktflow: warning: ${warning}\n`);
   process.stdout.write(
     options.json === true ? `${JSON.stringify(plan, null, 2)}\n` : `${planText(pipeline, plan)}\n`,
   );
