@@ -39,16 +39,26 @@ const v6 = (groups) => groups.map((group) => group.toString(16)).join(":");
 const mask6 = (groups, length) =>
   groups.map((group, i) => group & (0xffff << Math.max(0, Math.min(16, 16 * (i + 1) - length))) & 0xffff);
 
-/** One rule of a mixed set, and an address, port and protocol in it. */
+/** An address of a prefix. */
+const within4 = (n, length, r) => (n | (length === 32 ? 0 : r(2 ** (32 - length)))) >>> 0;
+function within6(groups, length, r) {
+  const network = mask6([65535, 65535, 65535, 65535, 65535, 65535, 65535, 65535], length);
+  return groups.map((group, i) => group | (r(65536) & ~network[i] & 0xffff));
+}
+
+/** One rule of a mixed set, and what makes packets in it: each of a flow of its own, as far as the rule leaves room for one. */
 function rule(r) {
   const isIpv4 = r(10) < 6;
   const side = () => {
     const kind = r(10);
     const length = isIpv4 ? (kind < 3 ? 32 : 8 + r(25)) : kind < 3 ? 128 : 16 + r(113);
     const groups = [0x2001, 0xdb8 + r(64), ...Array.from({ length: 6 }, () => r(65536))];
-    const at = isIpv4 ? r(2 ** 32) : groups;
-    const text = isIpv4 ? `${v4(mask4(at, length))}/${length}` : `${v6(mask6(at, length))}/${length}`;
-    return { text, address: isIpv4 ? v4(at) : v6(at) };
+    const at = isIpv4 ? mask4(r(2 ** 32), length) : mask6(groups, length);
+    const text = isIpv4 ? `${v4(at)}/${length}` : `${v6(at)}/${length}`;
+    return {
+      text,
+      address: (chance) => (isIpv4 ? v4(within4(at, length, chance)) : v6(within6(at, length, chance))),
+    };
   };
   const [from, to] = [side(), side()];
   const which = r(10);
@@ -71,8 +81,9 @@ export function ruleSet(count, seed = 1) {
   return Array.from({ length: count }, () => rule(r));
 }
 
-function packetOf({ isIpv4, from, to, proto, port }) {
-  const ports = { "from-port": 40000, "to-port": port };
+function packetOf({ isIpv4, from: source, to: destination, proto, port }, r) {
+  const [from, to] = [source(r), destination(r)];
+  const ports = { "from-port": 1024 + r(64_512), "to-port": port };
   const number = { gre: 47, icmp: 1, icmpv6: 58 }[proto];
   const ip = isIpv4 ? { ipv4: { from, to } } : { ipv6: { from, to } };
   if (proto === "tcp") return { ...ip, tcp: ports };
@@ -190,7 +201,9 @@ function timeUnknown({ run, forget }, packets) {
 
 export function traffic(set, seed = 2) {
   const r = chance(seed);
-  return Array.from({ length: PACKETS }, () => packetOf(r(4) === 0 ? rule(r).hit : set[r(set.length)].hit));
+  return Array.from({ length: PACKETS }, () =>
+    packetOf(r(4) === 0 ? rule(r).hit : set[r(set.length)].hit, r),
+  );
 }
 
 /** The rules of pipelines/nat-gateway.yaml. */

@@ -1,8 +1,8 @@
 /**
  * `pktflow run` as a process, five times each in turn with what it is to be held against: from its start to the first
- * packet forwarded (beside Node's own start), its processor time without traffic (beside the C forwarder's), its
- * resident memory (beside bare Node's). After `npm run build`, as root:
- *   node bench/process.mjs [start] [idle] [memory] [--pairs 5] [--save FILE]
+ * packet forwarded (beside Node's own start), from a signal to its end, its processor time without traffic (beside the C
+ * forwarder's), its resident memory (beside bare Node's). After `npm run build`, as root:
+ *   node bench/process.mjs [start] [stop] [idle] [memory] [--pairs 5] [--save FILE]
  */
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -56,6 +56,20 @@ async function start() {
     say(`${GATEWAY}, 2 queues`, lists[1], "ms"),
     say("node -e 0", lists[2], "ms"),
   ];
+}
+
+async function stop() {
+  console.log("from SIGINT to the end of the process, idle and drained, medians:");
+  const scenes = [await sceneOf(FORWARD, 1), await sceneOf(GATEWAY, 2)];
+  const last = async (scene) => {
+    const running = await startProcess(scene);
+    await pause(SETTLE);
+    const before = performance.now();
+    await running.end();
+    return performance.now() - before;
+  };
+  const lists = await inTurns(scenes.map((scene) => () => last(scene)));
+  results.stop = [say(`${FORWARD}, 1 queue`, lists[0], "ms"), say(`${GATEWAY}, 2 queues`, lists[1], "ms")];
 }
 
 async function idle() {
@@ -118,7 +132,7 @@ async function memory() {
   ];
 }
 
-const parts = { start, idle, memory };
+const parts = { start, stop, idle, memory };
 for (const name of positionals.length > 0 ? positionals : Object.keys(parts)) {
   if (parts[name] === undefined) throw new Error(`${name}: it is one of ${Object.keys(parts).join(", ")}`);
   await parts[name]();

@@ -53,18 +53,24 @@ function holderOf(p: Packet): usize {
   return <usize>(load<u32>(contextAddress, CONTEXT_HOLDERS) + (index << 2));
 }
 
-/** How many packets this instance holds. */
+/** How many packets this instance holds, fresh ones that it has not emitted included. Never fails. */
 export function held(): u32 {
   return load<u32>(contextAddress, CONTEXT_HELD);
 }
 
-/** How many it may hold at a time: what its manifest asks for, or less where slots are long and there is too little memory. */
+/**
+ * How many it may hold at a time: what its manifest asks for, or less where slots are long and there is too little memory. Never fails.
+ * @returns 0: its manifest has no `holds`
+ * @example
+ *   const isFull = held() >= holdLimit();
+ */
 export function holdLimit(): u32 {
   return load<u32>(contextAddress, CONTEXT_HOLD_LIMIT);
 }
 
 /**
  * Keeps a packet of the batch at hand: return OUTPUT_HOLD for it.
+ * @param p a packet of the batch
  * @returns false: no more may be held; it must leave by an output
  */
 export function hold(p: Packet): bool {
@@ -79,7 +85,12 @@ export function hold(p: Packet): bool {
   return true;
 }
 
-/** Lets go of a packet that is held, and so may another be. One that is not held is counted as a bad output. */
+/**
+ * Lets go of a packet that is held, and so may another be. One that is not held, or emitted already, goes nowhere and is counted as a
+ * bad output; what is not a packet is not checked.
+ * @param p the packet, not to be touched any more
+ * @param output by which it leaves: OUTPUT_NEXT, OUTPUT_DROP, or one that the manifest names
+ */
 export function emit(p: Packet, output: Output): void {
   const at = holderOf(p);
   const id = load<u32>(contextAddress, CONTEXT_HOLDER);
@@ -102,6 +113,9 @@ export function emit(p: Packet, output: Output): void {
  * A fresh packet, held from now on: no bytes, which are to begin at `data`, no headers, no flags.
  * @param like it goes on where this one is, in the batch or held; all else of it is left out
  * @returns address 0: no more may be held, or no slot is free
+ * @example
+ *   const answer = freshPacket(p);
+ *   if (changetype<usize>(answer) == 0) return OUTPUT_DROP;
  */
 export function freshPacket(like: Packet): Packet {
   const count = held();
@@ -128,7 +142,14 @@ export function freshPacket(like: Packet): Packet {
   return p;
 }
 
-/** A fresh packet like another, bytes, headers, marks and all, held from now on; address 0 as freshPacket(). */
+/**
+ * A fresh packet like another, bytes, headers, marks and all, held from now on.
+ * @param other a packet of the batch, or one that is held
+ * @returns address 0: no more may be held, no slot is free, or it is longer than a slot
+ * @example
+ *   const copy = copyOf(p);
+ *   if (changetype<usize>(copy) != 0) emit(copy, OUTPUT_NEXT);
+ */
 export function copyOf(other: Packet): Packet {
   const length = other.length;
   const p = freshPacket(other);
@@ -148,7 +169,13 @@ export function copyOf(other: Packet): Packet {
   return p;
 }
 
-/** Undoes freshPacket() or copyOf(): the packet has never been. */
+/**
+ * Undoes freshPacket() or copyOf(): the packet has never been. Needs that it has not been emitted.
+ * @param p the packet, not to be touched any more
+ * @example
+ *   const fresh = freshPacket(p);
+ *   if (changetype<usize>(fresh) != 0) giveBack(fresh);
+ */
 export function giveBack(p: Packet): void {
   const free = <usize>load<u32>(contextAddress, CONTEXT_FREE);
   const left = load<u32>(free, BATCH_COUNT);
@@ -160,8 +187,9 @@ export function giveBack(p: Packet): void {
 }
 
 /**
- * Asks for wake() to be called once, as soon after a time as the machine can; what was asked for before is forgotten.
- * @param time ns as now() counts them; 0: never
+ * Asks for wake() to be called once, as soon after a time as the machine can; what was asked for before is forgotten. Never fails. Does
+ * nothing unless filter.yaml has `holds`.
+ * @param time ns as now() counts them; one that is past: at once; 0: never
  */
 export function wakeAt(time: u64): void {
   store<u64>(contextAddress, time, CONTEXT_DUE);

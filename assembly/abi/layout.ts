@@ -115,6 +115,7 @@ export const BATCH_PACKETS: u32 = 64;
 export const OUTPUT_NEXT: u8 = 0;
 export const OUTPUT_DROP: u8 = 1;
 export const OUTPUT_HOLD: u8 = 254;
+export const OUTPUT_NONE: u8 = 255;
 export const OUTPUT_FINISH: u8 = 255;
 export const COALESCE_FLOWS: u32 = 64;
 export const ABI_VERSION: i32 = 1;

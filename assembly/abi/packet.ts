@@ -58,24 +58,37 @@ export class Packet {
   flags: u32;
   /** Not in use. */
   reserved: u32;
+  /** Index of the device that it came from: deviceMtu(p.device). */
   device: u8;
+  /** Queue of that device. */
   queue: u8;
   /** Index in MALFORMED. */
   error: u16;
   /** Free for filters to write: later filters of the path read it. */
   mark: u32;
+  /**
+   * struct virtio_net_hdr of the packet: VNET_NEEDS_CSUM. For offloads; leave it alone unless you cut or make super-packets.
+   */
   vnetFlags: u8;
+  /** VNET_GSO_NONE, or what kind of super-packet it is. */
   vnetGsoType: u8;
+  /** Bytes of headers of a super-packet, a hint. */
   vnetHdrLen: u16;
+  /** Bytes of data in each segment of a super-packet; 0: it is none. */
   vnetGsoSize: u16;
+  /** Offset from `data` where the checksum begins that is still to be completed. */
   vnetCsumStart: u16;
+  /** Offset from there of the checksum's field. */
   vnetCsumOffset: u16;
+  /** Not in use. */
   vnetNumBuffers: u16;
   /** Datagrams on the wire: more than 1 for a GSO super-packet. */
   datagrams: u32;
-  /** ns. */
+  /** When it was received, ns: by now()'s clock, or a capture's own. */
   timestamp: u64;
+  /** Address of the slot that its bytes lie in. Never changes. */
   slot: u32;
+  /** Bytes of the slot. Never changes. */
   capacity: u32;
 
   /** The same for both directions of a flow, and for all fragments of a datagram: lib/flow-hash.ts. Computed at each call. */
@@ -94,6 +107,12 @@ export class Packet {
   @inline get end(): usize {
     return <usize>this.data + <usize>this.length;
   }
+  /**
+   * Is any of these flags set? Never fails.
+   * @param flags PACKET_FLAG bits
+   * @example
+   *   if (p.has(PACKET_FLAG_BROADCAST | PACKET_FLAG_MULTICAST)) return OUTPUT_DROP;
+   */
   @inline has(flags: u32): bool {
     return (this.flags & flags) !== 0;
   }
@@ -105,9 +124,11 @@ export class Packet {
   @inline get isIpv6(): bool {
     return this.has(PACKET_FLAG_IPV6);
   }
+  /** isIpv4 or isIpv6. */
   @inline get isIp(): bool {
     return this.has(PACKET_FLAG_IPV4 | PACKET_FLAG_IPV6);
   }
+  /** Lengths or versions contradict the bytes: `error` says how. isIpv4 may still hold, for what was proved. */
   @inline get isMalformed(): bool {
     return this.has(PACKET_FLAG_MALFORMED);
   }
@@ -115,6 +136,7 @@ export class Packet {
   @inline get isFrame(): bool {
     return this.l3 !== 0 || this.has(PACKET_FLAG_NOT_IP);
   }
+  /** One of several fragments of a datagram; PACKET_FLAG_FIRST_FRAGMENT: the one with the transport header. */
   @inline get isFragment(): bool {
     return this.has(PACKET_FLAG_FRAGMENT);
   }
@@ -122,6 +144,10 @@ export class Packet {
   @inline get hasTransport(): bool {
     return this.l4 !== 0;
   }
+  /**
+   * Is its transport header whole, and of this protocol? Never fails.
+   * @param protocol PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_ICMP or PROTOCOL_ICMPV6
+   */
   @inline isTransport(protocol: u8): bool {
     return this.protocol === protocol && this.l4 !== 0;
   }
@@ -136,7 +162,7 @@ export class Packet {
 
 /**
  * Holds the class to the layout: every condition folds away, and a field out of place is a compile error.
- * core's entry calls it, so that it is compiled.
+ * core's entry calls it, so that it is compiled. @internal
  */
 export function checkPacketLayout(): void {
   if (offsetof<Packet>("length") !== DESCRIPTOR_LENGTH) ERROR("Packet.length does not match the layout");

@@ -15,7 +15,11 @@
 //   applyChange(p.ip + IPV4_CHECKSUM, change);
 //   applyChange(p.transport + TCP_CHECKSUM, change);
 
-/** Adds the carries back in. */
+/**
+ * Adds the carries back in. Never fails.
+ * @param sum of 16-bit words, not folded
+ * @returns 0 to 65535; 0 for a sum of 0 only
+ */
 export function fold(sum: u64): u32 {
   sum = (sum & 0xffffffff) + (sum >> 32);
   sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
@@ -26,36 +30,55 @@ export function fold(sum: u64): u32 {
 /**
  * Does an unfolded sum over data and its checksum fold to all ones (RFC 1071), so that the checksum is right? It does if
  * 65535 divides it, and a number is divided by an odd one if times its inverse modulo 2^64 it is small enough (Granlund
- * and Montgomery 1994, section 9): one multiplication instead of three folds. @param sum not 0
+ * and Montgomery 1994, section 9): one multiplication instead of three folds.
+ * @param sum not 0: not checked
+ * @example
+ *   const isRight = isAllOnes(sumWords(p.ip, RawIpv4.of(p).headerLength));
  */
 export function isAllOnes(sum: u64): bool {
   // The inverse of 2^16 - 1 is -(1 + 2^16 + 2^32 + 2^48), and the largest quotient is that without the sign.
   return sum * 0xfffefffefffeffff <= 0x0001000100010001;
 }
 
-/** The checksum that makes a sum come out right: for store<u16> into the field. */
+/**
+ * The checksum that makes a sum come out right: for store<u16> into the field. Never fails.
+ * @param sum folded or not
+ */
 export function complement(sum: u32): u16 {
   return <u16>~fold(sum);
 }
 
 /**
- * Sum of `bytes` bytes from any address; an odd last byte is padded with zero. Reads nothing beyond. Up to 512 KiB.
+ * Sum of bytes; an odd last one is padded with zero. Reads nothing beyond.
+ * @param at address of the first byte, any
+ * @param bytes how many, up to 512 KiB: not checked
+ * @param initial a sum to begin with, of a pseudo-header say
+ * @returns folded
+ * @example
+ *   const bytes = <u32>(p.ipEnd - p.transport);
+ *   store<u16>(p.transport, 0, UDP_CHECKSUM);
+ *   const whole = sum(p.transport, bytes, sumPseudoIpv4(p.ip, PROTOCOL_UDP, bytes));
+ *   store<u16>(p.transport, complement(fold(whole)), UDP_CHECKSUM);
  */
 export function sum(at: usize, bytes: u32, initial: u32 = 0): u32 {
   return fold(sumWords(at, bytes) + <u64>initial);
 }
 
-/** The same, not folded: below 2^36. */
+/**
+ * As sum(), not folded: below 2^36.
+ * @param at address of the first byte, any
+ * @param bytes how many, up to 512 KiB: not checked
+ */
 export function sumWords(at: usize, bytes: u32): u64 {
   if (bytes < 64) return ShortSum.of(at, bytes);
   const vectors = bytes & ~15;
   return sumVectors(at, vectors) + ShortSum.of(at + vectors, bytes & 15);
 }
 
-/** For its one method: the compiler inlines methods that say so, and a call costs as much as 16 bytes. */
+/** For its one method: the compiler inlines methods that say so, and a call costs as much as 16 bytes. @internal */
 @unmanaged
 export class ShortSum {
-  /** sumWords for a few bytes: four at a time. */
+  /** sumWords for a few bytes: four at a time. @internal */
   @inline static of(at: usize, bytes: u32): u64 {
     let total: u64 = 0;
     const end = at + (bytes & ~15);
@@ -82,6 +105,7 @@ export class ShortSum {
   /**
    * Sum of the last 1 to 15 bytes before `end`, of 16 or more that may be read there, without a branch: of two words of
    * 8 bytes what is not asked for is shifted or masked away.
+   * @internal
    */
   @inline static behind(end: usize, bytes: u32): u64 {
     const odd = <usize>bytes & 7;
@@ -113,15 +137,23 @@ function sumVectors(at: usize, bytes: u32): u64 {
   return first + <u64>(<u32>i32x4.extract_lane(all, 2)) + <u64>(<u32>i32x4.extract_lane(all, 3));
 }
 
-/** Sum of an IPv4 header with its options: 0xffff when its checksum is right. */
+/**
+ * Sum of an IPv4 header with its options. Needs that it is whole: not checked.
+ * @param ip its address
+ * @returns 0xffff: its checksum is right
+ * @example
+ *   if (p.isIpv4 && sumIpv4Header(p.ip) != 0xffff) return OUTPUT_DROP;
+ */
 export function sumIpv4Header(ip: usize): u32 {
   return sum(ip, (<u32>load<u8>(ip) & 15) << 2);
 }
 
 /**
  * Sum of the pseudo-header of TCP, UDP and others over IPv4 (RFC 9293, 3.1; RFC 768).
- * @param ip address of the IPv4 header
+ * @param ip address of the IPv4 header: not checked
+ * @param protocol of the transport header
  * @param length bytes of transport header and data
+ * @returns folded
  */
 export function sumPseudoIpv4(ip: usize, protocol: u8, length: u32): u32 {
   return fold(
@@ -132,6 +164,12 @@ export function sumPseudoIpv4(ip: usize, protocol: u8, length: u32): u32 {
 /**
  * Sum of the pseudo-header over IPv6 (RFC 8200, 8.1), for ICMPv6 too. While a Routing header has segments left, the
  * destination that the sender summed is not the one in the header: see hasSegmentsLeft.
+ * @param ip address of the IPv6 header: not checked
+ * @param protocol of the transport header
+ * @param length bytes of transport header and data
+ * @returns folded
+ * @example
+ *   const upper = sumPseudoIpv6(p.ip, PROTOCOL_ICMPV6, <u32>(p.ipEnd - p.transport));
  */
 export function sumPseudoIpv6(ip: usize, protocol: u8, length: u32): u32 {
   return fold(
@@ -148,17 +186,40 @@ export function sumPseudoIpv6(ip: usize, protocol: u8, length: u32): u32 {
   );
 }
 
-/** Change of one 16-bit word, given in host order as the header views give it. */
+/**
+ * Change of one 16-bit word at an even offset. Never fails.
+ * @param from before, in host order as the header views give it
+ * @param to after
+ * @example
+ *   const moved = change16(RawTcp.of(p).window, 1000);
+ *   RawTcp.of(p).window = 1000;
+ *   applyChange(p.transport + TCP_CHECKSUM, moved);
+ */
 export function change16(from: u16, to: u16): u32 {
   return fold(<u64>bswap<u16>(~from) + <u64>bswap<u16>(to));
 }
 
-/** Change of one 32-bit word (an IPv4 address) at an even offset, in host order. */
+/**
+ * Change of one 32-bit word (an IPv4 address) at an even offset. Never fails.
+ * @param from before, in host order
+ * @param to after
+ */
 export function change32(from: u32, to: u32): u32 {
   return fold(<u64>bswap<u32>(~from) + <u64>bswap<u32>(to));
 }
 
-/** Change of 128 bits (an IPv6 address) at an even offset, in host order. */
+/**
+ * Change of 128 bits (an IPv6 address) at an even offset. Never fails.
+ * @param fromHigh upper 64 bits before, in host order
+ * @param fromLow lower 64 bits before
+ * @param toHigh upper 64 bits after
+ * @param toLow lower 64 bits after
+ * @example
+ *   const ip = RawIpv6.of(p);
+ *   const other = change128(ip.sourceHigh, ip.sourceLow, 0x20010db800000000, 1);
+ *   ip.setSource(0x20010db800000000, 1);
+ *   applyChangeUdp(p.transport + UDP_CHECKSUM, other);
+ */
 export function change128(fromHigh: u64, fromLow: u64, toHigh: u64, toLow: u64): u32 {
   return fold(
     <u64>change32(<u32>(fromHigh >> 32), <u32>(toHigh >> 32)) +
@@ -168,12 +229,20 @@ export function change128(fromHigh: u64, fromLow: u64, toHigh: u64, toLow: u64):
   );
 }
 
-/** Applies a change to the checksum at `field`. */
+/**
+ * Applies a change to a checksum. A wrong one is as wrong afterwards; the field is not checked.
+ * @param field address of the checksum
+ * @param change what change16() and its like gave, or several of them added up
+ */
 export function applyChange(field: usize, change: u32): void {
   store<u16>(field, <u16>~fold((<u64>~load<u16>(field) & 0xffff) + <u64>change));
 }
 
-/** The same for UDP, where 0 means that there is none, and stays, and a computed 0 is sent as 0xffff (RFC 768). */
+/**
+ * The same for UDP, where 0 means that there is none, and stays, and a computed 0 is sent as 0xffff (RFC 768). The field is not checked.
+ * @param field address of the checksum
+ * @param change as for applyChange()
+ */
 export function applyChangeUdp(field: usize, change: u32): void {
   const old = load<u16>(field);
   if (old == 0) return;
@@ -181,7 +250,16 @@ export function applyChangeUdp(field: usize, change: u32): void {
   store<u16>(field, changed == 0 ? 0xffff : changed);
 }
 
-/** The same for a partial checksum (PACKET_FLAG_CSUM_PARTIAL): the field holds the pseudo-header's sum itself. */
+/**
+ * The same for a partial checksum (PACKET_FLAG_CSUM_PARTIAL): the field holds the pseudo-header's sum itself. It is not checked.
+ * @param field address of the checksum
+ * @param change as for applyChange(), of the pseudo-header alone
+ * @example
+ *   const change = change32(RawIpv4.of(p).source, 1);
+ *   RawIpv4.of(p).source = 1;
+ *   applyChange(p.ip + IPV4_CHECKSUM, change);
+ *   if (p.has(PACKET_FLAG_CSUM_PARTIAL)) applyChangePartial(p.transport + TCP_CHECKSUM, change);
+ */
 export function applyChangePartial(field: usize, change: u32): void {
   store<u16>(field, <u16>fold(<u64>load<u16>(field) + <u64>change));
 }

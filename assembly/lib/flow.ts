@@ -17,6 +17,7 @@ export let flowKeyLow: u64 = 0;
  * Reads a packet's flow, in the direction that it goes, into flowKeyHigh and flowKeyLow: addresses, protocol, and the ports of
  * TCP and UDP (0 for others, and for fragments but the first). Of IPv4 it is all of these, so no two flows are alike; of IPv6 a
  * hash of them without a secret: two flows that were made to may be alike.
+ * @param p the packet
  * @returns false: it is no IP packet, and the key is as it was
  */
 export function readFlowKey(p: Packet): bool {

@@ -6,8 +6,10 @@
 //   | count | due     | packet |       | ...     due: ns, when it has waited long enough
 //   +-------+---------+--------+-------+--
 
+import { Batch } from "../abi/batch";
 import { workers } from "../abi/context";
-import { wakeAt } from "../abi/hold";
+import { hold, wakeAt } from "../abi/hold";
+import { OUTPUT_DROP, OUTPUT_HOLD } from "../abi/layout";
 import { Packet } from "../abi/packet";
 
 const ENTRIES: usize = 8;
@@ -31,6 +33,25 @@ export class FragmentWait {
 
   @inline get count(): u32 {
     return load<u32>(changetype<usize>(this));
+  }
+
+  /**
+   * Holds those packets of a batch whose output is OUTPUT_HOLD, and adds them; where there is no room they are dropped.
+   * @returns how many were
+   */
+  holdAll(b: Batch, due: u64): u32 {
+    let refused: u32 = 0;
+    for (let i: u32 = 0; i < b.count; i++) {
+      const p = b.at(i);
+      if (p.output != OUTPUT_HOLD) continue;
+      if (hold(p)) {
+        this.add(p, due);
+      } else {
+        p.output = OUTPUT_DROP;
+        refused++;
+      }
+    }
+    return refused;
   }
 
   /** There must be room. */

@@ -17,9 +17,11 @@ const RECORD: u32 = 32;
 const RECORDS: u32 = 32;
 
 /**
- * Says a message: Logs.NAME of the generated "./params". Costs some 5 ns, whether anybody listens or not; still, say what
- * happens now and then, and count what happens to packets.
- * @param a, @param b for the places {a} and {b} of its text
+ * Says a message. Costs some 5 ns, whether anybody listens or not; still, say what happens now and then, and count what happens
+ * to packets. Never fails: beyond 32 in a tenth of a second messages are lost, counted, and that is said.
+ * @param message Logs.NAME of the generated "./params"
+ * @param a number for {a} in its text: an address, ns for a duration
+ * @param b number for {b}
  */
 export function log(message: u32, a: u64 = 0, b: u64 = 0): void {
   const ring = <usize>load<u32>(contextAddress, CONTEXT_LOG);

@@ -42,17 +42,27 @@ export class PrefixTree {
   private nodes: u32;
   private capacity: u32;
 
-  /** Bytes of state for a tree of so many prefixes: each may need a node to branch at. */
+  /**
+   * Bytes of state for a tree: each prefix may need a node to branch at. Never fails.
+   * @param prefixes how many at most
+   */
   static bytes(prefixes: u32): usize {
     return HEADER + <usize>prefixes * 2 * NODE;
   }
 
-  /** A tree that was formatted. */
+  /**
+   * A tree that was formatted: not checked.
+   * @param address of its memory
+   */
   @inline static at(address: usize): PrefixTree {
     return changetype<PrefixTree>(address);
   }
 
-  /** Makes an empty tree in zeroed memory of bytes(prefixes) bytes, a multiple of 8. */
+  /**
+   * Makes an empty tree. Needs zeroed memory of bytes(prefixes) bytes.
+   * @param address of the memory, a multiple of 8
+   * @param prefixes how many at most
+   */
   static format(address: usize, prefixes: u32): PrefixTree {
     const tree = changetype<PrefixTree>(address);
     tree.root = 0;
@@ -108,7 +118,15 @@ export class PrefixTree {
     }
   }
 
-  /** The value of the longest prefix that covers an address, in halves as for add(); NO_PREFIX: none does. */
+  /**
+   * The value of the longest prefix that covers an address.
+   * @param high upper 64 bits, in host order
+   * @param low lower 64 bits
+   * @returns NO_PREFIX: none does
+   * @example
+   *   const tree = PrefixTree.at(sharedState());
+   *   if (p.isIpv6 && tree.find(Ipv6.of(p).sourceHigh, Ipv6.of(p).sourceLow) == NO_PREFIX) return OUTPUT_DROP;
+   */
   find(high: u64, low: u64): u32 {
     let best = NO_PREFIX;
     let index = this.root;
@@ -125,7 +143,11 @@ export class PrefixTree {
     return best;
   }
 
-  /** find() for an IPv4 address as a number, as Ipv4.source gives it. */
+  /**
+   * find() for an IPv4 address.
+   * @param address as a number, as Ipv4.source gives it
+   * @returns NO_PREFIX: none does
+   */
   @inline findIpv4(address: u32): u32 {
     return this.find(0, MAPPED | <u64>address);
   }

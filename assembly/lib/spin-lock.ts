@@ -36,7 +36,7 @@ function wait(word: usize): bool {
   return false;
 }
 
-/** Lets go of a lock that lock() has given. @param word its address */
+/** Lets go of a lock. Needs that lock() has given it. @param word its address */
 export function unlock(word: usize): void {
   forgetLock(word);
   atomic.store<u32>(word, 0);

@@ -11,6 +11,12 @@
 //   store<u32>(row, bswap<u32>(Ipv4.of(p).source), HostsRow.from);
 //   store<u64>(row, 1, HostsRow.packets);
 //   Table.end(row);
+//
+// And what it has so far:
+//
+//   const table = Table.at(workerState());
+//   for (let i: u32 = 0; i < table.used; i++) p.mark += load<u32>(table.row(i), HostsRow.packets);
+//   const end = table.rowEnd(table.row(0));
 
 import { contextAddress } from "../abi/context";
 import { CONTEXT_TABLES } from "../abi/layout";
@@ -25,19 +31,29 @@ export class Table {
   private usedRows: u32;
   private rowBytes: u32;
 
-  /** Bytes of state for a table, a multiple of 8. @param rowBytes as the generated "./params" says: HostsRow.rowBytes */
+  /**
+   * Bytes of state for a table, a multiple of 8. Never fails.
+   * @param rows how many at most
+   * @param rowBytes as the generated "./params" says: HostsRow.rowBytes
+   */
   static bytes(rows: u32, rowBytes: u32): usize {
     return ROWS + (<usize>rows + 1) * (<usize>rowBytes + COLUMNS);
   }
 
-  /** A table that was opened. */
+  /**
+   * A table that was opened: not checked.
+   * @param address that open() got
+   */
   @inline static at(address: usize): Table {
     return changetype<Table>(address);
   }
 
   /**
-   * An empty table at an address of the worker's state that is a multiple of 8. In init(); from then on the report has it.
+   * Makes an empty table, which the report has from then on. In init(). Needs bytes(rows, rowBytes) bytes.
    * @param index its number: Tables.hosts
+   * @param address in the worker's state, a multiple of 8
+   * @param rows how many at most
+   * @param rowBytes as for bytes()
    */
   static open(index: u32, address: usize, rows: u32, rowBytes: u32): Table {
     memory.fill(address, 0, Table.bytes(rows, rowBytes));
@@ -58,7 +74,10 @@ export class Table {
     return this.usedRows >= this.capacity;
   }
 
-  /** A row's columns, for load and store at HostsRow.NAME. */
+  /**
+   * A row's columns, for load and store at HostsRow.NAME.
+   * @param index from 0, below `used`: not checked
+   */
   @inline row(index: u32): usize {
     return changetype<usize>(this) + ROWS + (<usize>index + 1) * <usize>this.rowBytes + COLUMNS;
   }
@@ -68,7 +87,7 @@ export class Table {
     return changetype<usize>(this) + ROWS + COLUMNS;
   }
 
-  /** A new row of zeros, which is begun: write it, and end() it. Needs that it is not full. */
+  /** A new row of zeros, which is begun: write it, and end() it. Needs that the table is not full (isFull). */
   add(): usize {
     const row = this.row(this.usedRows);
     Table.begin(row);
@@ -76,17 +95,26 @@ export class Table {
     return row;
   }
 
-  /** Address just after a row's columns. */
+  /**
+   * Address just after a row's columns. Never fails.
+   * @param row address of its columns
+   */
   @inline rowEnd(row: usize): usize {
     return row + <usize>this.rowBytes - COLUMNS;
   }
 
-  /** Before a row's key is changed. */
+  /**
+   * Before a row's key is changed. Needs that it is not begun.
+   * @param row address of its columns
+   */
   static begin(row: usize): void {
     atomic.store<u32>(row - COLUMNS, load<u32>(row - COLUMNS) + 1);
   }
 
-  /** When it has been. */
+  /**
+   * When it has been, and after add(). Needs that it is begun.
+   * @param row address of its columns
+   */
   static end(row: usize): void {
     atomic.store<u32>(row - COLUMNS, load<u32>(row - COLUMNS) + 1);
   }

@@ -18,21 +18,34 @@ export class TokenBucket {
   private credit: u64;
   private last: u64;
 
+  /** Bytes of state for a bucket. */
   static readonly BYTES: usize = 16;
 
-  /** A bucket in zeroed memory is empty until fill(). */
+  /**
+   * A bucket in zeroed memory is empty until fill(). Needs BYTES bytes: not checked.
+   * @param address of its memory, a multiple of 8
+   */
   @inline static at(address: usize): TokenBucket {
     return changetype<TokenBucket>(address);
   }
 
+  /**
+   * Fills it to the brim. Never fails.
+   * @param burst tokens, as for take()
+   * @param now ns
+   */
   fill(burst: u32, now: u64): void {
     this.credit = <u64>burst * TOKEN;
     this.last = now;
   }
 
   /**
-   * Takes `tokens`, or none.
-   * @param rate tokens a second, up to 2^34; @param burst most tokens that are saved up; @param now ns, never backwards
+   * Takes tokens, or none.
+   * @param tokens how many: 1 for a packet, or its length for a rate of bytes
+   * @param rate tokens a second, up to 2^34
+   * @param burst most tokens that are saved up
+   * @param now ns, never backwards
+   * @returns false: there are not as many, and none is taken
    */
   take(tokens: u32, rate: u64, burst: u32, now: u64): bool {
     const full = <u64>burst * TOKEN;

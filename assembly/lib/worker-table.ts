@@ -31,20 +31,27 @@ export class WorkerTable {
   private entryBytes: u32;
 
   /**
-   * Bytes of state for a table.
-   * @param entries how many it shall hold, rounded up to 8 times a power of two; @param valueBytes of each
+   * Bytes of state for a table. Never fails.
+   * @param entries how many it shall hold, rounded up to 8 times a power of two
+   * @param valueBytes of each
    */
   static bytes(entries: u32, valueBytes: u32): usize {
     return HEADER + <usize>sets(entries) * WAYS * strideOf(valueBytes);
   }
 
-  /** A table that was formatted. */
+  /**
+   * A table that was formatted: not checked.
+   * @param address of its memory
+   */
   @inline static at(address: usize): WorkerTable {
     return changetype<WorkerTable>(address);
   }
 
   /**
-   * Makes a table in zeroed memory of bytes(entries, valueBytes) bytes, a multiple of 8. Once, in init().
+   * Makes an empty table. Once, in init(). Needs zeroed memory of bytes(entries, valueBytes) bytes.
+   * @param address of the memory, a multiple of 8
+   * @param entries as for bytes()
+   * @param valueBytes as for bytes()
    * @param seed random(), so that nobody outside can aim for one set
    */
   static format(address: usize, entries: u32, valueBytes: u32, seed: u64): WorkerTable {
@@ -55,7 +62,15 @@ export class WorkerTable {
     return table;
   }
 
-  /** The address of a key's value, or 0: it is not there. Does not count as use. */
+  /**
+   * The address of a key's value. Does not count as use.
+   * @param high upper 64 bits of the key
+   * @param low lower 64 bits
+   * @returns 0: it is not there
+   * @example
+   *   const seen = WorkerTable.at(workerState()).find(0, Ipv4.of(p).source);
+   *   if (seen == 0) return OUTPUT_DROP;
+   */
   find(high: u64, low: u64): usize {
     let at = this.setOf(high, low);
     for (let way: u32 = 0; way < WAYS; way++, at += this.entryBytes) {
@@ -66,7 +81,9 @@ export class WorkerTable {
 
   /**
    * The address of a key's value; a key that was not there gets one of zeros, in place of the one of its set that was
-   * longest unused. The address holds until the next put().
+   * longest unused. Never fails. The address holds until the next put().
+   * @param high upper 64 bits of the key
+   * @param low lower 64 bits
    * @param now ns, not 0
    */
   put(high: u64, low: u64, now: u64): usize {

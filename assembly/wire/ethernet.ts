@@ -25,18 +25,22 @@ export const ETHERTYPE_IPV6: u16 = 0x86dd;
 /** 802.1ad service tag. */
 export const ETHERTYPE_QINQ: u16 = 0x88a8;
 
-/** Safe on layer 2 unless the packet is malformed as truncated-ethernet. */
+/** An Ethernet header. Safe on layer 2 unless the packet is malformed as truncated-ethernet. No checksum covers it. */
 @unmanaged
 export class Ethernet {
-  /** The header at an address where 14 bytes were proved. */
+  /**
+   * The header at an address. Needs 14 bytes: not checked.
+   * @param address of its first byte
+   */
   @inline static at(address: usize): Ethernet {
     return changetype<Ethernet>(address);
   }
-  /** The 48-bit address, its first byte on the wire being the highest. */
+  /** Destination, 48 bits, the first byte on the wire being the highest. */
   @inline get destination(): u64 {
     const at = changetype<usize>(this) + ETHERNET_DESTINATION;
     return ((<u64>be16(at)) << 32) | <u64>bswap<u32>(load<u32>(at, 2));
   }
+  /** Source, 48 bits, the first byte on the wire being the highest. */
   @inline get source(): u64 {
     const at = changetype<usize>(this) + ETHERNET_SOURCE;
     return ((<u64>be16(at)) << 32) | <u64>bswap<u32>(load<u32>(at, 2));
@@ -63,15 +67,24 @@ export class Ethernet {
 /** One VLAN tag, from its TPID. Safe where PACKET_FLAG_VLAN is set: the outer one is at data + ETHERNET_TYPE. */
 @unmanaged
 export class Vlan {
+  /**
+   * A tag at an address. Needs PACKET_FLAG_VLAN for the outer one, at data + ETHERNET_TYPE: not checked.
+   * @param address of its TPID
+   * @example
+   *   if (p.has(PACKET_FLAG_VLAN) && Vlan.at(p.data + ETHERNET_TYPE).id == 1) return OUTPUT_DROP;
+   */
   @inline static at(address: usize): Vlan {
     return changetype<Vlan>(address);
   }
+  /** ETHERTYPE_VLAN or ETHERTYPE_QINQ. */
   @inline get tpid(): u16 {
     return be16(changetype<usize>(this));
   }
+  /** PCP, 0 to 7. */
   @inline get priority(): u8 {
     return load<u8>(changetype<usize>(this), 2) >> 5;
   }
+  /** VLAN identifier, 12 bits. */
   @inline get id(): u16 {
     return be16(changetype<usize>(this) + 2) & 0xfff;
   }

@@ -44,7 +44,10 @@ export const ICMPV6_REDIRECT: u8 = 137;
  */
 @unmanaged
 export class Icmp {
-  /** The view of a packet's ICMP or ICMPv6 header. @param p the packet */
+  /**
+   * The view of a packet's header. Needs Packet.isTransport(PROTOCOL_ICMP), or of PROTOCOL_ICMPV6: not checked.
+   * @param p the packet
+   */
   @inline static of(p: Packet): Icmp {
     return changetype<Icmp>(p);
   }
@@ -88,6 +91,8 @@ export class Icmp {
 /**
  * The bytes of an Icmp header, wherever they lie: setters change them and nothing else, no checksum. For a header that is no
  * packet's own, as an ICMP error quotes one, and for who computes the checksums himself.
+ * @example
+ *   if (RawIcmp.at(p.transport).code == 1) return OUTPUT_DROP;
  */
 @unmanaged
 export class RawIcmp {

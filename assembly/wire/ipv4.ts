@@ -43,7 +43,10 @@ export const PROTOCOL_ICMPV6: u8 = 58;
  */
 @unmanaged
 export class Ipv4 {
-  /** The view of a packet's IPv4 header. @param p the packet */
+  /**
+   * The view of a packet's header. Needs Packet.isIpv4: not checked.
+   * @param p the packet
+   */
   @inline static of(p: Packet): Ipv4 {
     return changetype<Ipv4>(p);
   }
@@ -113,6 +116,8 @@ export class Ipv4 {
 /**
  * The bytes of an Ipv4 header, wherever they lie: setters change them and nothing else, no checksum. For a header that is no
  * packet's own, as an ICMP error quotes one, and for who computes the checksums himself.
+ * @example
+ *   if (RawIpv4.at(p.ip).ttl == 1) return OUTPUT_DROP;
  */
 @unmanaged
 export class RawIpv4 {
@@ -195,7 +200,12 @@ const OPTION_NO_OPERATION: u8 = 1;
 const OPTION_LOOSE_SOURCE_ROUTE: u8 = 131;
 const OPTION_STRICT_SOURCE_ROUTE: u8 = 137;
 
-/** Does a source route send the packet on from its present destination (RFC 791, 3.1). Needs Packet.isIpv4. */
+/**
+ * Does a source route send the packet on from its present destination (RFC 791, 3.1)? Needs Packet.isIpv4.
+ * @param p the packet
+ * @example
+ *   if (p.isIpv4 && hasRouteLeft(p)) return OUTPUT_DROP;
+ */
 export function hasRouteLeft(p: Packet): bool {
   const end = p.ip + <usize>Ipv4.of(p).headerLength;
   let at = p.ip + IPV4_HEADER;

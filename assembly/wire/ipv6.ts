@@ -31,10 +31,16 @@ export const NEXT_HEADER_DESTINATION: u8 = 60;
 /**
  * The Ipv6 header of a packet. Needs Packet.isIpv6; nothing is checked again. Setters keep every checksum right
  * that covers the field, whole, partial or absent (RFC 1624).
+ * @example
+ *   if (p.isIpv6) Ipv6.of(p).setSource(0x20010db800000000, 1); // 2001:db8::1
+ *   if (p.isIpv6) Ipv6.of(p).setDestination(0x20010db800000000, 2);
  */
 @unmanaged
 export class Ipv6 {
-  /** The view of a packet's IPv6 header. @param p the packet */
+  /**
+   * The view of a packet's header. Needs Packet.isIpv6: not checked.
+   * @param p the packet
+   */
   @inline static of(p: Packet): Ipv6 {
     return changetype<Ipv6>(p);
   }
@@ -99,6 +105,8 @@ export class Ipv6 {
 /**
  * The bytes of an Ipv6 header, wherever they lie: setters change them and nothing else, no checksum. For a header that is no
  * packet's own, as an ICMP error quotes one, and for who computes the checksums himself.
+ * @example
+ *   if (RawIpv6.at(p.ip).hopLimit == 1) return OUTPUT_DROP;
  */
 @unmanaged
 export class RawIpv6 {
@@ -170,14 +178,24 @@ export class RawIpv6 {
   }
 }
 
-/** Bytes of an extension header at an address, of which two bytes are there; its kind decides how it counts them. */
+/**
+ * Bytes of an extension header; its kind decides how it counts them. Needs that two bytes of it are there.
+ * @param kind NEXT_HEADER_FRAGMENT and others
+ * @param at its address
+ * @example
+ *   const kind = Ipv6.of(p).nextHeader;
+ *   if (isExtension(kind)) p.mark = extensionLength(kind, p.ip + IPV6_HEADER);
+ */
 export function extensionLength(kind: u8, at: usize): u32 {
   const length = <u32>load<u8>(at, 1);
   if (kind == NEXT_HEADER_FRAGMENT) return 8;
   return kind == NEXT_HEADER_AUTHENTICATION ? (length + 2) << 2 : (length + 1) << 3;
 }
 
-/** Is it an extension header that is passed over on the way to the transport header. */
+/**
+ * Is it an extension header that is passed over on the way to the transport header? Never fails.
+ * @param kind a next header's number
+ */
 export function isExtension(kind: u8): bool {
   return (
     kind == NEXT_HEADER_HOP_BY_HOP ||
@@ -188,7 +206,12 @@ export function isExtension(kind: u8): bool {
   );
 }
 
-/** Does a Routing header send the packet on from its present destination (RFC 8200, 4.4). Needs Packet.hasTransport. */
+/**
+ * Does a Routing header send the packet on from its present destination (RFC 8200, 4.4)? Needs Packet.isIpv6 and hasTransport.
+ * @param p the packet
+ * @example
+ *   if (p.isIpv6 && p.hasTransport && hasSegmentsLeft(p)) return OUTPUT_DROP;
+ */
 export function hasSegmentsLeft(p: Packet): bool {
   let at = p.ip + IPV6_HEADER;
   let kind = Ipv6.of(p).nextHeader;

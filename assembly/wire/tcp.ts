@@ -40,7 +40,10 @@ export const TCP_CWR: u8 = 0x80;
  */
 @unmanaged
 export class Tcp {
-  /** The view of a packet's TCP header. @param p the packet */
+  /**
+   * The view of a packet's header. Needs Packet.isTransport(PROTOCOL_TCP): not checked.
+   * @param p the packet
+   */
   @inline static of(p: Packet): Tcp {
     return changetype<Tcp>(p);
   }
@@ -109,6 +112,8 @@ export class Tcp {
 /**
  * The bytes of a Tcp header, wherever they lie: setters change them and nothing else, no checksum. For a header that is no
  * packet's own, as an ICMP error quotes one, and for who computes the checksums himself.
+ * @example
+ *   if (RawTcp.at(p.transport).window == 0) return OUTPUT_DROP;
  */
 @unmanaged
 export class RawTcp {

@@ -25,7 +25,10 @@ export const UDP_HEADER: u32 = 8;
  */
 @unmanaged
 export class Udp {
-  /** The view of a packet's UDP header. @param p the packet */
+  /**
+   * The view of a packet's header. Needs Packet.isTransport(PROTOCOL_UDP): not checked.
+   * @param p the packet
+   */
   @inline static of(p: Packet): Udp {
     return changetype<Udp>(p);
   }
@@ -59,6 +62,8 @@ export class Udp {
 /**
  * The bytes of a Udp header, wherever they lie: setters change them and nothing else, no checksum. For a header that is no
  * packet's own, as an ICMP error quotes one, and for who computes the checksums himself.
+ * @example
+ *   if (RawUdp.at(p.transport).checksum == 0) return OUTPUT_DROP;
  */
 @unmanaged
 export class RawUdp {

@@ -28,7 +28,7 @@ export const WORKER_CONTROL = {
   HEARTBEAT: 4,
   /** 1 while the worker sleeps in the kernel: a heartbeat that stands still then is no hang. */
   ASLEEP: 8,
-  /** The engine it runs: ENGINE. */
+  /** The engine it runs, by its index in ENGINES, and from bit 8 on the errno for which it is not io_uring; 0: none. */
   ENGINE: 12,
   /** Its thread's number in /proc/self/task, where the kernel keeps its times. */
   THREAD: 16,

@@ -221,6 +221,8 @@ export const OUTPUT_NEXT = 0;
 export const OUTPUT_DROP = 1;
 /** DESCRIPTOR.OUTPUT of a packet that the filter keeps, after hold() has said that it may. */
 export const OUTPUT_HOLD = 254;
+/** DESCRIPTOR.OUTPUT of a packet to which batch() has not given an output yet. */
+export const OUTPUT_NONE = 255;
 /**
  * DESCRIPTOR.OUTPUT of a packet that the device refused as a super-packet or with an unfinished checksum: it leaves in
  * finished packets.

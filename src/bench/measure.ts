@@ -14,6 +14,8 @@ import { findWay, type Way, withQueues } from "./traffic.ts";
 const QUIET = 50;
 /** And is no longer waited for after this time. ms */
 const PATIENCE = 2000;
+/** Readings of counters that disagree. */
+const TRIES = 20;
 
 const ETHERNET_HEADER = 14;
 const UDP_HEADER = 8;
@@ -49,9 +51,7 @@ export async function measure(
     const loaded = await underLoad(stage, options, count, ended(lab), () =>
       options.onLoad?.(() => lab.running.report()),
     );
-    await untilQuiet(lab);
-    const report = lab.running.report();
-    const far = statistics(stage.to);
+    const { report, received, delivered } = await settled(lab, stage.to, way.to.device);
     const failed = loaded.senders.find(({ failures }) => failures > 0);
     const { traffic } = options;
     const ip = way.target.octets.length === 4 ? 20 : 40;
@@ -73,11 +73,7 @@ export async function measure(
       filters: Object.fromEntries(
         Object.entries(report.filters).map(([id, { nsPerPacket }]) => [id, nsPerPacket]),
       ),
-      balance: {
-        ...conservation(report),
-        received: far.rxPackets + far.rxDropped,
-        delivered: report.devices[way.to.device].queues.reduce((sum, queue) => sum + queue.tx.packets, 0),
-      },
+      balance: { ...conservation(report), received, delivered },
     };
     return { way, result };
   } finally {
@@ -97,13 +93,32 @@ async function ended(lab: Lab): Promise<never> {
   throw new Error("the pipeline has ended by itself: there is nothing more to measure");
 }
 
-/** Filters may let go of what they hold for long after the load has ended; those that never do stand still. */
-async function untilQuiet(lab: Lab): Promise<void> {
+/**
+ * The report of a pipeline that has drained, and what its far interface, on the other side of the device,
+ * has counted. Filters may let go of what they
+ * hold for long after the load has ended; those that never do stand still. Counters that are read while a packet moves
+ * disagree by it: they are read again, and only what is amiss for good remains.
+ */
+async function settled(
+  lab: Lab,
+  far: Side,
+  device: string,
+): Promise<{ report: Report; received: number; delivered: number }> {
   const limit = performance.now() + PATIENCE;
   for (let last = ""; performance.now() < limit; ) {
     const now = JSON.stringify(conservation(lab.running.report()));
-    if (now === last) return;
+    if (now === last) break;
     last = now;
     await pause(QUIET);
+  }
+  for (let tries = 1; ; tries++) {
+    const report = lab.running.report();
+    const { rxPackets, rxDropped } = statistics(far);
+    const received = rxPackets + rxDropped;
+    const { queues } = report.devices[device];
+    const delivered = queues.reduce((sum, queue) => sum + queue.tx.packets, 0);
+    const agrees = conservation(report).missing === 0 && received === delivered;
+    if (agrees || tries === TRIES) return { report, received, delivered };
+    await pause(tries);
   }
 }

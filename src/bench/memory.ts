@@ -139,7 +139,7 @@ async function prepare(pipeline: Pipeline, filters: Filters): Promise<Prepared> 
         device.kind === "generator" ? { source: prepareGenerator(device) } : {},
       ),
       wakes: [],
-      io: "none",
+      io: { name: "none", auto: false },
     }),
   );
   return { plan, m, tasks };

@@ -34,11 +34,17 @@ export class NotStarted extends Error {
 
 /** These say that something broke, not that it was not there. */
 const BROKEN = ["ENOSPC", "EDQUOT", "EPIPE", "EIO"];
+/** What the pipeline file names a capture by is no file's name. */
+const MISNAMED = ["ENOENT", "ENOTDIR", "EISDIR"];
 
 export function exitStatus(error: unknown): number {
   if (error instanceof NotStarted) {
     if (!(error.cause instanceof SystemError)) return EXIT.USAGE;
-    return BROKEN.includes(error.cause.code) ? EXIT.FAILED : EXIT.UNAVAILABLE;
+    const { call, code, target } = error.cause;
+    if (["open", "read"].includes(call) && MISNAMED.includes(code) && !target.startsWith("/dev/")) {
+      return EXIT.USAGE;
+    }
+    return BROKEN.includes(code) ? EXIT.FAILED : EXIT.UNAVAILABLE;
   }
   if (error instanceof ConfigError || error instanceof FilterError || error instanceof UsageError) {
     return EXIT.USAGE;

@@ -29,11 +29,7 @@ function liveTable(out: NodeJS.WriteStream, read: () => Report): LiveView {
     const text = rateTable(previous, report);
     previous = report;
     erase();
-    // What is higher than the screen, or wraps, cannot be erased by moving up: show what fits.
-    const shown = text
-      .split("\n")
-      .slice(0, Math.max(3, (out.rows ?? 24) - 1))
-      .map((line) => cut(line, out.columns ?? 80));
+    const shown = fitting(text.split("\n"), out.rows || 24, out.columns || 80);
     out.write(shown.join("\n") + "\n");
     lines = shown.length;
   };
@@ -47,9 +43,20 @@ function liveTable(out: NodeJS.WriteStream, read: () => Report): LiveView {
   };
 }
 
+/**
+ * What of a table has room on a terminal, whose last line is the cursor's: what is higher, or wraps, cannot be erased by
+ * moving up. The last line says how many more there are.
+ */
+export function fitting(lines: string[], rows: number, columns: number): string[] {
+  const room = Math.max(1, rows - 1);
+  const shown = lines.length <= room ? lines : lines.slice(0, room - 1);
+  const more = lines.slice(shown.length).filter((line) => line !== "").length;
+  return [...shown, ...(more > 0 ? [`… ${more} more lines`] : [])].map((line) => cut(line, columns));
+}
+
 function cut(line: string, columns: number): string {
   const bare = stripVTControlCharacters(line);
-  return bare.length > columns ? bare.slice(0, columns) : line;
+  return bare.length > columns ? `${bare.slice(0, Math.max(0, columns - 1))}…` : line;
 }
 
 function liveLines(out: NodeJS.WriteStream, read: () => Report): LiveView {

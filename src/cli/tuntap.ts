@@ -61,8 +61,9 @@ function carryOut([first, ...rest]: readonly string[]): string {
   const given = parseWords(rest);
   if (given === "help") return TUNTAP_HELP;
   if (command === "add") {
-    addDevice({ ...given, mode: needMode(given) });
-    return "";
+    const made = addDevice({ ...given, mode: needMode(given) });
+    // The kernel has chosen one, and who asked does not know it.
+    return given.name === undefined ? `${made}\n` : "";
   }
   if (command === "delete") {
     const mode = needMode(given);

@@ -14,6 +14,8 @@ export interface Diagnostic {
   suggestion?: string;
   /** The line itself, for whoever shows the diagnostic without having the file. */
   excerpt: string;
+  /** It can be run as it is. */
+  severity?: "warning";
 }
 
 export class ConfigError extends Error {
@@ -31,6 +33,12 @@ export class Diagnostics {
   #found = new Map<string, { diagnostic: Diagnostic; source: number; offset: number }>();
   #sources: string[] = [];
   #settled: Span[] = [];
+  /** Where somebody wants to know: who looks for what is only odd takes time. */
+  readonly onWarning: ((warning: Diagnostic) => void) | undefined;
+
+  constructor(onWarning?: (warning: Diagnostic) => void) {
+    this.onWarning = onWarning;
+  }
 
   get empty(): boolean {
     return this.#found.size === 0;
@@ -44,22 +52,14 @@ export class Diagnostics {
   error(span: Span, code: string, message: string, suggestion?: string): void {
     const { source, start, end } = span;
     if (this.#settled.some((s) => s.source === source && s.start === start && s.end === end)) return;
-    const { line, offset } = source.locate(start);
-    const excerpt = source.line(line);
-    const onLine = excerpt.slice(offset, offset + Math.max(0, span.end - start)).trimEnd();
     this.add(
-      {
-        file: source.file,
-        line,
-        column: [...excerpt.slice(0, offset)].length + 1,
-        length: Math.max(1, [...onLine].length),
-        code,
-        message,
-        ...(suggestion === undefined ? {} : { suggestion }),
-        excerpt,
-      },
+      { ...diagnosticAt(span, code, message), ...(suggestion === undefined ? {} : { suggestion }) },
       start,
     );
+  }
+
+  warn(span: Span, code: string, message: string): void {
+    this.onWarning?.({ ...diagnosticAt(span, code, message), severity: "warning" });
   }
 
   /** A diagnostic without a place in the text. */
@@ -82,6 +82,22 @@ export class Diagnostics {
   }
 }
 
+function diagnosticAt(span: Span, code: string, message: string): Diagnostic {
+  const { source, start, end } = span;
+  const { line, offset } = source.locate(start);
+  const excerpt = source.line(line);
+  const onLine = excerpt.slice(offset, offset + Math.max(0, end - start)).trimEnd();
+  return {
+    file: source.file,
+    line,
+    column: [...excerpt.slice(0, offset)].length + 1,
+    length: Math.max(1, [...onLine].length),
+    code,
+    message,
+    excerpt,
+  };
+}
+
 export function renderDiagnostics(diagnostics: Diagnostic[]): string {
   return diagnostics.map(renderDiagnostic).join("\n");
 }
@@ -92,7 +108,7 @@ export function renderDiagnostics(diagnostics: Diagnostic[]): string {
  *        |          ^^^^^ did you mean "fault"?
  */
 export function renderDiagnostic(diagnostic: Diagnostic): string {
-  const { file, line, column, code, message, suggestion } = diagnostic;
+  const { file, line, column, code, message, suggestion, severity = "error" } = diagnostic;
   if (line === 0) return `${file} error ${code}: ${message}`;
   const characters = [...diagnostic.excerpt].map((character) =>
     isControl(character) ? "\uFFFD" : character,
@@ -113,7 +129,7 @@ export function renderDiagnostic(diagnostic: Diagnostic): string {
   );
   const hint = suggestion === undefined ? "" : ` did you mean ${JSON.stringify(suggestion)}?`;
   return [
-    `${file}:${line}:${column} error ${code}: ${message}`,
+    `${file}:${line}:${column} ${severity} ${code}: ${message}`,
     `${number} | ${head}${characters.slice(from, to).join("")}${tail}`,
     `${" ".repeat(number.length)} | ${indent}${carets}${hint}`,
   ].join("\n");

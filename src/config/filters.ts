@@ -12,6 +12,7 @@ import { asMap, checkParams, namedEntries, readKind } from "./shape.ts";
 import type { Span } from "./source.ts";
 import { type Entry, entry, type MapNode, type Node, plain, spanAt } from "./tree.ts";
 import type { FilterConfig, Isolation, Manifest, OnTrap } from "./types.ts";
+import { warningsOf } from "./warnings/index.ts";
 
 /** Descriptors number outputs in a byte. */
 const MOST_OUTPUTS = 256;
@@ -41,6 +42,8 @@ export interface FilterSymbol {
   config: FilterConfig | undefined;
   /** Where its parameters first name each output: looked for when a diagnostic asks. */
   outputSpans: () => Map<string, Span>;
+  /** Where a parameter, or a part of it, stands. */
+  spanOf: (path: (string | number)[]) => Span;
   used: boolean;
 }
 
@@ -62,7 +65,26 @@ export function readFilters(
   for (const found of namedEntries(map, "filter", diagnostics)) {
     filters.set(found.key, readFilter(found, places, manifests, diagnostics));
   }
+  if (diagnostics.onWarning) warn(filters, diagnostics);
   return filters;
+}
+
+/** Says what of the filters is allowed but hardly meant. */
+function warn(filters: Map<string, FilterSymbol>, diagnostics: Diagnostics): void {
+  const read = [...filters.values()].flatMap(({ id, config }) =>
+    config ? { id, kind: config.manifest.kind, params: config.params } : [],
+  );
+  for (const filter of read) {
+    for (const { code, path, message, other } of warningsOf(filter, read)) {
+      const { source, start } = filters.get(other.filter)!.spanOf(other.path);
+      const where = `${source.file}:${source.locate(start).line}`;
+      diagnostics.warn(
+        filters.get(filter.id)!.spanOf(path),
+        code,
+        `filter "${filter.id}": ${message(where)}`,
+      );
+    }
+  }
 }
 
 /** Kinds of the built-in filters: the folders that have a filter.yaml. */
@@ -86,6 +108,7 @@ function readFilter(
     keySpan,
     config: undefined,
     outputSpans: () => new Map(),
+    spanOf: () => keySpan,
     used: false,
   };
   const map = asMap(value, who, diagnostics);
@@ -115,8 +138,13 @@ function readFilter(
     const message = `${who}: isolation: none is not for this filter, which needs a memory of its own`;
     diagnostics.error(entry(map, "isolation")!.value.span, "contradiction", message);
   }
-  if ((isolation ?? manifest.isolation) === "memory" && manifest.holds !== 0) {
-    const message = `${who}: isolation: memory is not for a filter that holds packets`;
+  const { holds } = manifest;
+  if (
+    (isolation ?? manifest.isolation) === "memory" &&
+    (typeof holds === "number" ? holds : params[holds]) !== 0
+  ) {
+    const unless = typeof holds === "number" ? "" : `, as it does with ${holds}: ${params[holds]}`;
+    const message = `${who}: isolation: memory is not for a filter that holds packets${unless}`;
     diagnostics.error(entry(map, "isolation")?.value.span ?? keySpan, "contradiction", message);
   }
   if ((isolation ?? manifest.isolation) === "memory" && manifest.tables !== undefined) {
@@ -137,6 +165,7 @@ function readFilter(
   else if (twice !== undefined)
     diagnostics.error(keySpan, "duplicate-name", `${who} has two counters called ${JSON.stringify(twice)}`);
   symbol.outputSpans = () => outputSpans(manifest.params, whole);
+  symbol.spanOf = (path) => spanAt(whole, path);
   symbol.config = {
     id: key,
     manifest,

@@ -6,7 +6,7 @@ import { basename, extname } from "node:path";
 import { parseParam } from "../params/parse.ts";
 import type { ParamSpec } from "../params/types.ts";
 import { type DeviceSymbol, readDevices } from "./devices.ts";
-import { ConfigError, Diagnostics } from "./diagnostics.ts";
+import { ConfigError, type Diagnostic, Diagnostics } from "./diagnostics.ts";
 import { readDocument } from "./document.ts";
 import { type FilterSymbol, readFilters } from "./filters.ts";
 import { checkFlows } from "./flows.ts";
@@ -21,6 +21,7 @@ import { settleOffloads } from "./super-packets.ts";
 import { describe, entry, type MapNode, plain } from "./tree.ts";
 import type { DeviceManifest, PathConfig, Pipeline } from "./types.ts";
 import type { Environment } from "./variables.ts";
+import { queuesOf, warningsOf } from "./warnings.ts";
 
 export interface LoadOptions {
   /** `--set` options, PATH=VALUE, applied in order. */
@@ -31,6 +32,8 @@ export interface LoadOptions {
   deviceManifests?: DeviceManifest[];
   /** The folder of the built-in filters, each a folder with filter.yaml; default: the package's. */
   filtersDirectory?: string;
+  /** Gets what is allowed but hardly meant; it is looked for only then. */
+  onWarning?: (warning: Diagnostic) => void;
 }
 
 export const FORMAT_VERSION = 1;
@@ -52,7 +55,7 @@ export function loadPipeline(file: string, options: LoadOptions = {}): Pipeline 
 /** Checks a pipeline's text; `file` is what diagnostics call it, and what relative filter paths are relative to. */
 export function parsePipeline(text: string, file: string, options: LoadOptions = {}): Pipeline {
   const environment = options.env ?? process.env;
-  const diagnostics = new Diagnostics();
+  const diagnostics = new Diagnostics(options.onWarning);
   const source = new Source(file, text);
   const document = readDocument(source, environment, diagnostics);
   if (!document && diagnostics.empty) {
@@ -92,16 +95,15 @@ function readPipeline(
   if (!diagnostics.empty) return undefined;
   settleOffloads(paths, devices, diagnostics);
   const deviceConfigs = [...devices.values()].flatMap(({ config }) => config ?? []);
-  const queues = deviceConfigs.map(({ params }) =>
-    typeof params["queues"] === "number" ? params["queues"] : 1,
-  );
+  const warnings = warningsOf(deviceConfigs, deviceNode, workers);
   return {
     file,
     name: name ?? "",
-    workers: workers ?? Math.max(1, ...queues),
+    workers: workers ?? Math.max(1, ...deviceConfigs.map(queuesOf)),
     devices: deviceConfigs,
     filters: [...filters.values()].flatMap(({ config }) => config ?? []),
     paths: [...paths.values()].flatMap((path) => pathConfig(path) ?? []),
+    ...(warnings.length > 0 ? { warnings } : {}),
   };
 }
 

@@ -107,4 +107,6 @@ export interface Pipeline {
   devices: DeviceConfig[];
   filters: FilterConfig[];
   paths: PathConfig[];
+  /** What is right and yet seldom meant, a line each; absent: nothing. */
+  warnings?: string[];
 }

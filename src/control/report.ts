@@ -98,7 +98,7 @@ export function makeReport(m: PacketMemory, plan: Plan, seconds: number): Report
 
 function engineName(m: PacketMemory, plan: Plan): string {
   const engine = m.i32[(plan.workers[0].control + WORKER_CONTROL.ENGINE) >>> 2];
-  return ENGINES[engine] ?? "none";
+  return ENGINES[engine & 0xff] ?? "none";
 }
 
 function queues(m: PacketMemory, plan: Plan, device: number): QueueReport[] {

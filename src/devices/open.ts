@@ -26,16 +26,17 @@ export interface OpenedDevice {
 
 /**
  * Opens every device of a pipeline, files that are written last: their header says what kind of packets arrive.
- * @throws SystemError and what a capture's beginning is refused for; nothing stays open then
+ * @param signal ends the wait for who reads a named pipe
+ * @throws SystemError, the signal's reason, and what a capture's beginning is refused for; nothing stays open then
  */
-export async function openDevices(pipeline: Pipeline): Promise<OpenedDevice[]> {
+export async function openDevices(pipeline: Pipeline, signal?: AbortSignal): Promise<OpenedDevice[]> {
   const opened: OpenedDevice[] = [];
   const captures: [DeviceConfig, OpenedDevice, PreparedPcap][] = [];
   refuseSharedFiles(pipeline.devices.filter(({ kind }) => kind === "pcap"));
   try {
     for (const device of pipeline.devices) {
       if (device.kind === "pcap") {
-        const prepared = await preparePcap(device);
+        const prepared = await preparePcap(device, signal);
         opened.push(fromPcap(prepared));
         captures.push([device, opened[opened.length - 1], prepared]);
       } else {
@@ -45,8 +46,9 @@ export async function openDevices(pipeline: Pipeline): Promise<OpenedDevice[]> {
     const recorded = captures
       .filter(([, , { source }]) => source)
       .map(([device]) => pipeline.devices.indexOf(device));
+    const live = opened.some(({ facts }) => facts.kernel);
     for (const [device, slot, prepared] of captures) {
-      await prepared.create(arrivingLayer(pipeline, device, opened), recorded);
+      await prepared.create(arrivingLayer(pipeline, device, opened), recorded, live);
       slot.soft.sink = prepared.sink;
     }
     return opened;

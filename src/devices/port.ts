@@ -16,7 +16,7 @@ export interface SoftPort {
   queues: number;
   /** Address of an i32 that all ports of the device share, 0 at the start. */
   lock: number;
-  /** Address of the pipeline's COMMAND. */
+  /** Address of the pipeline's COMMAND; 0: nobody who is slow is waited for. */
   command: number;
 }
 

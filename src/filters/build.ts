@@ -16,8 +16,9 @@ import { Diagnostics } from "../config/diagnostics.ts";
 import { Source } from "../config/source.ts";
 import type { Isolation } from "../config/types.ts";
 import { customSection, withCustomSection } from "./binary.ts";
-import { C_SOURCE } from "./build-c.ts";
+import { C_SOURCE, type CompiledC, clangVersion, FLAGS } from "./build-c.ts";
 import { checkModule } from "./check.ts";
+import { entryTexts } from "./entry-text.ts";
 import { FilterError } from "./error.ts";
 
 /** The package's own folder: src/filters and build/filters are equally deep. */
@@ -31,6 +32,8 @@ const ISOLATED_OPTIONS = join(SDK, "isolated", "asconfig.json");
 const WASM = join(PACKAGE, "build", "wasm");
 /** Custom section: the hash of what the module was made of. */
 const STAMP = "pktflow-made-of";
+/** Custom section: the files from elsewhere that its source includes, as JSON. */
+const INCLUDED = "pktflow-included";
 
 export interface BuildResult {
   /** Path of the module. */
@@ -75,12 +78,27 @@ export async function buildFilter(
   const wasm = wasmPath(folder, isolation);
   const isC = isFilterInC(folder);
   const sources = sourceTexts(folder, isC ? /\.[ch]$/ : /\.ts$/);
-  const stamp = hash([isolation, params, ...sources, ...(isC ? cSdkTexts() : sdkTexts())]);
-  if (stampOf(wasm) === stamp) return { wasm, cached: true };
-  const bytes = isC ? await compileFilterInC(folder, params) : await compileFilter(folder, params, isolation);
+  const all = [isolation, params, ...sources, ...(isC ? cSdkTexts() : sdkTexts())];
+  const stamp = (included: string[]) => hash([...all, ...included.flatMap((file) => [file, textOf(file)])]);
+  if (isUpToDate(wasm, stamp)) return { wasm, cached: true };
+  const { bytes, included } = isC
+    ? await compileFilterInC(folder, params)
+    : { bytes: await compileFilter(folder, params, isolation), included: [] };
   writeWhole(wasm.replace(/\.wasm$/, isC ? ".params.h" : ".params.ts"), params);
-  writeWhole(wasm, withCustomSection(bytes, STAMP, stamp));
+  const stamped = withCustomSection(bytes, STAMP, stamp(included));
+  writeWhole(wasm, withCustomSection(stamped, INCLUDED, JSON.stringify(included)));
   return { wasm, cached: false };
+}
+
+/** Is the module made of what there is now? @param stamp hash of all of it, given the files from elsewhere that it includes */
+function isUpToDate(wasm: string, stamp: (included: string[]) => string): boolean {
+  const made = sectionOf(wasm, STAMP);
+  return made !== undefined && made === stamp(JSON.parse(sectionOf(wasm, INCLUDED) ?? "[]") as string[]);
+}
+
+/** "": it is not there any more. */
+function textOf(file: string): string {
+  return existsSync(file) ? readFileSync(file, "utf8") : "";
 }
 
 /** Its source is filter.c rather than index.ts. */
@@ -88,18 +106,21 @@ export function isFilterInC(folder: string): boolean {
   return existsSync(join(folder, C_SOURCE)) && !existsSync(join(folder, "index.ts"));
 }
 
-async function compileFilterInC(folder: string, params: string): Promise<Uint8Array> {
+async function compileFilterInC(folder: string, params: string): Promise<CompiledC> {
   const { compileC } = await import("./build-c.ts");
-  const bytes = compileC(folder, params, join(SDK, "c"));
-  checkModule(bytes, join(folder, C_SOURCE), "memory");
-  return bytes;
+  const compiled = compileC(folder, params, join(SDK, "c"));
+  checkModule(compiled.bytes, join(folder, C_SOURCE), "memory");
+  return compiled;
 }
 
 async function compileFilter(folder: string, params: string, isolation: Isolation): Promise<Uint8Array> {
   const { ENTRY_FILE, generateEntry } = await import("./entry.ts");
-  const { checkImports, explain, explainModule } = await import("./explain.ts");
+  const { checkImports, explain, explainModule, membersOf } = await import("./explain.ts");
   const index = join(folder, "index.ts");
-  const entry = generateEntry(new Source(index, readSource(index)), isolation);
+  // A parameter may name an output more: u8 as others, so that it is not known which do.
+  const named = membersOf(params, "Outputs");
+  const outputs = named.length === 0 || /get \w+\(\): u8/.test(params) ? undefined : named;
+  const entry = generateEntry(new Source(index, readSource(index)), isolation, isBuiltin(folder), outputs);
   const sources = new Map<string, Source>();
   const given = new Map([
     [join(folder, "params.ts"), params],
@@ -116,8 +137,7 @@ async function compileFilter(folder: string, params: string, isolation: Isolatio
     const own = [...sources.values()].filter(({ file }) => file.startsWith(folder + sep));
     const imports = checkImports(own, folder);
     if (imports.length > 0) throw new FilterError(error.message, imports);
-    if (isolation === "memory") throw error;
-    if (error.diagnostics.length === 0) throw new FilterError(error.message, explainModule(own));
+    if (error.diagnostics.length === 0) throw new FilterError(error.message, explainModule(own, isolation));
     throw new FilterError(error.message, explain(error.diagnostics, { index, entry, params, own }));
   }
 }
@@ -127,7 +147,7 @@ export async function buildCore(): Promise<BuildResult> {
   const folder = join(SDK, "core");
   const wasm = join(WASM, "core.wasm");
   const stamp = hash([...sourceTexts(folder), ...sdkTexts()]);
-  if (stampOf(wasm) === stamp) return { wasm, cached: true };
+  if (sectionOf(wasm, STAMP) === stamp) return { wasm, cached: true };
   const bytes = await compile(folder, "index.ts", new Map());
   writeWhole(wasm, withCustomSection(bytes, STAMP, stamp));
   return { wasm, cached: false };
@@ -223,12 +243,13 @@ function sourceTexts(folder: string, ending = /\.ts$/): string[] {
 }
 
 function cSdkTexts(): string[] {
-  return sourceTexts(join(SDK, "c"), /\.h$/);
+  return [clangVersion(), ...FLAGS, ...sourceTexts(join(SDK, "c"), /\.h$/)];
 }
 
 let sdk: string[] | undefined;
 function sdkTexts(): string[] {
   sdk ??= [
+    ...entryTexts(),
     readFileSync(OPTIONS, "utf8"),
     readFileSync(ISOLATED_OPTIONS, "utf8"),
     readFileSync(createRequire(import.meta.url).resolve("assemblyscript/package.json"), "utf8"),
@@ -244,10 +265,10 @@ function hash(texts: string[]): string {
   return sum.digest("hex");
 }
 
-function stampOf(wasm: string): string | undefined {
+function sectionOf(wasm: string, name: string): string | undefined {
   if (!existsSync(wasm)) return undefined;
   try {
-    return customSection(readFileSync(wasm), STAMP);
+    return customSection(readFileSync(wasm), name);
   } catch (error) {
     // A module cut short by a crash is made again.
     if (error instanceof FilterError) return undefined;

@@ -7,10 +7,12 @@ import { readText } from "../config/manifest.ts";
 import { Source, type Span } from "../config/source.ts";
 import { entry, type MapNode, type Node, plain } from "../config/tree.ts";
 import type { FilterConfig } from "../config/types.ts";
+import { closest } from "../params/suggest.ts";
 import { BUILTIN } from "./build.ts";
 import { FilterError } from "./error.ts";
 import { HELD_SLOTS } from "./holding.ts";
-import { fieldsOf } from "./notation.ts";
+import { merged } from "./merged.ts";
+import { buildPacket, fieldsOf } from "./notation.ts";
 
 export interface Case {
   purpose: string;
@@ -83,8 +85,12 @@ function readCase(
     diagnostics.error(node.span, "wrong-type", "a case is a map");
     return undefined;
   }
+  const isKnown = checkKeys(node, diagnostics);
   const filter = readParams(node, folder, diagnostics);
   if (filter === undefined) return undefined;
+  const counters = entry(node, "counters")?.value;
+  const areCounted = !counters || unknownKeys(counters, "counters", filter.counters, diagnostics);
+  if (!isKnown || !areCounted) return undefined;
   try {
     const fields = fieldsOf(plain(node), "a case", CASE_KEYS);
     const input = readCaptureOf(node, "pcap-in", readCapture, diagnostics);
@@ -127,6 +133,77 @@ function readCase(
     diagnostics.error(node.span, "bad-case", error.message);
     return undefined;
   }
+}
+
+/** Every key of a case that there is not, where it stands, and every packet that cannot be built. @returns whether all is well */
+function checkKeys(node: MapNode, diagnostics: Diagnostics): boolean {
+  const known = unknownKeys(node, "a case", CASE_KEYS, diagnostics);
+  const packets = itemsOf(node, "packets").map((packet) => {
+    const isKnown = unknownKeys(packet, "a packet of a case", PACKET_KEYS, diagnostics);
+    const emits = itemsOf(packet, "emits").map((one) =>
+      unknownKeys(one, "an emission", EMISSION_KEYS, diagnostics),
+    );
+    return isKnown && !emits.includes(false) && canBeBuilt(packet, diagnostics);
+  });
+  return known && !packets.includes(false);
+}
+
+function unknownKeys(node: Node, what: string, known: string[], diagnostics: Diagnostics): boolean {
+  if (node.kind !== "map") {
+    diagnostics.error(node.span, "wrong-type", `${what} is a map`);
+    return false;
+  }
+  const unknown = node.entries.filter(({ key }) => !known.includes(key));
+  for (const { key, keySpan } of unknown) {
+    const message = `${what} has no ${JSON.stringify(key)}; it has ${known.join(", ")}`;
+    diagnostics.error(keySpan, "unknown-key", message, closest(key, known));
+  }
+  return unknown.length === 0;
+}
+
+function itemsOf(node: Node, key: string): Node[] {
+  const list = node.kind === "map" ? entry(node, key)?.value : undefined;
+  return list?.kind === "list" ? list.items : [];
+}
+
+/** What comes in, and what must come out. Variables have no values yet, which does not matter here. */
+function canBeBuilt(packet: Node, diagnostics: Diagnostics): boolean {
+  const valueAt = (key: string) => (packet.kind === "map" ? entry(packet, key)?.value : undefined);
+  const [input, changed, bytes] = ["in", "changed", "bytes"].map(valueAt);
+  const attempt = (node: Node | undefined, notation: () => unknown): boolean => {
+    if (node === undefined) return true;
+    try {
+      buildPacket(notation());
+      return true;
+    } catch (error) {
+      if (!(error instanceof FilterError)) throw error;
+      diagnostics.error(placeOf(node, error.message), "bad-packet", error.message);
+      return false;
+    }
+  };
+  if (!attempt(input, () => plain(input!))) return false;
+  const isWhole = input?.kind === "map" && changed?.kind === "map";
+  return (
+    attempt(isWhole ? changed : undefined, () =>
+      merged(plain(input!) as Fields, plain(changed!) as Fields),
+    ) && attempt(bytes?.kind === "map" ? bytes : undefined, () => plain(bytes!))
+  );
+}
+
+/** The key that a message is about, in quotes or as its first word, if there is one such; otherwise all of the packet. */
+function placeOf(node: Node, message: string): Span {
+  const name = (/^(?:\w+\.)?([\w-]+) wants/.exec(message) ?? /"([\w-]+)"/.exec(message))?.[1];
+  const found: Span[] = [];
+  const look = (one: Node): void => {
+    if (one.kind === "list") one.items.forEach(look);
+    if (one.kind !== "map") return;
+    for (const { key, keySpan, value } of one.entries) {
+      if (key === name) found.push(keySpan);
+      look(value);
+    }
+  };
+  look(node);
+  return found.length === 1 ? found[0] : node.span;
 }
 
 function packetOf(packet: unknown): Fields {

@@ -5,6 +5,7 @@
 import { isAbsolute, relative, resolve, sep } from "node:path";
 import { type Diagnostic, Diagnostics } from "../config/diagnostics.ts";
 import { Source } from "../config/source.ts";
+import type { Isolation } from "../config/types.ts";
 import { closest } from "../params/suggest.ts";
 import { ENTRY_FILE } from "./entry.ts";
 import { isAmbient, KIND, LITERAL, nameOf, parse, pathOf, type Syntax, spanOf, walk } from "./syntax.ts";
@@ -60,7 +61,10 @@ const LITERALS: Record<number, [code: string, advice: string]> = {
 };
 /** Of the host: what has to be imported, and what there is instead. */
 const HOST_CALLS: [RegExp, string][] = [
-  [/^console\.|^trace$/, "a filter has no console: count with counter(), or leave a number in p.mark"],
+  [
+    /^console\.|^trace$/,
+    "a filter has no console: log(Logs.name, a, b) says a message of filter.yaml's logs, counter() counts",
+  ],
   [
     /^Math\.random$|^NativeMath\.random$|^crypto\./,
     "chance comes from random() and randomBelow(n) of pktflow/assembly",
@@ -70,19 +74,22 @@ const HOST_CALLS: [RegExp, string][] = [
     /^process\./,
     "a filter has no process: what it knows comes from its parameters and from pktflow/assembly",
   ],
-  [
-    /^heap\.|^__(new|alloc|renew|pin)$|^memory\.grow$/,
-    "there is no allocator: the state in filter.yaml is all its memory",
-  ],
 ];
+/** What takes memory, which is no offence where a filter has its own. */
+const ALLOCATOR = /^heap\.|^__(new|alloc|renew|pin)$|^memory\.grow$/;
 /** Calls that the compiler itself carries out, so that their strings and values never get into the module. */
 const AT_COMPILE_TIME = /^(ERROR|WARNING|INFO|sizeof|alignof|offsetof|isDefined|idof)$/;
 
 /** Places that may have made a refused module what it is; none: there is nothing to point at. */
-export function explainModule(sources: Source[]): Diagnostic[] {
+export function explainModule(sources: Source[], isolation: Isolation = "none"): Diagnostic[] {
   const diagnostics = new Diagnostics();
   for (const source of sources) {
     for (const statement of parse(source)) {
+      // With a memory of its own it may have all but what the host would have to give.
+      if (isolation === "memory") {
+        walk(statement, (node) => explainHost(source, node, diagnostics));
+        continue;
+      }
       explainStart(source, statement, diagnostics);
       walk(statement, (node) => explainNode(source, node, diagnostics));
     }
@@ -119,23 +126,34 @@ function explainNode(source: Source, node: Syntax, diagnostics: Diagnostics): bo
         "a function as a value is an object in memory: declare it at the top of the file, call it by its name",
       );
       return false;
-    case KIND.FUNCTION_DECLARATION:
-      if (!isAmbient(node)) return true;
-      say(
-        "import",
-        `${nameOf(node)}() would have to come from the host, and a filter imports nothing but its memory`,
-      );
+    case KIND.CALL:
+      if (!ALLOCATOR.test(pathOf(node["expression"] as Syntax) ?? ""))
+        return explainHost(source, node, diagnostics);
+      say("host", "there is no allocator: the state in filter.yaml is all its memory");
       return false;
-    case KIND.CALL: {
-      const called = pathOf(node["expression"] as Syntax) ?? "";
-      if (AT_COMPILE_TIME.test(called)) return false;
-      const host = HOST_CALLS.find(([pattern]) => pattern.test(called));
-      if (host) say("host", host[1]);
-      return host === undefined;
-    }
+    case KIND.FUNCTION_DECLARATION:
+      return explainHost(source, node, diagnostics);
     default:
       return true;
   }
+}
+
+/** What the host would have to give. @returns whether to look below */
+function explainHost(source: Source, node: Syntax, diagnostics: Diagnostics): boolean {
+  const say = (code: string, message: string) => diagnostics.error(spanOf(source, node), code, message);
+  if (node.kind === KIND.FUNCTION_DECLARATION && isAmbient(node)) {
+    say(
+      "import",
+      `${nameOf(node)}() would have to come from the host, and a filter imports nothing but its memory`,
+    );
+    return false;
+  }
+  if (node.kind !== KIND.CALL) return true;
+  const called = pathOf(node["expression"] as Syntax) ?? "";
+  if (AT_COMPILE_TIME.test(called)) return false;
+  const host = HOST_CALLS.find(([pattern]) => pattern.test(called));
+  if (host) say("host", host[1]);
+  return host === undefined;
 }
 
 /** What would run before init(): computed values of module-level variables, and statements that are no declarations. */
@@ -245,7 +263,7 @@ function advised(diagnostic: Diagnostic, params: string): Diagnostic {
 }
 
 /** Names of a class's members in the generated params.ts. */
-function membersOf(params: string, name: string): string[] {
+export function membersOf(params: string, name: string): string[] {
   const of = parse(new Source("params.ts", params)).find((statement) => nameOf(statement) === name);
   return ((of?.["members"] as Syntax[] | undefined) ?? []).flatMap((member) => nameOf(member) ?? []);
 }

@@ -42,6 +42,7 @@ interface Exports extends FilterInstance {
 export class IsolatedInstance implements FilterInstance {
   /** As a global of a module is: where in the host's vector it was when it trapped; undefined: not known. */
   readonly progress = { value: undefined as number | undefined } as unknown as WebAssembly.Global;
+  readonly touched?: WebAssembly.Global;
   readonly tick?: (context: number) => void;
   private readonly m: PacketMemory;
   private readonly shape: InstanceShape;
@@ -98,6 +99,7 @@ export class IsolatedInstance implements FilterInstance {
     this.u32 = new Uint32Array(memory.buffer);
     this.copyIn = copyBetween(memory, m.memory, "from");
     this.copyOut = copyBetween(m.memory, memory, "to");
+    if (this.exports.touched !== undefined) this.touched = this.progress;
     if (this.exports.tick !== undefined) this.tick = (context) => this.runTick(context);
   }
 
@@ -157,7 +159,9 @@ export class IsolatedInstance implements FilterInstance {
         this.renewViews();
         const done = this.done(chunk);
         if (done >= 0) {
-          for (let i = 0; i < done; i++) this.take(this.m.u32[(from >>> 2) + i], i);
+          // Of batch(), the last one too: it may have an output.
+          const last = this.touched === undefined ? done : done + 1;
+          for (let i = 0; i < last; i++) this.take(this.m.u32[(from >>> 2) + i], i);
           this.progress.value = from + 4 * done;
         }
         this.bringCounters();
@@ -220,10 +224,10 @@ export class IsolatedInstance implements FilterInstance {
 
   /** How many packets of a chunk were done when it trapped; -1: the module does not say. */
   private done(chunk: number): number {
-    const { progress, progressAddress } = this.exports;
+    const { progress, touched, progressAddress } = this.exports;
     const address: unknown = progressAddress?.value;
     const value: unknown =
-      typeof address === "number" ? this.u32[address >>> 2] : (progress?.value as unknown);
+      typeof address === "number" ? this.u32[address >>> 2] : ((progress ?? touched)?.value as unknown);
     if (typeof value !== "number") return -1;
     const index = ((value >>> 0) - this.at.vector) / 4;
     return Number.isInteger(index) && index >= 0 && index < chunk ? index : -1;

@@ -19,6 +19,8 @@ export interface FilterInstance {
   wake?(context: number): void;
   /** Address in the vector of the packet that process() is at. On a trap, those before it are done. */
   progress?: WebAssembly.Global;
+  /** The same of batch(): address of the last packet that it has looked at. Those up to it that have no output yet are lost. */
+  touched?: WebAssembly.Global;
   /** Once a filter, before the workers start: fills the shared state. */
   initShared?(context: number): void;
   workerStateSize?(params: number): number;

@@ -29,6 +29,7 @@ import {
   SCRATCH_PARAMS,
   stateSizes,
 } from "./load.ts";
+import { merged } from "./merged.ts";
 import { type BuiltPacket, buildPacket } from "./notation.ts";
 
 /** Time does not start at zero, so that a filter cannot mistake "never" for "just now". */
@@ -269,7 +270,7 @@ export class Bench {
     this.place(descriptor, built, packet, device);
     this.word(this.batch + BATCH.COUNT, 1);
     this.word(this.batch + BATCH.ENTRIES, descriptor);
-    this.core.dissect(this.batch, this.test.layer, this.scratch, this.scratch + 64);
+    this.core.dissect(this.batch, this.test.devices[device].layer, this.scratch, this.scratch + 64);
     // What a filter forgets to set must not pass for next.
     m.u8[descriptor + DESCRIPTOR.OUTPUT] = 255;
     worker.filter.process(this.batch + BATCH.ENTRIES, 1);
@@ -487,20 +488,6 @@ export class Bench {
 
 function heldBy({ manifest, params }: Case["filter"]): number {
   return typeof manifest.holds === "number" ? manifest.holds : (params[manifest.holds] as number);
-}
-
-/** A map with the values of another put over it, maps in maps too. */
-function merged(base: Fields, over: Fields): Fields {
-  const result: Fields = { ...base };
-  for (const [key, value] of Object.entries(over)) {
-    const below = result[key];
-    result[key] = isMap(below) && isMap(value) ? merged(below, value) : value;
-  }
-  return result;
-}
-
-function isMap(value: unknown): value is Fields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function difference(actual: Uint8Array, expected: Uint8Array, layer: 2 | 3): Failure[] {

@@ -1,5 +1,6 @@
 /** AssemblyScript's syntax tree, as far as it is read here: positions of what a filter's author wrote. */
 import * as assemblyscript from "assemblyscript";
+import { type Diagnostic, Diagnostics } from "../config/diagnostics.ts";
 import type { Source, Span } from "../config/source.ts";
 
 /** A node of the parser's, with whatever fields its kind has. */
@@ -16,6 +17,7 @@ export const KIND = {
   FUNCTION: 15,
   LITERAL: 17,
   NEW: 18,
+  RETURN: 44,
   PROPERTY_ACCESS: 22,
   EXPORT: 36,
   EXPRESSION_STATEMENT: 39,
@@ -26,7 +28,29 @@ export const KIND = {
   VARIABLE_DECLARATION: 62,
   DECORATOR: 63,
 } as const;
-export const LITERAL = { STRING: 2, TEMPLATE: 3, REGEXP: 4, ARRAY: 5, OBJECT: 6 } as const;
+export const LITERAL = { INTEGER: 1, STRING: 2, TEMPLATE: 3, REGEXP: 4, ARRAY: 5, OBJECT: 6 } as const;
+
+const ERROR_CATEGORY = 3;
+
+/** What keeps a source from being read as a program at all, in the compiler's words. */
+export function syntaxErrors(source: Source): Diagnostic[] {
+  const program = assemblyscript.newProgram(assemblyscript.newOptions());
+  assemblyscript.parse(program, source.text, source.file, true);
+  const diagnostics = new Diagnostics();
+  for (;;) {
+    const found = assemblyscript.nextDiagnostic(program);
+    if (!found) return diagnostics.sorted();
+    const { code, message, range, category } = found as unknown as {
+      code: number;
+      message: string;
+      category: number;
+      range: { start: number; end: number } | null;
+    };
+    if (category !== ERROR_CATEGORY || !range) continue;
+    const name = `${code < 1000 ? "AS" : "TS"}${code}`;
+    diagnostics.error({ source, start: range.start, end: range.end }, name, message);
+  }
+}
 
 /** The statements of a source, whatever else is wrong with it. */
 export function parse(source: Source): Syntax[] {

@@ -1,7 +1,7 @@
 /** Which engine this machine gives. Thread: the main one, before the workers start. */
 import type { EngineName } from "../batches/control.ts";
 import { close, O_RDWR, open } from "../sys/calls.ts";
-import { EINVAL, ENOSYS, EOPNOTSUPP, EPERM, SystemError } from "../sys/errno.ts";
+import { EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, EPERM, SystemError } from "../sys/errno.ts";
 import { IORING_OP_READ, RWF_NOWAIT } from "../sys/io_uring.ts";
 import { addressOf } from "../sys/memory.ts";
 import { Ring } from "./uring/ring.ts";
@@ -11,7 +11,27 @@ const WHY = new Map([
   [EPERM, "forbidden here, by seccomp or by the sysctl kernel.io_uring_disabled"],
   [EINVAL, "this kernel is older than Linux 6.1"],
   [EOPNOTSUPP, "this kernel's TUN driver cannot read without waiting, as Linux can since 6.4"],
+  [ENOMEM, "no memory for a ring of a worker's size: see ulimit -l"],
 ]);
+
+/** What is said when poll is used for want of io_uring. */
+export function usingPoll(why: string): string {
+  return `io_uring is not available (${why}): using poll`;
+}
+
+/** Why there is no ring, by what it was refused with. @param errno positive */
+export function whyNoRing(errno: number): string {
+  return WHY.get(errno) ?? new SystemError("io_uring_setup", "", errno).message;
+}
+
+/** What is thrown where io_uring is wanted and not to be had. */
+export function noRing(errno: number, why: string): SystemError {
+  return new SystemError("io_uring_setup", "", errno, {
+    detail: why,
+    hint: "use --io poll, or --io auto to take what there is",
+    unavailable: true,
+  });
+}
 
 /**
  * @param wanted `auto`: uring where there is one, poll otherwise
@@ -26,12 +46,8 @@ export function chooseEngine(wanted: "auto" | "uring" | "poll"): { name: EngineN
   } catch (error) {
     if (!(error instanceof SystemError)) throw error;
     const why = WHY.get(error.errno) ?? error.message;
-    if (wanted === "auto") return { name: "poll", notice: `io_uring is not available (${why}): using poll` };
-    throw new SystemError("io_uring_setup", "", error.errno, {
-      detail: why,
-      hint: "use --io poll, or --io auto to take what there is",
-      unavailable: true,
-    });
+    if (wanted === "auto") return { name: "poll", notice: usingPoll(why) };
+    throw noRing(error.errno, why);
   }
 }
 

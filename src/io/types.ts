@@ -67,5 +67,7 @@ export interface SoftSink {
   transmit(batch: number): void;
   /** Makes what was transmitted durable; called when the worker goes idle and at the end. Throws on I/O errors. */
   flush(): void;
+  /** true: flush() has left something that is to be tried again; a worker does not sleep for long on it. */
+  readonly pending?: boolean;
   close(): void;
 }

@@ -49,7 +49,8 @@ export async function run<Memory extends string>(
 ): Promise<Running<Memory>> {
   const limit = options.for === undefined ? undefined : milliseconds(options.for);
   options.signal?.throwIfAborted();
-  const started = await startPipeline(flow.pipeline, { io: options.io ?? "auto", inProgram: true });
+  const { signal, io = "auto" } = options;
+  const started = await startPipeline(flow.pipeline, { io, inProgram: true, ...(signal && { signal }) });
   const { plan, m } = started;
   if (options.onLog !== undefined) started.followLogs(options.onLog);
   const devices = new Map(

@@ -47,7 +47,7 @@ const MOST_SLOT_BYTES = 2 ** 29;
 /** What filters may hold, of all workers. */
 const MOST_HELD_BYTES = 2 ** 30;
 /** And on one: an io_uring has no more entries than twice as many. */
-const MOST_HELD_SLOTS = 16_384;
+export const MOST_HELD_SLOTS = 16_384;
 const NO_RANGE: Range = { address: 0, bytes: 0 };
 
 /** @throws Error when it would need more memory than there are addresses */

@@ -14,14 +14,22 @@ const SPARE = 1.5;
 
 export class Alarm {
   private late = 50e3;
+  private isMeasured = false;
 
   /** How much before a time to wake, ns. */
   get early(): number {
     return Math.min(Math.max(this.late * SPARE, LEAST), MOST);
   }
 
+  /** How late this thread wakes in the mean, ns, whatever wakes it; 0: nothing has been measured. */
+  get usual(): number {
+    return this.isMeasured ? this.late : 0;
+  }
+
   /** @param asked when the sleep should have ended, @param now when it did; what ended it earlier says nothing */
   woke(asked: number, now: number): void {
-    if (now >= asked) this.late += (Math.min(now - asked, MOST) - this.late) * GAIN;
+    if (now < asked) return;
+    this.late += (Math.min(now - asked, MOST) - this.late) * GAIN;
+    this.isMeasured = true;
   }
 }

@@ -3,9 +3,9 @@
  * `on-trap` says; the others of its batch go on with an instance made anew, its private state cleared. A filter that
  * traps all the time is paused, longer each time.
  *
- * Which packet is at fault: a module made of packet() says in its global `progress` where in the vector it is. Another
- * one (batch(), or a module of another compiler) does not: then the whole batch is lost, and for a while it gets its
- * packets one by one.
+ * Which packet is at fault: a module made of packet() says in its global `progress` where in the vector it is. One of batch()
+ * says in `touched` how far it has looked: up to there, those that have no output yet are lost. One of another compiler may say
+ * neither: then the whole batch is lost, and for a while it gets its packets one by one.
  *
  * A call that does not end is the main thread's affair (watchdog.ts): WORKER_CONTROL.FILTER tells it where the worker is.
  */
@@ -19,6 +19,7 @@ import {
   ISOLATED_SCRATCH,
   MALFORMED,
   OUTPUT_NEXT,
+  OUTPUT_NONE,
   PACKET_FLAG,
 } from "../batches/layout.ts";
 import { batchAt, batchCount, batchPush, counterAdd, type PacketMemory, u64Read } from "../batches/memory.ts";
@@ -40,7 +41,15 @@ const CREDIT_TIME = 10e6;
 const CAREFUL_TIME = 10e9;
 
 /** A trap in a filter's init at the start, or of a filter with `on-trap: stop`: ends the run. */
-export class FilterTrap extends Error {}
+export class FilterTrap extends Error {
+  /** Where the filter's HOST_COUNTER lie on this worker. */
+  readonly host: number;
+
+  constructor(message: string, host: number) {
+    super(message);
+    this.host = host;
+  }
+}
 
 export class Instance {
   readonly context: number;
@@ -113,7 +122,7 @@ export class Instance {
     try {
       this.wasm = this.make();
     } catch (error) {
-      throw new FilterTrap(`filter "${filter.id}": init trapped: ${(error as Error).message}`);
+      throw new FilterTrap(`filter "${filter.id}": init trapped: ${(error as Error).message}`, this.host);
     }
   }
 
@@ -225,16 +234,28 @@ export class Instance {
       return first + count;
     }
     const at = this.indexOfFault(batch, first, first + count);
+    const saysOutputs = this.wasm?.touched !== undefined;
     if (at < 0 || this.carefulUntil > now) this.carefulUntil = now + CAREFUL_TIME;
     this.packetsSinceTrap += at < 0 ? 0 : at - first;
     this.trapped(error, now);
-    return at < 0 ? this.lose(batch, first, first + count) : this.lose(batch, at, at + 1);
+    if (at < 0) return this.lose(batch, first, first + count);
+    return saysOutputs ? this.loseUndecided(batch, first, at) : this.lose(batch, at, at + 1);
+  }
+
+  /** Of the packets `first` to `last`, those that have no output are lost. @returns index of the packet that came after them */
+  private loseUndecided(batch: number, first: number, last: number): number {
+    let next = last + 1;
+    for (let i = last; i >= first; i--) {
+      if (this.m.u8[batchAt(this.m, batch, i) + DESCRIPTOR.OUTPUT] !== OUTPUT_NONE) continue;
+      if (this.lose(batch, i, i + 1) === i) next--;
+    }
+    return next;
   }
 
   /** @returns which of the packets `first` to `count` it trapped at, or -1: its module does not say */
   private indexOfFault(batch: number, first: number, count: number): number {
     if (count - first === 1) return first;
-    const progress: unknown = this.wasm?.progress?.value;
+    const progress: unknown = (this.wasm?.touched ?? this.wasm?.progress)?.value;
     if (typeof progress !== "number") return -1;
     const at = ((progress >>> 0) - batch - BATCH.ENTRIES) / 4;
     // A module may say anything.
@@ -294,7 +315,9 @@ export class Instance {
     const reason = error instanceof Error ? error.message : String(error);
     counterAdd(this.m, this.host + HOST_COUNTER.TRAPS, 1);
     writeReason(this.m, this.host, error);
-    if (this.onTrap === "stop") throw new FilterTrap(`filter "${this.filter.id}" trapped: ${reason}`);
+    if (this.onTrap === "stop") {
+      throw new FilterTrap(`filter "${this.filter.id}" trapped: ${reason}`, this.host);
+    }
     if (this.warnings.length === 0) {
       this.warnings.push(
         `filter "${this.filter.id}" trapped: ${reason}; the packet at fault is ` +

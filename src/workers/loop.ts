@@ -12,6 +12,7 @@ import type { Plan, WorkerPlan } from "../plan/types.ts";
 import { Alarm } from "./alarm.ts";
 import type { Chain } from "./chain.ts";
 import type { Core } from "./core.ts";
+import { FilterTrap } from "./instance.ts";
 import type { WorkerPort } from "./ports.ts";
 
 /** How often filters with a tick get one: while packets flow, and while the worker sleeps. ns */
@@ -21,7 +22,13 @@ const TICK_IDLE = 1e9;
 /** A worker that drains looks at its command this often, ms: nobody wakes it. */
 const LONGEST_DRAIN_SLEEP = 50;
 
+/** A filter that is woken again and again and lets nothing go for so long, ns, keeps what it holds. */
+const LONGEST_DRAIN = 5e9;
+/** When a sink that could not get rid of all it has tries again, ns. */
+const FLUSH_AGAIN = 20e6;
+
 const NO_SLOT = 8 * DROP_REASONS.indexOf("no-slot");
+const IO_ERROR = 8 * DROP_REASONS.indexOf("io-error");
 
 export interface LoopClock {
   /** CLOCK_MONOTONIC, ns. */
@@ -43,6 +50,8 @@ export class Loop {
   private readonly wakeAll: () => void;
   private nextTick = 0;
   private readonly alarm = new Alarm();
+  /** When it fell asleep, if it has just woken; 0: it has not. */
+  private asleepSince = 0;
 
   constructor(
     m: PacketMemory,
@@ -70,6 +79,15 @@ export class Loop {
 
   /** Runs until the pipeline's command says otherwise. @throws what a device or a filter with `on-trap: stop` throws */
   run(): void {
+    try {
+      this.untilCommand();
+    } catch (error) {
+      this.abandon(error instanceof FilterTrap);
+      throw error;
+    }
+  }
+
+  private untilCommand(): void {
     const command = (this.plan.control + PIPELINE_CONTROL.COMMAND) >>> 2;
     const heartbeat = (this.worker.control + WORKER_CONTROL.HEARTBEAT) >>> 2;
     const i32 = this.m.i32;
@@ -78,7 +96,7 @@ export class Loop {
       i32[heartbeat] = (i32[heartbeat] + 1) | 0;
       const now = this.clock.monotonic();
       // Before the engine's turn: who has just been woken may have a packet in hand.
-      due = this.inhale(now);
+      due = this.inhale(now, this.cameAt(now));
       if (this.chain.hasTimers && this.wake()) due = 0;
       if (due !== 0) this.rest(due, now);
       else if (this.chain.hasTick && now >= this.nextTick) this.tick(now, TICK_BUSY);
@@ -90,15 +108,16 @@ export class Loop {
 
   /**
    * One round: a burst from every queue of this worker through its path and out.
+   * @param came since when what is read has been there
    * @returns ns until there may be more: 0 when packets came in, Infinity when only the kernel knows
    */
-  private inhale(now: number): number {
+  private inhale(now: number, came: number): number {
     let due = Number.POSITIVE_INFINITY;
     let timeSet = false;
     for (let i = 0; i < this.ports.length; i++) {
       const port = this.ports[i];
       if (port.path < 0 || port.ended) continue;
-      const next = this.receive(port, now);
+      const next = this.receive(port, now, came);
       if (next < due) due = next;
       const received = batchCount(this.m, port.plan.rxBatch);
       if (received === 0) continue;
@@ -129,15 +148,52 @@ export class Loop {
     this.engine.settle();
   }
 
-  private receive(port: WorkerPort, now: number): number {
+  /**
+   * A device is gone, or a filter ends the run. What is in hand still leaves by the devices that there are, and what does
+   * not is counted as not taken by its device.
+   * @param byFilter nothing goes through filters any more: what is on its way to them is for the worker to count
+   */
+  private abandon(byFilter: boolean): void {
+    // A device that is gone says so with each batch for it, which is counted and empty then. The run ends with what it
+    // has failed with first.
+    for (let left = 2 * this.ports.length; left >= 0; left--) {
+      try {
+        if (byFilter) this.exhale();
+        else this.drain();
+        break;
+      } catch {
+        // Counted, and known.
+      }
+    }
+    const { free } = this.worker;
+    for (const { plan } of this.ports) {
+      for (const batch of new Set([plan.exitBatch, plan.txBatch])) {
+        counterAdd(this.m, plan.counters.drops + IO_ERROR, batchCount(this.m, batch));
+        batchMove(this.m, batch, free);
+      }
+    }
+  }
+
+  private receive(port: WorkerPort, now: number, came: number): number {
     if (port.source === undefined) {
       this.engine.receive(port.engineIndex);
-      this.stamp(port.plan.rxBatch, now);
+      this.stamp(port.plan.rxBatch, came);
       return Number.POSITIVE_INFINITY;
     }
     const next = port.source.receive(port.plan.rxBatch, BATCH_PACKETS, now);
     if (next === Number.POSITIVE_INFINITY) this.sourceEnded(port);
     return next;
+  }
+
+  /**
+   * Since when a packet has been there, of those that are read now: who has slept wakes late, for a packet as for a time, and
+   * how late is known where filters have asked for times.
+   */
+  private cameAt(now: number): number {
+    const since = this.asleepSince;
+    if (since === 0) return now;
+    this.asleepSince = 0;
+    return Math.max(since, now - this.alarm.usual);
   }
 
   /** When packets of a kernel queue came in; sources that are none say it themselves. */
@@ -203,8 +259,13 @@ export class Loop {
   private rest(due: number, now: number): void {
     // What the kernel has refused since it was transmitted.
     this.exhale();
-    for (let i = 0; i < this.ports.length; i++) this.ports[i].sink?.flush();
     let timeout = due;
+    for (let i = 0; i < this.ports.length; i++) {
+      const { sink } = this.ports[i];
+      if (sink === undefined) continue;
+      sink.flush();
+      if (sink.pending === true) timeout = Math.min(timeout, FLUSH_AGAIN);
+    }
     if (this.chain.hasTick) {
       if (now >= this.nextTick) this.tick(now, TICK_IDLE);
       timeout = Math.min(timeout, this.nextTick - now);
@@ -217,6 +278,7 @@ export class Loop {
       timeout = Math.min(timeout, wakeAt - time);
     }
     const asleep = (this.worker.control + WORKER_CONTROL.ASLEEP) >>> 2;
+    if (this.chain.hasTimers) this.asleepSince = this.clock.monotonic();
     Atomics.store(this.m.i32, asleep, 1);
     this.engine.wait(timeout);
     Atomics.store(this.m.i32, asleep, 0);
@@ -244,12 +306,14 @@ export class Loop {
   }
 
   /**
-   * All sources have ended: what filters hold for a time leaves when it has come, unless the pipeline is told to stop. What
-   * they keep then, the report counts as held.
+   * All sources have ended: what filters hold for a time leaves when it has come, unless the pipeline is told to stop, or they
+   * do not let go of anything though they are woken. What they keep then, the report counts as held.
    */
   private waitForHeld(command: number): void {
     const { i32 } = this.m;
     const asleep = (this.worker.control + WORKER_CONTROL.ASLEEP) >>> 2;
+    let { held } = this.chain;
+    let since = this.clock.monotonic();
     while (Atomics.load(i32, command) === COMMAND.DRAIN && this.chain.held > 0) {
       const left = (this.chain.due - this.clock.monotonic()) / 1e6;
       if (left === Number.POSITIVE_INFINITY) return;
@@ -260,6 +324,10 @@ export class Loop {
       this.engine.settle();
       this.exhale();
       this.engine.settle();
+      const now = this.clock.monotonic();
+      if (this.chain.held !== held) since = now;
+      else if (now - since > LONGEST_DRAIN) return;
+      held = this.chain.held;
     }
   }
 

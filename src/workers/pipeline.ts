@@ -9,9 +9,8 @@ import { type LogEntry, LogReader } from "../control/logs.ts";
 import { makeReport, type Report } from "../control/report.ts";
 import { type ThreadReport, threadReports } from "../control/threads.ts";
 import { closeAll, type OpenedDevice, openDevices } from "../devices/open.ts";
-import { abandonSoftPort } from "../devices/soft.ts";
 import { coreBytes } from "../filters/library.ts";
-import { chooseEngine } from "../io/probe.ts";
+import { chooseEngine, usingPoll, whyNoRing } from "../io/probe.ts";
 import { releaseOrphan } from "../io/uring/orphan.ts";
 import { makePlan } from "../plan/plan.ts";
 import type { Plan } from "../plan/types.ts";
@@ -22,6 +21,7 @@ import { watchOffloads } from "./offload-watch.ts";
 import { type Job, type Pool, startPool } from "./pool.ts";
 import { fillMemory, loadFilters } from "./prepare.ts";
 import { countHang, HANG_REASON, resetWorker, untilGone } from "./replace.ts";
+import { SoftRemains } from "./soft-remains.ts";
 import type { WorkerFailure, WorkerResult, WorkerTask } from "./task.ts";
 import { Watchdog } from "./watchdog.ts";
 
@@ -35,6 +35,8 @@ export interface StartOptions {
   io: "auto" | "uring" | "poll";
   /** There is a program that sends and takes the packets of memory devices. */
   inProgram?: boolean;
+  /** Ends the start where it waits for somebody: who reads a named pipe. */
+  signal?: AbortSignal;
   /** Threads that were started earlier, to save time; they end with the pipeline, or if it does not start. */
   pool?: Pool;
 }
@@ -74,7 +76,7 @@ export async function startPipeline(pipeline: Pipeline, options: StartOptions): 
     if (options.inProgram !== true) refuseMemory(pipeline);
     const engine = chooseEngine(options.io);
     const filters = await loadFilters(pipeline);
-    devices = await openDevices(pipeline);
+    devices = await openDevices(pipeline, options.signal);
     const plan = makePlan(
       pipeline,
       devices.map((device) => device.facts),
@@ -94,9 +96,10 @@ export async function startPipeline(pipeline: Pipeline, options: StartOptions): 
       fds: devices.map((device) => device.fds),
       soft: devices.map((device) => device.soft),
       wakes,
-      io: engine.name,
+      io: { name: engine.name, auto: options.io === "auto" },
     });
     const running = new Running(plan, m, pool, task, devices, wakes);
+    running.warnings.unshift(...(pipeline.warnings ?? []));
     if (engine.notice !== undefined) running.warnings.push(engine.notice);
     await running.started;
     return running;
@@ -268,21 +271,23 @@ class Running implements RunningPipeline {
   /** @returns whether a new worker may take the place of one that was ended in a filter */
   private async replace(worker: number, filter: number, error: unknown): Promise<boolean> {
     const { m, plan } = this;
-    const { control, ports } = plan.workers[worker];
+    const { control } = plan.workers[worker];
     const { id, onTrap } = plan.filters[filter];
     const what = `filter "${id}" ${HANG_REASON} on worker ${worker}`;
     const isStarted = Atomics.load(m.i32, (control + WORKER_CONTROL.STATE) >>> 2) === WORKER_STATE.RUNNING;
+    let remains: SoftRemains | undefined;
     const fail = (why: string): false => {
+      this.warnings.push(...(remains?.finish() ?? []));
       this.workerEnded({ ...this.died(worker, error), failure: { message: `${what}${why}` } });
       return false;
     };
     if (!(await untilGone(m, control, STOP_LIMIT))) return fail(", and its thread cannot be ended");
-    const lost = countHang(m, plan, worker, filter);
+    remains = new SoftRemains(m, plan, worker, this.devices);
+    const stuck = remains.leaveSources();
+    const lost = countHang(m, plan, worker, filter, remains.waiting);
     if (!isStarted) return fail(": in init");
     if (onTrap === "stop") return fail("");
-    const capture = ports.map(({ device }) => plan.devices[device]).find(({ kind }) => kind === "pcap");
-    if (capture !== undefined)
-      return fail(`, which cannot be replaced: it has the capture "${capture.id}" open`);
+    if (stuck !== undefined) return fail(`, which cannot be replaced: ${stuck}`);
     this.warnings.push(
       `${what}: the worker was replaced, ${lost} packets in its hands are lost; the filter's packets there are ` +
         `${onTrap === "pass" ? "let by unfiltered" : "dropped"} for a while`,
@@ -290,6 +295,7 @@ class Running implements RunningPipeline {
     resetWorker(m, plan, worker, filter);
     if (Atomics.load(m.i32, (plan.control + PIPELINE_CONTROL.COMMAND) >>> 2) !== COMMAND.RUN) {
       Atomics.store(m.i32, (control + WORKER_CONTROL.STATE) >>> 2, WORKER_STATE.ENDED);
+      this.warnings.push(...remains.finish());
       return false;
     }
     for (const fd of this.queuesReadBy(worker)) tunSetQueue(fd, true);
@@ -313,12 +319,9 @@ class Running implements RunningPipeline {
   }
 
   private died(worker: number, error: unknown): WorkerResult {
-    const { control, ports } = this.plan.workers[worker];
+    const { control } = this.plan.workers[worker];
     Atomics.store(this.m.i32, (control + WORKER_CONTROL.STATE) >>> 2, WORKER_STATE.FAILED);
-    for (const { device, buffer } of ports) {
-      const { kind, lock } = this.plan.devices[device];
-      abandonSoftPort(kind, { m: this.m, lock, buffer });
-    }
+    new SoftRemains(this.m, this.plan, worker, this.devices).abandon();
     const why = this.forced
       ? `did not end within ${STOP_LIMIT / 1000} s of being told to`
       : (error as Error).message;
@@ -333,7 +336,18 @@ class Running implements RunningPipeline {
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
     if (this.plan.workers.some((_, worker) => state(worker) === WORKER_STATE.FAILED)) await this.ended;
+    this.tellRefusals();
     this.startTime = performance.now() - sinceFirstStart(this.m, this.plan);
+  }
+
+  /** The probe had a small ring; a worker of `io: auto` that was refused its larger one runs with poll. */
+  private tellRefusals(): void {
+    for (const { control } of this.plan.workers) {
+      const errno = this.m.i32[(control + WORKER_CONTROL.ENGINE) >>> 2] >>> 8;
+      if (errno === 0) continue;
+      const notice = usingPoll(whyNoRing(errno));
+      if (!this.warnings.includes(notice)) this.warnings.push(notice);
+    }
   }
 }
 

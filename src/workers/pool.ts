@@ -5,6 +5,8 @@ import { Piscina } from "piscina";
 import type { WorkerResult, WorkerTask } from "./task.ts";
 import { compileEarly } from "./tier-up.ts";
 
+export { processIsOurs } from "./tier-up.ts";
+
 /** A worker at work on a thread. */
 export interface Job {
   /** Settles when its loop has ended; rejects when its thread has, or is about to. */
@@ -25,6 +27,8 @@ export interface Pool {
 /** Threads that started together, and how many of them have nothing to do. */
 interface Group {
   threads: Piscina;
+  /** Ids of threads that have loaded their modules. */
+  loaded: Set<number>;
   idle: number;
   /** Rejects when a thread cannot even load its modules: whoever waits for a task of it would wait for ever. */
   broken: Promise<never>;
@@ -52,7 +56,7 @@ export function startPool(threads: number): Pool {
       return { result, kill: () => killer.abort() };
     },
     async close() {
-      await Promise.all(groups.map((group) => group.threads.destroy()));
+      await Promise.all(groups.map(closeGroup));
     },
   };
 }
@@ -75,7 +79,31 @@ function startGroup(size: number): Group {
   });
   // Nobody may be waiting yet.
   broken.catch(() => {});
-  return { threads, idle: size, broken };
+  return { threads, loaded: loadedOf(threads), idle: size, broken };
+}
+
+function loadedOf(threads: Piscina): Set<number> {
+  const loaded = new Set<number>();
+  // The first message of a thread says that it is ready.
+  for (const thread of threads.threads) thread.once("message", () => loaded.add(thread.threadId));
+  // Piscina takes the first threads for ready from the start; those that come for one that was ended, when they are.
+  setImmediate(() => threads.on("workerCreate", ({ id }) => loaded.add(id)));
+  return loaded;
+}
+
+/**
+ * Ends a group's threads, each when it has loaded its modules: koffi aborts the whole process when its thread is ended
+ * while it is being loaded.
+ */
+async function closeGroup({ threads, loaded }: Group): Promise<void> {
+  const loading = threads.threads.filter((thread) => !loaded.has(thread.threadId));
+  // Nothing else may keep the process from ending meanwhile.
+  for (const thread of loading) thread.ref();
+  const ends = loading.map(
+    (thread) => new Promise((resolve) => thread.once("message", resolve).once("exit", resolve)),
+  );
+  await Promise.all(ends);
+  await threads.destroy();
 }
 
 /** The compiled worker, also when this file runs from its source (in tests). */

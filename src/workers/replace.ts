@@ -35,16 +35,23 @@ export async function untilGone(m: PacketMemory, control: number, limit: number)
 
 /**
  * Counts the hang of `filter` on `worker`, and every packet that the worker had in hand as lost to it.
+ * @param waiting packets that wait in the buffers of its devices: they still leave
  * @returns how many those were
  */
-export function countHang(m: PacketMemory, plan: Plan, worker: number, filter: number): number {
+export function countHang(
+  m: PacketMemory,
+  plan: Plan,
+  worker: number,
+  filter: number,
+  waiting: number,
+): number {
   const { host } = plan.workers[worker].instances[filter];
   for (const { context } of plan.workers[worker].instances) releaseLocks(m, context);
   // What filters held is lost as well.
   resetHold(m, plan.workers[worker]);
   counterAdd(m, host + HOST_COUNTER.TRAPS, 1);
   writeReason(m, host, HANG_REASON);
-  const lost = conservation(makeReport(m, { ...plan, workers: [plan.workers[worker]] }, 0)).missing;
+  const lost = conservation(makeReport(m, { ...plan, workers: [plan.workers[worker]] }, 0)).missing - waiting;
   if (lost > 0) counterAdd(m, host + HOST_COUNTER.TRAPPED, lost);
   return lost;
 }

@@ -16,7 +16,7 @@ export interface WorkerTask {
   soft: SoftOptions[];
   /** Every worker's eventfd. */
   wakes: number[];
-  io: EngineName;
+  io: { name: EngineName; auto: boolean };
 }
 
 /** What went wrong, in a form that survives the crossing. */

@@ -56,6 +56,7 @@ function answer(question: Question): unknown {
 }
 
 Atomics.store(i32, WORKER_CONTROL.THREAD >>> 2, threadId());
+parentPort!.postMessage("loaded");
 parentPort!.on("message", (question: Question) => {
   let said: Answer;
   phase(1 + (question.ask === "sizes" ? TRIAL_CALL : TRIAL_SETUP));

@@ -82,13 +82,19 @@ export class Trial {
 class Thread {
   private readonly worker: Worker;
   private readonly watchdog: Watchdog;
+  /** Not to be ended while it loads: koffi would abort the process. */
+  private readonly loaded: Promise<unknown>;
   private settle: { resolve: (value: unknown) => void; reject: (error: Error) => void } | undefined;
 
   constructor(filter: Uint8Array, setupLimit: number) {
     const words = new SharedArrayBuffer(CONTROL.BYTES);
     const task: TrialTask = { words, core: coreBytes(), filter };
     this.worker = new Worker(threadFile(), { workerData: task });
-    this.worker.on("message", (answer: Answer) => {
+    this.loaded = new Promise((resolve) => {
+      for (const event of ["message", "error", "exit"]) this.worker.once(event, resolve);
+    });
+    this.worker.on("message", (answer: Answer | "loaded") => {
+      if (answer === "loaded") return;
       if ("value" in answer) this.settle?.resolve(answer.value);
       else this.settle?.reject(answer.isRefusal ? new FilterError(answer.error) : new Error(answer.error));
     });
@@ -115,6 +121,7 @@ class Thread {
 
   async close(): Promise<void> {
     this.watchdog.close();
+    await this.loaded;
     await this.worker.terminate();
   }
 }

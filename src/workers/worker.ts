@@ -3,13 +3,17 @@
  * wrong comes back in the result, for the other workers are stopped by the main thread and their counters still count.
  */
 import { ENGINES, WORKER_CONTROL, WORKER_STATE } from "../batches/control.ts";
-import { PacketMemory } from "../batches/memory.ts";
+import { HOST_COUNTER } from "../batches/counters.ts";
+import { counterAdd, PacketMemory } from "../batches/memory.ts";
+import { conservation, makeReport } from "../control/report.ts";
 import { createEngine } from "../io/engine.ts";
+import type { Plan, WorkerPlan } from "../plan/types.ts";
 import { clockMonotonic, eventfdSignal } from "../sys/calls.ts";
 import { SystemError } from "../sys/errno.ts";
 import { setTimerSlack, threadId } from "../sys/process.ts";
 import { Chain } from "./chain.ts";
 import { instantiateCore } from "./core.ts";
+import { FilterTrap } from "./instance.ts";
 import { Loop, type LoopClock } from "./loop.ts";
 import { closePorts, openPorts, type WorkerPort } from "./ports.ts";
 import type { WorkerFailure, WorkerResult, WorkerTask } from "./task.ts";
@@ -35,9 +39,10 @@ export default function work(task: WorkerTask): WorkerResult {
     const modules = task.modules.map((bytes) => new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>));
     chain = new Chain(m, plan, worker, core, modules);
     if (chain.hasTimers) setTimerSlack(1);
-    const engine = createEngine(task.io, m, worker, opened.kernel, task.wakes[task.worker]);
+    const wake = task.wakes[task.worker];
+    const { engine, refusal } = createEngine(task.io, m, worker, opened.kernel, wake);
     try {
-      m.i32[(worker.control + WORKER_CONTROL.ENGINE) >>> 2] = ENGINES.indexOf(engine.name);
+      m.i32[(worker.control + WORKER_CONTROL.ENGINE) >>> 2] = ENGINES.indexOf(engine.name) | (refusal << 8);
       const wakeAll = () => task.wakes.forEach(eventfdSignal);
       const loop = new Loop(m, plan, worker, { engine, ports, chain, core, clock: makeClock(), wakeAll });
       started = true;
@@ -54,6 +59,7 @@ export default function work(task: WorkerTask): WorkerResult {
     failures.push(error);
   }
   failures.push(...closePorts(ports));
+  for (const failure of failures) if (failure instanceof FilterTrap) countLost(m, plan, worker, failure);
   if (chain !== undefined) result.warnings.push(...chain.warnings);
   if (failures.length > 0) {
     result.failure = describe(failures[0], started);
@@ -61,6 +67,12 @@ export default function work(task: WorkerTask): WorkerResult {
   }
   setState(started ? WORKER_STATE.ENDED : WORKER_STATE.FAILED);
   return result;
+}
+
+/** A filter has ended the run: what was on its way through filters went nowhere, and is counted as lost to it. */
+function countLost(m: PacketMemory, plan: Plan, worker: WorkerPlan, { host }: FilterTrap): void {
+  const { missing } = conservation(makeReport(m, { ...plan, workers: [worker] }, 0));
+  if (missing > 0) counterAdd(m, host + HOST_COUNTER.TRAPPED, missing);
 }
 
 /** Never 0, which says that there is none. */

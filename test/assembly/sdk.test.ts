@@ -10,6 +10,7 @@ const PROBE = `
 import { Icmp, Ipv4, Ipv6, Packet, Tcp, Udp } from "pktflow/assembly";
 import { Edit } from "pktflow/assembly/lib/edit";
 import { flowKeyHigh, flowKeyLow, readFlowKey } from "pktflow/assembly/lib/flow";
+import { SharedTable } from "pktflow/assembly/lib/shared-table";
 import { PrefixTree } from "pktflow/assembly/lib/prefix-tree";
 import { WorkerTable } from "pktflow/assembly/lib/worker-table";
 export function treeBytes(n: u32): u32 { return <u32>PrefixTree.bytes(n); }
@@ -20,6 +21,14 @@ export function tableBytes(n: u32, bytes: u32): u32 { return <u32>WorkerTable.by
 export function tableFormat(at: usize, n: u32, bytes: u32, seed: u64): void { WorkerTable.format(at, n, bytes, seed); }
 export function tablePut(at: usize, high: u64, low: u64, now: u64): usize { return WorkerTable.at(at).put(high, low, now); }
 export function tableFind(at: usize, high: u64, low: u64): usize { return WorkerTable.at(at).find(high, low); }
+export function sharedBytes(n: u32, bytes: u32): u32 { return <u32>SharedTable.bytes(n, bytes); }
+export function sharedFormat(at: usize, n: u32, bytes: u32, seed: u64): void { SharedTable.format(at, n, bytes, seed); }
+export function sharedPut(at: usize, high: u64, low: u64, now: u64): usize {
+  const value = SharedTable.at(at).take<usize>(high, low, now);
+  SharedTable.at(at).release();
+  return value;
+}
+export function sharedTake(at: usize): usize { return SharedTable.at(at).take<usize>(0, 1, 1); }
 export function flow(p: usize, to: usize): bool {
   const isIp = readFlowKey(changetype<Packet>(p));
   store<u64>(to, flowKeyHigh);
@@ -120,30 +129,41 @@ describe("PrefixTree", () => {
   });
 });
 
-describe("WorkerTable", () => {
+describe.each([
+  ["WorkerTable", "table", "tablePut"],
+  ["SharedTable", "shared", "sharedPut"],
+])("%s", (_, table, put) => {
   test("keeps what was used last, gives zeros for what is new, and never mixes two keys up", () => {
-    const bytes = probe["tableBytes"](64, 8);
+    const bytes = probe[`${table}Bytes`](64, 8);
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 0, max: 200 }), { maxLength: 400 }), (keys) => {
         u8.fill(0, AT, AT + bytes);
-        probe["tableFormat"](AT, 64, 8, 12345n);
+        probe[`${table}Format`](AT, 64, 8, 12345n);
         const counts = new Map<number, bigint>();
         keys.forEach((key, i) => {
-          const value = probe["tablePut"](AT, BigInt(key % 3), BigInt(key), BigInt(i + 1));
+          const value = probe[put](AT, BigInt(key % 3), BigInt(key), BigInt(i + 1));
           const before = view.getBigUint64(value, true);
           // Forgotten meanwhile, or remembered rightly.
           if (before !== 0n) expect(before).toBe(counts.get(key));
           counts.set(key, before + 1n);
           view.setBigUint64(value, before + 1n, true);
-          expect(probe["tableFind"](AT, BigInt(key % 3), BigInt(key))).toBe(value);
+          if (table === "table") expect(probe["tableFind"](AT, BigInt(key % 3), BigInt(key))).toBe(value);
         });
         // Up to 8 keys fit any set.
+        if (table !== "table") return;
         for (const key of keys.slice(-8))
           expect(probe["tableFind"](AT, BigInt(key % 3), BigInt(key))).not.toBe(0);
       }),
       { numRuns: 200 },
     );
   });
+});
+
+test("SharedTable: a value that is taken is let go of before the next one is", () => {
+  u8.fill(0, AT, AT + probe["sharedBytes"](8, 8));
+  probe["sharedFormat"](AT, 8, 8, 1n);
+  expect(probe["sharedTake"](AT)).not.toBe(0);
+  expect(() => probe["sharedTake"](AT)).toThrow("unreachable");
 });
 
 describe("Edit: a field that is set leaves every checksum as a whole computation gives it", () => {

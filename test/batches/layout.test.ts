@@ -22,7 +22,7 @@ const GROUPS = {
   OFFLOAD: layout.OFFLOAD,
 };
 const { HEADROOM, VNET_HEADER, BATCH_PACKETS, COALESCE_FLOWS, ABI_VERSION } = layout;
-const { OUTPUT_NEXT, OUTPUT_DROP, OUTPUT_HOLD, OUTPUT_FINISH } = layout;
+const { OUTPUT_NEXT, OUTPUT_DROP, OUTPUT_HOLD, OUTPUT_NONE, OUTPUT_FINISH } = layout;
 
 /** What assembly/abi/layout.ts has to say, from what src/batches/layout.ts says. */
 const expected = {
@@ -35,7 +35,7 @@ const expected = {
     layout.MALFORMED.map((reason, i) => [`MALFORMED_${reason.toUpperCase().replaceAll("-", "_")}`, i]),
   ),
   ...{ HEADROOM, VNET_HEADER, BATCH_PACKETS, COALESCE_FLOWS, ABI_VERSION },
-  ...{ OUTPUT_NEXT, OUTPUT_DROP, OUTPUT_HOLD, OUTPUT_FINISH },
+  ...{ OUTPUT_NEXT, OUTPUT_DROP, OUTPUT_HOLD, OUTPUT_NONE, OUTPUT_FINISH },
 };
 
 test("assembly/abi/layout.ts says nothing that could not be read here", () => {

@@ -74,6 +74,30 @@ describe("a file that is wrong: exit status 2, with file, line and column", () =
     expect(status).toBe(2);
   });
 
+  test("check says where a filter may hold fewer packets than it asks for, and why", async () => {
+    const file = folder.file("held.yaml");
+    const text = (device: string, limit: number) => `pktflow: 1
+devices: { a: { kind: tun${device} }, b: { kind: tun${device} } }
+filters: { up: { kind: impair, limit: ${limit} }, down: { kind: shape, rate: 1Mbit, limit: ${limit} } }
+paths: { there: { from: a, through: [up], to: b }, back: { from: b, through: [down], to: a } }
+`;
+    const said = async (device: string, limit: number) => {
+      writeFileSync(file, text(device, limit));
+      const { status, stdout, stderr } = await pktflow(["check", file]);
+      expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+      return stdout.split("\n").filter((line) => line.includes("holds"));
+    };
+    expect(await said("", 4000)).toEqual([]);
+    const all = "all filters together ask for 20,000, and 16,384 is the most";
+    expect(await said("", 10_000)).toEqual(
+      ["up", "down"].map((id) => `${id} holds 8,192 packets at most on a worker, not 10,000: ${all}`),
+    );
+    const [line] = await said(", mtu: 65000, queues: 8", 4000);
+    expect(line).toMatch(
+      /^up holds [\d,]+ packets at most on a worker, not 4,000: slots of [\d.]+ KiB for all that filters ask for would take more memory than they may$/,
+    );
+  });
+
   test.each(["check", "run"])("parameters that contradict each other, for %s", async (command) => {
     const file = folder.file("contradiction.yaml");
     writeFileSync(
@@ -239,7 +263,7 @@ paths:
     const env = { IN: folder.file("none.pcap"), OUT: "/dev/null" };
     const { status, stderr } = await pktflow(["run", pipeline], { env });
     expect(stderr).toMatch(/^pktflow: open .*none\.pcap: ENOENT/);
-    expect(status).toBe(3);
+    expect(status).toBe(2);
   });
 
   test("a full disk", async () => {

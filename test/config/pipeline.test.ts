@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ConfigError } from "../../src/config/diagnostics.ts";
-import { loadPipeline } from "../../src/config/pipeline.ts";
+import { loadPipeline, parsePipeline } from "../../src/config/pipeline.ts";
 import { complaints, FIXTURES, options, parse, refused } from "./load.ts";
 
 /** A sound pipeline with room for one change. */
@@ -406,5 +406,31 @@ describe("hostile files", () => {
     const text = complaints(forward({ lan: "__proto__: { queues: 4 }, constructor: 1" }));
     expect(text).toContain('unknown key "__proto__"');
     expect(text).toContain('unknown key "constructor"');
+  });
+});
+
+describe("what is right and seldom meant", () => {
+  const warnings = (text: string) => parsePipeline(text, "p.yaml").warnings;
+  const device = (lan: string) => warnings(forward({ lan }));
+
+  it("an address without a length, unless routes say what is behind it", () => {
+    const none = (address: string, whole: string, usual: string) =>
+      `device "lan": address ${address} has no length and is ${whole}, so no other host is behind it: write ${usual}, say, or give routes`;
+    expect(device("address: 10.0.0.1")).toEqual([none("10.0.0.1", "10.0.0.1/32", "10.0.0.1/24")]);
+    expect(device("address: [10.0.0.1/24, fd00::1]")).toEqual([none("fd00::1", "fd00::1/128", "fd00::1/64")]);
+    expect(device("address: 10.0.0.1, routes: 10.0.0.0/8")).toBeUndefined();
+    expect(device("address: 10.0.0.1/32")).toBeUndefined();
+  });
+
+  it("more workers than queues", () => {
+    const workers = (count: number) => warnings(forward({ top: `workers: ${count}`, lan: "queues: 2" }));
+    expect(workers(2)).toBeUndefined();
+    expect(workers(1)).toBeUndefined();
+    expect(workers(3)).toEqual([
+      "workers: 3, but no device has more than 2 queues: 1 worker has nothing to do",
+    ]);
+    expect(warnings(forward({ top: "workers: 3" }))).toEqual([
+      "workers: 3, but no device has more than one queue: 2 workers have nothing to do",
+    ]);
   });
 });

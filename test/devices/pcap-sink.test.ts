@@ -1,15 +1,25 @@
 /** A capture as a sink: what tshark and scapy read from it, and what happens when the file takes no more. */
 import { execFileSync, spawn, spawnSync } from "node:child_process";
-import { closeSync, existsSync, openSync, readFileSync, statSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readFileSync,
+  readSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { afterAll, describe, expect, test } from "vitest";
+import { COMMAND } from "../../src/batches/control.ts";
 import { DROP_REASONS } from "../../src/batches/counters.ts";
 import { batchCount, batchPop } from "../../src/batches/memory.ts";
 import { openDiscardSink } from "../../src/devices/discard/sink.ts";
 import { lockAcquire, lockBreak, lockRelease } from "../../src/devices/pcap/lock.ts";
 import { type PreparedPcap, preparePcap } from "../../src/devices/pcap/prepare.ts";
-import { breakPcapLock, openPcapSink, PCAP_WRITE_BYTES } from "../../src/devices/pcap/sink.ts";
+import { breakPcapLock, openPcapSink } from "../../src/devices/pcap/sink.ts";
 import { openPcapSource } from "../../src/devices/pcap/source.ts";
 import { TestMemory } from "../support/packet-memory.ts";
 import {
@@ -23,6 +33,7 @@ import {
   tshark,
   udp4,
 } from "../support/pcap.ts";
+import { Pktflow, until } from "../support/pktflow.ts";
 
 const folder = new Folder();
 afterAll(() => folder.remove());
@@ -261,16 +272,130 @@ describe("a pipe", () => {
   });
 });
 
+describe("a pipe that packets of devices go to, which wait for nobody", () => {
+  /** Two ports of one pipe, whose reader reads only when it is told to. */
+  async function live(name: string) {
+    const path = folder.file(name);
+    execFileSync("mkfifo", [path]);
+    const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const prepared = await preparePcap(pcapDevice({ write: path }));
+    await prepared.create(3, [0], true);
+    const memory = new TestMemory({ extra: 2 * prepared.facts.bufferBytes + 200_000, room: 2000, slots: 64 });
+    const lock = memory.take(4);
+    const ports = [0, 1].map((queue) => memory.port(prepared.facts.bufferBytes, { lock, queue }));
+    const sinks = ports.map((port) => openPcapSink(port, structuredClone(prepared.sink!)));
+    const batch = memory.batch();
+    let sent = 0;
+    /** One packet by one port, its number in its ports, as it was given. */
+    const send = (at: number) => {
+      memory.put(batch, udp4(A, B, [at, sent++], 900 + (sent % 100)), 0n);
+      sinks[at].transmit(batch);
+      expect(batchCount(memory.m, batch)).toBe(0);
+    };
+    const chunks: Buffer[] = [];
+    /** @returns whether there was anything */
+    const read = () => {
+      const chunk = Buffer.alloc(10_000);
+      try {
+        const bytes = readSync(reader, chunk);
+        chunks.push(chunk.subarray(0, bytes));
+        return bytes > 0;
+      } catch {
+        return false;
+      }
+    };
+    const sum = (what: string) => ports.reduce((all, port) => all + (memory.counted(port)[what] ?? 0), 0);
+    return { memory, ports, sinks, send, read, chunks, sum, prepared, reader };
+  }
+
+  test("drops, counted, what finds no room, and tears no record, whoever writes when", async () => {
+    const { sinks, send, read, chunks, sum, prepared, reader } = await live("live-pipe");
+    // More than the pipe and both buffers hold; from time to time somebody reads a little.
+    for (let i = 0; i < 2000; i++) {
+      send((i * 7) % 3 === 0 ? 0 : 1);
+      if (i % 5 === 0) for (const sink of sinks) sink.flush();
+      if (i % 40 === 0) read();
+    }
+    expect(sum("would-block")).toBeGreaterThan(100);
+    while (sinks.some(({ pending }) => pending)) {
+      while (read());
+      for (const sink of sinks) sink.flush();
+    }
+    for (const sink of sinks) sink.close();
+    while (read());
+    prepared.close();
+    closeSync(reader);
+    expect(sum("txPackets") + sum("would-block")).toBe(2000);
+    const copy = folder.file("live.pcap");
+    writeFileSync(copy, Buffer.concat(chunks));
+    const { packets, error } = await readCapture(copy);
+    expect(error).toBeUndefined();
+    expect(packets).toHaveLength(sum("txPackets"));
+    for (const at of [0, 1]) {
+      const numbers = packets
+        .map(({ bytes }) => new DataView(bytes.buffer, bytes.byteOffset))
+        .filter((view) => view.getUint16(20) === at)
+        .map((view) => view.getUint16(22));
+      expect(numbers.length).toBeGreaterThan(10);
+      expect(numbers).toEqual(numbers.toSorted((a, b) => a - b));
+    }
+  });
+
+  test("that nobody reads does not hold up a stop, and nothing follows half a record", async () => {
+    const { memory, ports, sinks, send, sum, prepared, reader, read, chunks } = await live("dead-pipe");
+    for (let i = 0; i < 400; i++) send(i % 2);
+    for (const sink of sinks) sink.flush();
+    for (const { command } of ports) memory.m.i32[command >>> 2] = COMMAND.STOP;
+    // The one that has begun a record comes first, as it does where it is waited for.
+    for (const sink of sinks) sink.close();
+    expect(sum("txPackets") + sum("would-block")).toBe(400);
+    expect(sum("txPackets")).toBeGreaterThan(0);
+    while (read());
+    prepared.close();
+    closeSync(reader);
+    const copy = folder.file("dead.pcap");
+    writeFileSync(copy, Buffer.concat(chunks));
+    expect((await readCapture(copy)).packets).toHaveLength(sum("txPackets"));
+  });
+
+  test.skipIf(!isBuilt)("that nobody opens: a signal ends the wait for a reader", async () => {
+    const pipe = folder.file("unopened");
+    const file = folder.file("unopened.yaml");
+    execFileSync("mkfifo", [pipe]);
+    writeFileSync(
+      file,
+      `pktflow: 1
+devices:
+  load: { kind: generator, flows: { from: 10.0.0.1, to: 10.0.0.2 } }
+  out: { kind: pcap, write: ${pipe} }
+paths: { main: { from: load, to: out } }
+`,
+    );
+    const running = new Pktflow(["run", file, "--quiet"]);
+    // Node.js minds SIGTERM from the start.
+    const SIGHUP = 1n;
+    await until("it minds signals", () => {
+      const status = readFileSync(`/proc/${running.child.pid}/status`, "utf8");
+      return ((BigInt(`0x${/^SigCgt:\s*(\w+)/m.exec(status)![1]}`) >> (SIGHUP - 1n)) & 1n) === 1n;
+    });
+    expect(await running.stop("SIGHUP")).toMatchObject({ status: 0, stderr: "" });
+  });
+});
+
 describe("several workers", () => {
   test.skipIf(!isBuilt)("write one file: no record is torn, none is lost (needs build/)", async () => {
     const path = folder.file("shared.pcap");
     const prepared = await preparePcap(pcapDevice({ write: path }));
     await prepared.create(3, [0]);
-    const memory = new TestMemory({ extra: 4 * PCAP_WRITE_BYTES + 400_000, slots: 64 });
+    const memory = new TestMemory({ extra: 4 * prepared.facts.bufferBytes + 400_000, slots: 64 });
     const lock = memory.take(4);
     const packets = 3000;
     const workers = [0, 1, 2, 3].map((queue) => {
-      const { m: _, ...port } = memory.port(PCAP_WRITE_BYTES, { lock, queue, free: memory.batch() });
+      const { m: _, ...port } = memory.port(prepared.facts.bufferBytes, {
+        lock,
+        queue,
+        free: memory.batch(),
+      });
       const descriptors = [0, 1, 2, 3].map(() => batchPop(memory.m, memory.free));
       const batch = memory.batch();
       const options = prepared.sink;

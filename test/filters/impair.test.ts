@@ -68,6 +68,22 @@ function near(actual: number, expected: number, bound: number): void {
 const spread = (share: number, count: number) => 5 * Math.sqrt((share * (1 - share)) / count);
 
 describe("delay", () => {
+  test("begins when a packet came in, where the worker had slept as it did; not by another clock's time", async () => {
+    // 1 ms of what a capture says, 300 us that another filter has held it for, and a time to come are not believed.
+    for (const [ago, asked] of [
+      [0, 20 * MS],
+      [120e3, 20 * MS - 120e3],
+      [300e3, 20 * MS],
+      [-5e3, 20 * MS],
+      [3600e9, 20 * MS],
+    ]) {
+      const worker = await make("delay: 20ms");
+      worker.send("a", [packets[1]], { ago });
+      worker.advance(1e9);
+      expect(worker.left.map(({ at }) => at)).toEqual([asked]);
+    }
+  });
+
   test("is exactly what was asked for without jitter", async () => {
     const { of } = await delays("delay: 20ms", 2000, 0.1 * MS);
     for (const times of of) expect(times).toEqual([20 * MS]);

@@ -87,7 +87,7 @@ describe("refused where it stands", () => {
     [
       "the console",
       "export function init(): void { console.log('here'); }",
-      /^index\.ts:3:32 host console\.log\('here'\) \| .*counter\(\)/,
+      /^index\.ts:3:32 host console\.log\('here'\) \| .*log\(Logs\.name/,
     ],
     [
       "the allocator",
@@ -118,6 +118,51 @@ export function init(): void { if (more() == "c" || words.length == 2) unreachab
     const code = `export function init(): void { if (load<u8>(1) == 9) throw new Error("no"); }\nif (sizeof<u32>() != 4) ERROR("no"); const size = sizeof<u64>();\n@inline function f(): u32 { return 1; }`;
     writeFileSync(join(folder, "index.ts"), PACKET + code);
     await expect(loadFilter(loadManifest(folder))).resolves.toBeDefined();
+  });
+});
+
+describe("with a memory of its own", () => {
+  const own = { "filter.yaml": "summary: Tries.\nisolation: memory\n" };
+  test.each([
+    [
+      "let t: u64 = 0; export function init(): void { t = Date.now(); }",
+      /^index\.ts:3:52 host Date\.now\(\) \| .*now\(\)/,
+    ],
+    [
+      "declare function elapsed(): u64; let t: u64 = 0; export function init(): void { t = elapsed(); const s = 'a string'; }",
+      /^index\.ts:3:1 import declare function elapsed\(\): u64 \|/,
+    ],
+    ["export function init(): void { unknown(); }", /^index\.ts:3:32 TS2304 unknown \|/],
+    [
+      "export function tick(a: u32): void {}",
+      /^index\.ts:3:17 TS\d+ tick \| tick\(\) is called as tick\(\): void/,
+    ],
+  ])("what it may not do is shown where it stands, too: %s", async (code, said) => {
+    const lines = await refusal(PACKET + code, own);
+    expect(lines[0]).toMatch(said);
+    expect(lines.join("\n")).not.toContain("a string");
+  });
+});
+
+test("what cannot be read as a program is said before what it lacks", async () => {
+  expect(await refusal(`${IMPORT}export function packet(p: Packet): Output { return (; }`)).toEqual([
+    expect.stringMatching(/^index\.ts:2:\d+ TS1109 ; \| Expression expected/),
+  ]);
+});
+
+describe("packet() returns outputs, and nothing that passes for one", () => {
+  test.each([
+    [
+      "export function packet(p: Packet): bool { return p.isIpv4; }",
+      /^index\.ts:2:36 no-output bool \| .*OUTPUT_NEXT/,
+    ],
+    ["export function packet(p: Packet): i32 { return -1; }", /^index\.ts:2:36 no-output i32 \|/],
+    [
+      "export function packet(p: Packet): Output { if (p.isIpv4) { return 77; } return 0; }",
+      /^index\.ts:2:68 no-output 77 \| there is no output 77: it has next \(0\), drop \(1\)$/,
+    ],
+  ])("%s", async (code, said) => {
+    expect((await refusal(IMPORT + code))[0]).toMatch(said);
   });
 });
 

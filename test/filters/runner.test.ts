@@ -16,7 +16,7 @@ import { runCase } from "../../src/filters/runner.ts";
 const INDEX = `
 import {
   Batch, counter, deviceLayer, deviceMtu, now, outputs, OUTPUT_DROP, OUTPUT_NEXT, Packet, PROTOCOL_UDP, random,
-  randomBelow, sharedState, sharedStateBytes, Udp, wallClock, worker, workers, workerState, workerStateBytes,
+  randomBelow, sharedState, sharedStateBytes, RawUdp, wallClock, worker, workers, workerState, workerStateBytes,
 } from "pktflow/assembly";
 import { Counters, Outputs, params } from "./params";
 
@@ -29,7 +29,7 @@ export function batch(b: Batch): void {
     p.output = OUTPUT_NEXT;
     if (!p.isTransport(PROTOCOL_UDP)) { p.output = OUTPUT_DROP; continue; }
     counter(Counters.seen).add(1);
-    const udp = Udp.of(p);
+    const udp = RawUdp.of(p);
     switch (udp.destinationPort) {
       case 1: p.mark = <u32>(now() / 1000000000); break;
       case 2: p.mark = <u32>(wallClock() / 1000000000); break;
@@ -174,10 +174,32 @@ describe("a cases.yaml that is wrong is refused with its place", () => {
     ],
     [
       "a counter that there is not",
-      /:1:3 .*counters has no "sen"/,
+      /:3:15 .*counters has no "sen"[\s\S]*did you mean "seen"/,
       "- purpose: x\n  packets: [{}]\n  counters: { sen: 1 }",
     ],
-    ["a key that there is not", /has no "packet"/, "- purpose: x\n  packet: []"],
+    [
+      "a key that there is not",
+      /:2:3 .*has no "packet"[\s\S]*did you mean "packets"/,
+      "- purpose: x\n  packet: []",
+    ],
+    [
+      "a key of a packet, and all others that are wrong, in every case",
+      /:2:15 .*has no "outt"[\s\S]*:3:29 .*has no "tll"[\s\S]*:6:23 .*has no "tos4"[\s\S]*:7:27 .*no "tick"/,
+      `- purpose: x
+  packets: [{ outt: drop, in: { hex: "45" } },
+            { in: { ipv4: { tll: 3 } } }]
+- purpose: y
+  packets:
+    - { in: { ipv4: { tos4: 1, from: 10.0.0.1, to: 10.0.0.2 } } }
+    - { at: 1s, emits: [{ tick: 1 }] }`,
+    ],
+    [
+      "what must come out, where it is no packet",
+      /:3:34 .*ttl wants a whole number/,
+      `- purpose: x
+  packets: [{ in: &in { ipv4: { from: 10.0.0.1, to: 10.0.0.2 }, udp: {} },
+              changed: { ipv4: { ttl: 900 } } }]`,
+    ],
     ["no purpose", /wants a purpose/, "- packets: [{}]"],
     ["no packets", /without packets/, "- purpose: x"],
     ["no list", /is a list of cases/, "purpose: x"],

@@ -43,18 +43,31 @@ const burst = fc.record({
 
 test("every packet leaves when the reference says, or is dropped or marked when it says so", async () => {
   const seen: Record<Event["what"], number> = { sent: 0, dropped: 0, marked: 0 };
+  let overmemory = 0;
   await fc.assert(
     fc.asyncProperty(
       fc.constantFrom(1e6, 3_333_333, 50e6),
       fc.constantFrom(30, 200, 1000),
       fc.constantFrom(300, 1514),
+      fc.constantFrom(3000, 20_000, 32 << 20),
+      fc.constantFrom(1, 3, 64),
       fc.array(burst, { minLength: 1, maxLength: 25 }),
-      async (rate, limit, quantum, bursts) => {
+      async (rate, limit, quantum, memoryLimit, dropBatch, bursts) => {
         const worker = await make(
-          `rate: ${rate}bit, limit: ${limit}, quantum: ${quantum}, target: 5ms, interval: 20ms, flows: 65536`,
+          `rate: ${rate}bit, limit: ${limit}, memory-limit: ${memoryLimit}, drop-batch: ${dropBatch}, quantum: ${quantum}, target: 5ms, interval: 20ms, flows: 65536`,
         );
         const options: ShapeOptions = {
-          ...{ rate, slack: 1 * MS, limit, target: 5 * MS, interval: 20 * MS, quantum, mtu: 1500 },
+          ...{
+            rate,
+            slack: 1 * MS,
+            limit,
+            memoryLimit,
+            dropBatch,
+            target: 5 * MS,
+            interval: 20 * MS,
+            quantum,
+            mtu: 1500,
+          },
         };
         const reference = new ReferenceShaper(options);
         const START = 3600e9;
@@ -97,11 +110,14 @@ test("every packet leaves when the reference says, or is dropped or marked when 
         for (const { bytes } of worker.left) if (marked.has(idOf(bytes))) expect(bytes[1] & 3).toBe(3);
         expect(worker.balance()).toMatchObject({ missing: 0, held: 0 });
         expect(worker.free.now).toBe(worker.free.all);
+        overmemory += counters["overmemory"];
+        expect(counters["overmemory"]).toBeLessThanOrEqual(counters["overlimit"]);
         for (const { what } of reference.events) seen[what]++;
       },
     ),
     { numRuns: 150 },
   );
+  expect(overmemory).toBeGreaterThan(50);
   for (const what of ["sent", "dropped", "marked"] as const) expect(seen[what], what).toBeGreaterThan(50);
 }, 120_000);
 

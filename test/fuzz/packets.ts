@@ -4,6 +4,11 @@ import type { Chance } from "./chance.ts";
 import { IPV4, IPV6 } from "./params.ts";
 
 export const LONGEST = 1600;
+
+export interface FuzzPacket extends BuiltPacket {
+  /** It is a super-packet, if it is of the type: that of virtio_net_hdr, and bytes of data in each segment. */
+  gso?: { type: number; size: number };
+}
 const PORTS = [0, 53, 80, 443, 1024, 5000, 5001, 65_535];
 
 function ip(chance: Chance, isIpv4: boolean): Record<string, unknown> {
@@ -81,10 +86,10 @@ function notation(chance: Chance, isIpv4: boolean, quoting = false): Record<stri
 }
 
 /** @param layer 2: behind an Ethernet header, and maybe VLAN tags */
-export function randomPacket(chance: Chance, layer: 2 | 3): BuiltPacket {
+export function randomPacket(chance: Chance, layer: 2 | 3): FuzzPacket {
   if (chance.once(20)) {
     const noise = Uint8Array.from({ length: chance.below(120) }, () => chance.below(256));
-    return { bytes: noise, places: [], partial: undefined } as unknown as BuiltPacket;
+    return { bytes: noise, places: [], partial: undefined } as unknown as FuzzPacket;
   }
   const isIpv4 = !chance.once(3);
   const frame =
@@ -106,5 +111,6 @@ export function randomPacket(chance: Chance, layer: 2 | 3): BuiltPacket {
     }
   }
   const kept = chance.once(12) ? chance.below(bytes.length + 1) : bytes.length;
-  return { ...built, bytes: bytes.subarray(0, Math.min(kept, LONGEST)) };
+  const gso = chance.once(3) ? { type: chance.of([1, 4, 5]), size: chance.between(1, 600) } : undefined;
+  return { ...built, bytes: bytes.subarray(0, Math.min(kept, LONGEST)), ...(gso && { gso }) };
 }

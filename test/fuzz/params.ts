@@ -11,7 +11,14 @@ export const IPV4 = [
   "192.0.2.9",
   "255.255.255.255",
 ];
-export const IPV6 = ["2001:db8::5", "2001:db8::6", "fe80::1", "ff02::1"];
+export const IPV6 = [
+  "2001:db8::5",
+  "2001:db8::6",
+  "fe80::1",
+  "ff02::1",
+  "64:ff9b::192.0.2.9",
+  "64:ff9b::198.51.100.2",
+];
 /** Tables larger than this make a fresh memory slow, and no case more. */
 const LARGEST = 3000;
 const LONGEST_LIST = 4;
@@ -30,7 +37,7 @@ export function randomParams(specs: ParamSpec[], chance: Chance): Record<string,
 
 function randomValue(
   type: ParamType,
-  { min = 0, max }: Pick<ParamSpec, "min" | "max">,
+  { min = 0, max, family }: Pick<ParamSpec, "min" | "max" | "family">,
   chance: Chance,
 ): unknown {
   const number = (largest: number) =>
@@ -79,6 +86,7 @@ function randomValue(
     case "ip":
       return chance.of([...IPV4, ...IPV6]);
     case "prefix":
+      if (family !== undefined) return boundedPrefix(family, min, max, chance);
       return chance.once(3)
         ? `2001:db8::/${chance.of([32, 64, 128])}`
         : chance.of(["10.77.0.0/24", "10.77.0.4/31", "198.51.100.2", "192.0.2.0/24", "0.0.0.0/0"]);
@@ -95,4 +103,13 @@ function randomValue(
     case "action":
       return chance.of(["accept", "drop", "elsewhere", `mark ${chance.below(9)}`]);
   }
+}
+
+/** Of a length that a manifest allows: zeros behind a few bits. */
+function boundedPrefix(family: 4 | 6, min: number, max: number | undefined, chance: Chance): string {
+  const least = Math.max(min, family === 4 ? 8 : 32);
+  const most = max ?? (family === 4 ? 32 : 128);
+  if (least > most) return family === 4 ? `0.0.0.0/${most}` : `::/${most}`;
+  const lengths = [least, most, ...[40, 48, 56, 64].filter((length) => length >= least && length <= most)];
+  return `${family === 4 ? "10.0.0.0" : "2001:db8::"}/${chance.of(lengths)}`;
 }

@@ -64,7 +64,7 @@ class Bench {
     };
     const worker = { free: memory.free, slots: { address: 0, count: SLOTS, bytes: 2048 } } as WorkerPlan;
     const port: KernelPort = { plan: this.plan, fd, label: "lan queue 1", info: this.info, header };
-    this.engine = createEngine(name, memory.m, worker, [port], this.wake);
+    this.engine = createEngine({ name, auto: false }, memory.m, worker, [port], this.wake).engine;
   }
 
   send(packets: number): void {

@@ -34,6 +34,21 @@ describeKernel("answering-net", () => {
     expect(report.filters["answers"].counters["answered"]).toBe(10);
   });
 
+  test.skipIf(!hasTool("fping"))(
+    "fping finds every address of a range alive, IPv4 and IPv6 (needs fping)",
+    async () => {
+      const script =
+        "fping -a -q -i 1 -r 1 -g 10.9.1.0/28 2>&1; fping -6 -a -q -i 1 -r 1 fd00:9::1 fd00:9::abcd fd00:9::ffff 2>&1; true";
+      const { stdout, report } = await lab("poll", script);
+      const four = Array.from({ length: 14 }, (_, i) => `10.9.1.${i + 1}`);
+      expect(stdout.trim().split("\n").sort()).toEqual(
+        [...four, "fd00:9::1", "fd00:9::abcd", "fd00:9::ffff"].sort(),
+      );
+      // A request may have been sent again, where its answer was slow.
+      expect(report.filters["answers"].counters["answered"]).toBeGreaterThanOrEqual(17);
+    },
+  );
+
   test.skipIf(!hasTool("tcpdump"))("what else is sent is in the capture, cut (needs tcpdump)", async () => {
     const send = `import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -38,40 +38,53 @@ paths:
   return { output, report: readReport(report) };
 }
 
-/** Four pings at once, of different flows, so that some go through either queue. */
-const PINGS = `
-for i in 1 2 3 4; do ping -q -c 40 -i 0.02 -W 1 10.78.0.1 & done | grep -o "[0-9]* received"; wait`;
+/**
+ * Eight pings at once, of different flows, so that some go through either queue, again and again until nothing of them is
+ * lost: the worker that hangs is found by processor time, of which it may get little.
+ */
+const RECOVERS = `
+for turn in $(seq 30); do
+  out=$(for i in $(seq 8); do ping -q -c 10 -i 0.02 -W 1 10.78.0.1 & done | grep -o "[0-9]* received"; wait)
+  [ $(grep -c "^10 received" <<< "$out") = 8 ] && break
+done
+echo "recovered: $out"`;
 
 describeKernel("a filter that does not end, under traffic", () => {
   test.each(["poll", "uring"])("costs its queue a moment, no more: %s", (io) => {
-    const { output, report } = lab(io, "loop", `exec 3<>/dev/udp/10.78.0.1/9; echo x >&3; sleep 1; ${PINGS}`);
-    // A second later every flow goes through, whichever queue it was on.
-    expect(output.match(/40 received/g)?.length).toBe(4);
+    const { output, report } = lab(
+      io,
+      "loop",
+      `exec 3<>/dev/udp/10.78.0.1/9; echo x >&3; sleep 1; ${RECOVERS}`,
+    );
+    // Every flow goes through, whichever queue it was on.
+    expect(output.match(/10 received/g)?.length).toBe(8);
     expect(report.replacedWorkers).toBe(1);
     expect(report.filters["bad"].traps).toBe(1);
     expect(report.filters["bad"].lastTrap).toBe("did not end within 250 ms of processor time");
     expect(conservation(report).missing).toBe(0);
   });
-  test("a worker that is not concerned goes on meanwhile", () => {
+  test.each(["poll", "uring"])("a worker that is not concerned goes on meanwhile: %s", (io) => {
     // Each ping is a flow; those on the queue that hangs lose what comes before it is detached, the others nothing.
     const { output, report } = lab(
-      "poll",
+      io,
       "loop",
-      `for i in $(seq 8); do ping -q -c 60 -i 0.02 -W 1 10.78.0.1 & done > $0.out; sleep 0.3; exec 3<>/dev/udp/10.78.0.1/9; echo x >&3; wait; grep -o "[0-9]* received" $0.out`.replaceAll(
+      `for i in $(seq 8); do ping -q -c 60 -i 0.02 -W 1 10.78.0.1 & done > $0.out; sleep 0.3; exec 3<>/dev/udp/10.78.0.1/9; echo x >&3; wait; grep -o "[0-9]* received" $0.out; ${RECOVERS}`.replaceAll(
         "$0",
         folder.file("pings"),
       ),
     );
-    const received = [...output.matchAll(/(\d+) received/g)].map((match) => Number(match[1]));
+    const [during, after] = output.split("recovered:");
+    const received = [...during.matchAll(/(\d+) received/g)].map((match) => Number(match[1]));
     expect(received.length).toBe(8);
-    // Of 1.2 s, at most some 0.5 are lost to a flow.
-    expect(Math.min(...received)).toBeGreaterThan(10);
+    // No flow loses more than what comes before its queue is detached.
+    expect(Math.min(...received)).toBeGreaterThan(0);
+    expect(after.match(/10 received/g)?.length).toBe(8);
     expect(report.replacedWorkers).toBe(1);
     expect(conservation(report).missing).toBe(0);
   });
-  test("a trap costs the packet at fault alone, uring", () => {
+  test.each(["poll", "uring"])("a trap costs the packet at fault alone: %s", (io) => {
     const { output, report } = lab(
-      "uring",
+      io,
       "trap",
       `ping -q -c 100 -i 0.01 -W 1 10.78.0.1 > ${folder.file("trap.out")} & exec 3<>/dev/udp/10.78.0.1/9; for i in $(seq 20); do echo x >&3; sleep 0.02; done; wait $!; grep -o "[0-9]* received" ${folder.file("trap.out")}`,
     );

@@ -156,7 +156,7 @@ describeKernel("nothing is left", () => {
 
   test("when the helper is killed with -9: the status says so", async () => {
     const { lab, traces } = await start("wait");
-    const helper = traces.processes().find((pid) => commandLine(pid).includes("lab/exec.js"))!;
+    const helper = traces.processes().find((pid) => commandLine(pid).includes("bundle/exec.js"))!;
     process.kill(helper, "SIGKILL");
     expect((await lab.finished).status).toBe(137);
     await until("all is gone", () => traces.left().length === 0, 5000);

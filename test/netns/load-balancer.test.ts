@@ -15,13 +15,15 @@ describeKernel("load-balancer", () => {
   const script = () =>
     /-- sh -c '\n([\s\S]*?)'\n/.exec(readFileSync(join(ROOT, EXAMPLE), "utf8"))![1].replaceAll(/^#/gm, "");
 
-  const ask = async (...set: string[]) => {
+  const ask = async (io: string, ...set: string[]) => {
     const file = folder.file("report.json");
     const values = set.flatMap((value) => ["--set", value]);
     const { stdout } = await pktflow([
       "lab",
       EXAMPLE,
       "--quiet",
+      "--io",
+      io,
       "--report",
       file,
       ...values,
@@ -40,13 +42,14 @@ describeKernel("load-balancer", () => {
   };
 
   test("every server is reached by its own address", async () => {
-    const result = await pktflow(["lab", EXAMPLE]);
+    const result = await pktflow(["lab", EXAMPLE, "--io", "poll"]);
     expect(result).toMatchObject({ status: 0, stderr: "" });
     expect(result.stdout).toContain("self-check passed: 18 of 18 probes got through\n");
   });
 
-  test("connections to the service are all answered, each by one server, by every server", async () => {
-    const { report, answers } = await ask();
+  const spread = "connections to the service are all answered, each by one server, by every server: %s";
+  test.each(["poll", "uring"])(spread, async (io) => {
+    const { report, answers } = await ask(io);
     expect(answers["red"] + answers["green"] + answers["blue"]).toBe(40);
     const { counters } = report.filters["spread"];
     for (const name of ["red", "green", "blue"]) {
@@ -58,6 +61,7 @@ describeKernel("load-balancer", () => {
   test("a server without weight, or drained, gets none", async () => {
     const red = "{ name: red, via: red, drain: true }";
     const { answers } = await ask(
+      "poll",
       `filters.spread.backends=[${red}, { name: green, via: green, weight: 0 }, { name: blue, via: blue }]`,
     );
     expect(answers).toEqual({ blue: 40 });

@@ -13,15 +13,18 @@ const folder = new TemporaryFolder();
 afterAll(() => folder.remove());
 
 describeKernel("the command of pipelines/office-nat.yaml", () => {
-  test.skipIf(!hasTool("python3", "curl"))(
-    "gets an answer from the server inside, through its outside port (skipped without python3 and curl)",
-    () => {
+  test.skipIf(!hasTool("python3", "curl")).each(["poll", "uring"])(
+    "gets an answer from the server inside, through its outside port: %s (skipped without python3 and curl)",
+    (io) => {
       const text = readFileSync(join(ROOT, "pipelines/office-nat.yaml"), "utf8");
       const report = folder.file("report.json");
       const command = /# {3}(pktflow lab \S+ -- bash [\s\S]*?kill \$!')\n/
         .exec(text)![1]
         .replaceAll(/\n# {5}/g, "\n")
-        .replace("pktflow lab", `"${process.execPath}" "${MAIN}" lab --quiet --report "${report}"`);
+        .replace(
+          "pktflow lab",
+          `"${process.execPath}" "${MAIN}" lab --quiet --io ${io} --report "${report}"`,
+        );
       const output = execFileSync("bash", ["-c", command], {
         cwd: ROOT,
         encoding: "utf8",

@@ -71,20 +71,13 @@ for (const io of ["poll", "uring"]) {
     }
 
     test.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)(
-      "%s stops it within 200 ms, exit status 0, all drained",
+      "%s stops it: exit status 0, all drained, no worker ended by force",
       async (signal) => {
-        let best = Number.POSITIVE_INFINITY;
-        // The fastest of three: a busy machine may delay any one of them.
-        for (let i = 0; i < 3; i++) {
-          const started = await start();
-          const before = performance.now();
-          const { status, stderr } = await started.stop(signal);
-          best = Math.min(best, performance.now() - before);
-          expect(stderr).toBe("");
-          expect(status).toBe(0);
-          expect(conservation(readReport(folder.file("report.json"))).missing).toBe(0);
-        }
-        expect(best).toBeLessThan(200);
+        const started = await start();
+        const { status, stderr } = await started.stop(signal);
+        expect(stderr).toBe("");
+        expect(status).toBe(0);
+        expect(conservation(readReport(folder.file("report.json"))).missing).toBe(0);
       },
     );
 
@@ -109,6 +102,21 @@ for (const io of ["poll", "uring"]) {
         visibly.stop();
         await visibly.ended;
       }
+    });
+
+    // How long it takes is in bench/README.md. Here: a sleep without a time limit is ended, and nothing is waited for.
+    test("a stop ends the sleep of idle workers, which end in the round that they are in", async () => {
+      const visibly = await visible("devices.a.queues=2", "devices.b.queues=2");
+      await until("all sleep", () =>
+        visibly.plan.workers.every(
+          ({ control }) => Atomics.load(visibly.m.i32, (control + WORKER_CONTROL.ASLEEP) >>> 2) === 1,
+        ),
+      );
+      const before = rounds(visibly);
+      visibly.stop();
+      await visibly.ended;
+      expect(rounds(visibly)).toEqual(before);
+      expect(visibly.warnings).toEqual([]);
     });
 
     test("a device that is down lets its worker sleep", async () => {
@@ -174,6 +182,36 @@ paths: { there: { from: a, to: b } }
         "pktflow: write b queue 0: EBADFD: File descriptor in bad state (the interface was removed)\n",
       );
       expect(status).toBe(1);
+    });
+
+    test("packets for other devices than the one that is gone still leave, and all are accounted for", async () => {
+      const file = folder.file("copies.yaml");
+      const report = folder.file("copies.json");
+      writeFileSync(
+        file,
+        `pktflow: 1
+devices:
+  a: { kind: tun, netns: ${host.name}, address: 10.1.0.2/24, routes: 0.0.0.0/0 }
+  b: { kind: tun, netns: ${peer.name} }
+  c: { kind: tun, netns: ${peer.name} }
+filters: { twice: { kind: mirror } }
+paths:
+  there: { from: a, through: [{ twice: { copy: aside } }], to: b }
+  aside: { to: c }
+`,
+      );
+      running = new Pktflow(["run", file, "--io", io, "--quiet", "--report", report]);
+      await until("the devices are up", () => host.ip("route show default") !== "");
+      peer.ip("link del dev b");
+      expect(() => host.run("ping", "-c", "3", "-i", "0.3", "-W", "1", "10.2.0.2")).toThrow();
+      expect((await running.finished).status).toBe(1);
+      const { devices, filters, ...rest } = readReport(report);
+      expect(devices["c"].queues[0].tx.packets).toBe(filters["twice"].outputs["copy"]);
+      expect(devices["c"].queues[0].tx.packets).toBeGreaterThan(0);
+      expect(conservation({ devices, filters, ...rest })).toMatchObject({
+        drops: { "b io-error": devices["b"].queues[0].drops["io-error"] },
+        missing: 0,
+      });
     });
 
     const captured = "a capture of a device's packets has the time at which they came (needs tshark)";

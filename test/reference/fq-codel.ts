@@ -15,6 +15,9 @@ export interface ShapeOptions {
   /** ns of the line that may be used at once after a pause. */
   slack: number;
   limit: number;
+  /** Bytes. */
+  memoryLimit: number;
+  dropBatch: number;
   target: number;
   interval: number;
   quantum: number;
@@ -77,19 +80,31 @@ export class ReferenceShaper {
   }
 
   private enqueue(packet: Waiting, now: number): void {
-    if (this.all.length >= this.o.limit) {
-      const sum = (flow: Flow) => flow.packets.reduce((total, { bytes }) => total + bytes, 0);
-      const most = Math.max(...[...this.flows.values()].map(sum));
-      const fattest = [...this.flows.values()].filter((flow) => sum(flow) === most);
-      if (fattest.length > 1) throw new Tie();
-      const enough = Math.max(1, most >> 1);
-      for (let dropped = 0, n = 0; dropped < enough && n < 64; n++) {
-        const victim = fattest[0].packets.shift()!;
-        dropped += victim.bytes;
-        fattest[0].count++;
-        this.events.push({ id: victim.id, at: now, what: "dropped" });
-      }
+    if (this.all.length >= this.o.limit) this.dropFattest(now);
+    this.put(packet);
+    const bytes = this.all.reduce((total, one) => total + one.bytes, 0);
+    if (bytes > this.o.memoryLimit) this.dropFattest(now);
+  }
+
+  private dropFattest(now: number): void {
+    const sum = (flow: Flow) => flow.packets.reduce((total, { bytes }) => total + bytes, 0);
+    const most = Math.max(...[...this.flows.values()].map(sum));
+    const fattest = [...this.flows.values()].filter((flow) => sum(flow) === most);
+    if (fattest.length > 1) throw new Tie();
+    const enough = Math.max(1, most >> 1);
+    for (
+      let dropped = 0, n = 0;
+      dropped < enough && n < this.o.dropBatch && fattest[0].packets.length > 0;
+      n++
+    ) {
+      const victim = fattest[0].packets.shift()!;
+      dropped += victim.bytes;
+      fattest[0].count++;
+      this.events.push({ id: victim.id, at: now, what: "dropped" });
     }
+  }
+
+  private put(packet: Waiting): void {
     let flow = this.flows.get(packet.flow);
     if (flow === undefined) {
       flow = {

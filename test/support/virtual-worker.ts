@@ -12,6 +12,7 @@ import {
   batchPush,
   descriptorReset,
   type PacketMemory,
+  u64Write,
 } from "../../src/batches/memory.ts";
 import { parsePipeline } from "../../src/config/pipeline.ts";
 import { type Conservation, conservation, makeReport, type Report } from "../../src/control/report.ts";
@@ -31,6 +32,8 @@ export interface Departure {
 }
 export interface Arrival {
   mark?: number;
+  /** So long ago, ns, as the host tells the filter; it does not say unless this does. */
+  ago?: number;
   /** It is a super-packet with a partial checksum at these offsets: bytes of data in each segment. */
   gso?: { size: number; type: number; start: number; field: number };
 }
@@ -95,6 +98,7 @@ export class VirtualWorker {
         m.u8.set(bytes, data);
         descriptorReset(m, d, data, bytes.length, index);
         m.u32[(d + DESCRIPTOR.MARK) >>> 2] = arrival.mark ?? 0;
+        if (arrival.ago !== undefined) u64Write(m, d + DESCRIPTOR.TIMESTAMP, this.now - arrival.ago);
         if (arrival.gso) {
           const { size, type, start, field } = arrival.gso;
           m.u8[d + DESCRIPTOR.VNET_FLAGS] = 1;

@@ -17,26 +17,43 @@ const BAD = {
 };
 export type Bad = keyof typeof BAD;
 
+/** What its index.ts exports. */
+const STYLES = {
+  packet: "export function packet(p: Packet): Output { return one(p); }\n",
+  batch:
+    "export function batch(b: Batch): void { for (let i: u32 = 0; i < b.count; i++) b.at(i).output = one(b.at(i)); }\n",
+  // Counts all of a batch, then decides on them.
+  "two-passes": `export function batch(b: Batch): void {
+  for (let i: u32 = 0; i < b.count; i++) counter(Counters.seen).add(b.at(i).length > 0 ? 1 : 0);
+  for (let i: u32 = 0; i < b.count; i++) b.at(i).output = decide(b.at(i));
+}
+`,
+  // Decides, and then is not content.
+  afterwards: `export function batch(b: Batch): void {
+  for (let i: u32 = 0; i < b.count; i++) b.at(i).output = OUTPUT_NEXT;
+  for (let i: u32 = 0; i < b.count; i++) decide(b.at(i));
+}
+`,
+};
+export type Style = keyof typeof STYLES;
+
 /** @returns its path */
-export function misbehaving(
-  folder: string,
-  name: string,
-  bad: Bad,
-  style: "packet" | "batch" = "packet",
-): string {
+export function misbehaving(folder: string, name: string, bad: Bad, style: Style = "packet"): string {
   const path = join(folder, name);
   mkdirSync(path, { recursive: true });
   const packet = `function one(p: Packet): Output {
   counter(Counters.seen).add(1);
+  return decide(p);
+}
+function decide(p: Packet): Output {
   if (Udp.of(p).destinationPort == params.port) { ${BAD[bad]} }
   return OUTPUT_NEXT;
 }
 `;
-  const entry =
-    style === "packet"
-      ? "export function packet(p: Packet): Output { return one(p); }\n"
-      : "export function batch(b: Batch): void { for (let i: u32 = 0; i < b.count; i++) b.at(i).output = one(b.at(i)); }\n";
   writeFileSync(join(path, "filter.yaml"), MANIFEST);
-  writeFileSync(join(path, "index.ts"), IMPORTS.replace("Batch,", "Batch, counter,") + packet + entry);
+  writeFileSync(
+    join(path, "index.ts"),
+    IMPORTS.replace("Batch,", "Batch, counter,") + packet + STYLES[style],
+  );
   return path;
 }

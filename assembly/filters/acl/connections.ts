@@ -110,8 +110,10 @@ export let datagramFlags: u8 = 0;
 export const DATAGRAM_KNOWN: i32 = 0;
 /** Known, and another one has been forgotten for it. */
 export const DATAGRAM_EVICTED: i32 = 1;
-/** The first fragment has not come, or came too long ago, or differs from this one. */
+/** The first fragment differs from this one. */
 export const DATAGRAM_UNKNOWN: i32 = -1;
+/** The first fragment has not come, or came too long ago. */
+export const DATAGRAM_PENDING: i32 = -2;
 
 /** Finds the transport header of a fragment's datagram, or keeps it if this is the first. */
 export function findDatagram(p: Packet, isFirst: bool): i32 {
@@ -134,7 +136,8 @@ export function findDatagram(p: Packet, isFirst: bool): i32 {
       return DATAGRAM_UNKNOWN;
     return put == FRAGMENT_EVICTED ? DATAGRAM_EVICTED : DATAGRAM_KNOWN;
   }
-  if (!fragments.find(p, now()) || <u8>(fragments.other >> 8) != protocol) return DATAGRAM_UNKNOWN;
+  if (!fragments.find(p, now())) return DATAGRAM_PENDING;
+  if (<u8>(fragments.other >> 8) != protocol) return DATAGRAM_UNKNOWN;
   store<u64>(header, fragments.value);
   datagramHeader = header;
   datagramFlags = <u8>fragments.other;

@@ -4,12 +4,14 @@ import {
   Batch,
   be16,
   counter,
+  emit,
   IPV4_FRAGMENT,
   IPV4_OFFSET_MASK,
   IPV4_SOURCE,
   IPV6_SOURCE,
   now,
   OUTPUT_DROP,
+  OUTPUT_HOLD,
   OUTPUT_NEXT,
   Output,
   PACKET_FLAG_FIRST_FRAGMENT,
@@ -18,6 +20,7 @@ import {
   PROTOCOL_UDP,
   sharedState,
   Tcp,
+  workerState,
 } from "pktflow/assembly";
 import {
   CT_ESTABLISHED,
@@ -28,6 +31,7 @@ import {
   track,
 } from "pktflow/assembly/lib/conntrack";
 import { endedByMake, evictedByMake, FOUND, FULL } from "pktflow/assembly/lib/conntrack-table";
+import { FragmentWait } from "pktflow/assembly/lib/fragment-wait";
 import {
   classify4,
   classify6,
@@ -42,6 +46,7 @@ import {
 import { compile, compiledSize, hasTrees } from "./compile";
 import {
   DATAGRAM_EVICTED,
+  DATAGRAM_PENDING,
   DATAGRAM_UNKNOWN,
   datagramFlags,
   datagramHeader,
@@ -59,13 +64,20 @@ import { BOX_FLAGS, BOX_MARKS, BOX_OUTPUT, BOX_RULE } from "./tree";
 
 let compiled: usize = 0;
 let isStateful: bool = false;
+/** Fragments whose first one has not come: those of the batch at hand have the output OUTPUT_HOLD, the others wait. */
+let isPending: bool = false;
+let waiting: FragmentWait = changetype<FragmentWait>(0);
 
 export function sharedStateSize(_at: usize): usize {
   return compiledSize() + tablesSize();
 }
 
 export function workerStateSize(_at: usize): usize {
-  return scratchSize(hasTrees());
+  return waitingAt() + FragmentWait.bytes(params.fragmentsHeld);
+}
+
+function waitingAt(): usize {
+  return (scratchSize(hasTrees()) + 7) & ~7;
 }
 
 export function initShared(): void {
@@ -78,6 +90,9 @@ export function init(): void {
   compiled = sharedState();
   openRules(compiled);
   isStateful = openTables(compiled, roomForOthers());
+  // An instance that is made anew has lost what it held.
+  waiting = FragmentWait.format(workerState() + waitingAt());
+  isPending = false;
 }
 
 export function tick(): void {
@@ -86,11 +101,17 @@ export function tick(): void {
 }
 
 export function batch(b: Batch): void {
-  const count = b.count;
   if (isStateful) {
-    for (let i: u32 = 0; i < count; i++) b.at(i).output = decide(b.at(i));
-    return;
+    for (let i: u32 = 0; i < b.count; i++) b.at(i).output = decide(b.at(i));
+  } else {
+    decidePlain(b);
   }
+  if (isPending) waitForFirst(b);
+}
+
+/** Without connections. */
+function decidePlain(b: Batch): void {
+  const count = b.count;
   const tcp = littleTree4(KIND_TCP);
   const udp = littleTree4(KIND_UDP);
   if (tcp != NEVER || udp != NEVER) {
@@ -124,7 +145,39 @@ function decideByPorts(p: Packet, kind: u32): Output {
   return load<u8>(box, BOX_OUTPUT);
 }
 
-/** Any packet. */
+/** Holds the fragments whose first one has not come, and lets go of those whose first one has. */
+function waitForFirst(b: Batch): void {
+  const refused = waiting.holdAll(b, now() + params.fragmentWait);
+  if (refused != 0) counter(Counters.fragment).add(refused);
+  decideHeld();
+}
+
+function decideHeld(): void {
+  for (let i: u32 = 0; i < waiting.count; ) {
+    const p = waiting.at(i);
+    let output = decide(p);
+    if (output == OUTPUT_HOLD) {
+      if (waiting.dueOf(i) > now()) {
+        i++;
+        continue;
+      }
+      output = drop(Counters.fragment);
+    } else {
+      counter(Counters.fragmentsWaited).add(1);
+    }
+    waiting.remove(i);
+    emit(p, output);
+  }
+  isPending = waiting.count != 0;
+  waiting.wake(now());
+}
+
+/** Fragments have waited long enough, or their first one may have come to another worker. */
+export function wake(): void {
+  decideHeld();
+}
+
+/** Any packet. @returns OUTPUT_HOLD: a fragment whose first one has not come */
 function decide(p: Packet): Output {
   if (p.isMalformed) return drop(Counters.malformed);
   let header: usize = p.hasTransport ? p.transport : 0;
@@ -133,6 +186,10 @@ function decide(p: Packet): Output {
     const isFirst = p.has(PACKET_FLAG_FIRST_FRAGMENT);
     if (!isFirst && isTinyFragment(p)) return drop(Counters.tinyFragment);
     const found = findDatagram(p, isFirst);
+    if (found == DATAGRAM_PENDING) {
+      isPending = true;
+      return OUTPUT_HOLD;
+    }
     if (found == DATAGRAM_UNKNOWN) return drop(Counters.fragment);
     if (found == DATAGRAM_EVICTED) counter(Counters.datagramsEvicted).add(1);
     header = datagramHeader;

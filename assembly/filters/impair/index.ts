@@ -40,6 +40,8 @@ const PARETO: usize = NORMAL + <usize>QUANTILES * 4;
 const QUEUE: usize = PARETO + <usize>QUANTILES * 4;
 /** Of the shared state: the lock, and until when the line is taken, ns. */
 const LINE: usize = 8;
+/** How long a worker takes to wake at most, ns: src/workers/alarm.ts. */
+const LONGEST_WAKING: u64 = 250_000;
 
 let delayChance = changetype<Correlated>(0);
 let lossChance = changetype<Correlated>(0);
@@ -203,9 +205,18 @@ function overtakes(): bool {
   return true;
 }
 
+/**
+ * Since when a packet is there: the worker may have slept as it came, and the host knows about how long it takes to wake. From another
+ * clock, as a capture's, or held by a filter before this one, it is there from now on.
+ */
+function arrival(p: Packet, time: u64): u64 {
+  const came = p.timestamp;
+  return came <= time && time - came < LONGEST_WAKING ? came : time;
+}
+
 /** When it is to leave: after its delay, and after the line has carried all before it, and it. */
 function dueAt(p: Packet, time: u64): u64 {
-  const due = <u64>max<i64>(0, <i64>time + delay + variation());
+  const due = <u64>max<i64>(0, <i64>arrival(p, time) + delay + variation());
   if (rate == 0) return due;
   const bytes = <u64>max<i64>(0, <i64>p.length + <i64>params.packetOverhead);
   const takes: u64 = params.rate.unit == RateUnit.bit ? (bytes * 8_000_000_000) / rate : 1_000_000_000 / rate;

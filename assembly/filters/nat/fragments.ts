@@ -6,7 +6,6 @@ import {
   Batch,
   counter,
   emit,
-  hold,
   IPV4_CHECKSUM,
   IPV4_SOURCE,
   now,
@@ -58,22 +57,15 @@ export function follow(p: Packet): Output {
   return <Output>fragments.other;
 }
 
-/** Those whose first fragment came behind them in the batch, and those that have to wait for it. */
+/** Those whose first fragment came behind them in the batch; the others have to wait for it. */
 export function followLater(b: Batch, count: u32): void {
-  const due = now() + params.fragmentWait;
   for (let i: u32 = 0; i < count; i++) {
     const p = b.at(i);
-    if (p.output != OUTPUT_PENDING) continue;
-    p.output = follow(p);
-    if (p.output != OUTPUT_PENDING) continue;
-    if (hold(p)) {
-      waiting.add(p, due);
-      isWaiting = true;
-    } else {
-      counter(Counters.fragment).add(1);
-      p.output = OUTPUT_DROP;
-    }
+    if (p.output == OUTPUT_PENDING) p.output = follow(p);
   }
+  const refused = waiting.holdAll(b, now() + params.fragmentWait);
+  if (refused != 0) counter(Counters.fragment).add(refused);
+  isWaiting = waiting.count != 0;
 }
 
 /** Lets go of those whose first fragment has come, or that have waited long enough. */

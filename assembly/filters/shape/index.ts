@@ -64,8 +64,6 @@ import {
 /** Of the shared state: the lock, and until when the line is taken, ns. */
 const LINE: usize = 8;
 const SECOND: u64 = 1_000_000_000;
-/** sch_fq_codel's drop_batch_size. */
-const DROP_BATCH: u32 = 64;
 /** What the rate carries in this time is a burst, unless said. ns */
 const BURST: u64 = 1_000_000;
 
@@ -79,6 +77,8 @@ let waiting: u32 = 0;
 let flowCount: u32 = 0;
 let quantum: i32 = 0;
 let threshold: u64 = 0;
+let memoryLimit: u64 = 0;
+let dropBatch: u32 = 0;
 
 export function workerStateSize(_: usize): usize {
   return queuesBytes(params.flows, params.limit);
@@ -95,6 +95,8 @@ export function init(): void {
   flowCount = params.flows;
   quantum = <i32>params.quantum;
   threshold = params.ceThreshold;
+  memoryLimit = params.memoryLimit;
+  dropBatch = params.dropBatch;
   let mtu: u32 = 0;
   for (let device: u32 = 0; device < devices(); device++) mtu = max(mtu, deviceMtu(<u8>device));
   prepareCodel(min<u32>(mtu, 65535));
@@ -133,10 +135,15 @@ function take(p: Packet, time: u64): void {
   const flow = flowAt(<u32>(((flowKey(p, seed) >> 32) * <u64>flowCount) >> 32));
   enqueue(flow, p, bytes, time);
   waiting++;
-  if (isInRow(flow)) return;
-  addTo(NEW_ROW, flow);
-  setDeficit(flow, quantum);
-  counter(Counters.newFlows).add(1);
+  if (!isInRow(flow)) {
+    addTo(NEW_ROW, flow);
+    setDeficit(flow, quantum);
+    counter(Counters.newFlows).add(1);
+  }
+  if (<u64>backlog() <= memoryLimit) return;
+  const before = waiting;
+  dropLongest();
+  counter(Counters.overmemory).add(before - waiting);
 }
 
 /** fq_codel_drop(): half of the longest queue, from its head, so that its sender learns of it soonest. */
@@ -144,7 +151,7 @@ function dropLongest(): void {
   const flow = longest();
   const enough = backlogOf(flow) >> 1;
   let dropped: u32 = 0;
-  for (let i: u32 = 0; i < DROP_BATCH && dropped < max<u32>(enough, 1); i++) {
+  for (let i: u32 = 0; i < dropBatch && dropped < max<u32>(enough, 1); i++) {
     const p = dequeue(flow);
     if (changetype<usize>(p) == 0) return;
     dropped += takenBytes;

@@ -99,6 +99,7 @@ async function bench(file: string, options: BenchOptions): Promise<void> {
   // A file that cannot be written is said now, not when all has been measured.
   for (const path of [options.save, options.chart]) if (path !== undefined) prepareReport(path);
   const { inMemory, inTurns, throughput } = await import("../bench-runs.ts");
+  (await import("../../workers/pool.ts")).processIsOurs();
   const interrupted = new AbortController();
   const interrupt = (signal: NodeJS.Signals) => interrupted.abort(new Error(`bench: ended by ${signal}`));
   process.on("SIGINT", interrupt).on("SIGTERM", interrupt).on("SIGHUP", interrupt);

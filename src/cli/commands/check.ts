@@ -1,9 +1,11 @@
 /** `pktflow check FILE`: validates a pipeline and prints its plan. Opens no device. */
 import type { Command } from "commander";
 import colors from "picocolors";
+import type { Diagnostic } from "../../config/diagnostics.ts";
 import type { Pipeline } from "../../config/types.ts";
+import { MOST_HELD_SLOTS } from "../../plan/plan.ts";
 import type { Plan } from "../../plan/types.ts";
-import { binaryBytes, table } from "../format.ts";
+import { binaryBytes, table, whole } from "../format.ts";
 import { setOption } from "../options.ts";
 
 export function registerCheck(program: Command): void {
@@ -32,11 +34,14 @@ async function check(file: string, options: { set: string[]; json?: boolean }): 
   const { loadPipeline } = await import("../../config/pipeline.ts");
   const { planWithoutOpening } = await import("../../workers/prepare.ts");
   const { NotStarted } = await import("../exit.ts");
-  const pipeline = loadPipeline(file, { set: options.set });
+  const { renderDiagnostic } = await import("../../config/diagnostics.ts");
+  const onWarning = (warning: Diagnostic) => process.stderr.write(`${renderDiagnostic(warning)}\n`);
+  const pipeline = loadPipeline(file, { set: options.set, onWarning });
   // What is said of it here is what run would say, with the same exit status.
   const plan = await planWithoutOpening(pipeline).catch((error: unknown) => {
     throw new NotStarted(error);
   });
+  for (const warning of pipeline.warnings ?? []) process.stderr.write(`pktflow: warning: ${warning}\n`);
   process.stdout.write(
     options.json === true ? `${JSON.stringify(plan, null, 2)}\n` : `${planText(pipeline, plan)}\n`,
   );
@@ -53,6 +58,7 @@ function planText(pipeline: Pipeline, plan: Plan): string {
     deviceTable(plan),
     pathLines(plan),
     workerTable(plan),
+    ...heldLines(plan),
     memoryLine(plan),
   ].join("\n\n");
 }
@@ -108,6 +114,26 @@ function workerTable(plan: Plan): string {
     `${worker.slots.count} x ${binaryBytes(worker.slots.bytes)}`,
   ]);
   return table(["worker", "reads", "writes", "packet slots"], rows, 4);
+}
+
+/** Filters that may hold fewer packets than they ask for: their queues are shorter than their parameters say. */
+function heldLines(plan: Plan): string[] {
+  const [{ instances, slots }] = plan.workers;
+  const asked = plan.filters.reduce((sum, { holds }) => sum + holds, 0);
+  const granted = instances.reduce((sum, { hold }) => sum + (hold?.limit ?? 0), 0);
+  // Rounded down for each.
+  const byCount = granted + plan.filters.length >= MOST_HELD_SLOTS;
+  const why = byCount
+    ? `all filters together ask for ${whole(asked)}, and ${whole(MOST_HELD_SLOTS)} is the most`
+    : `slots of ${binaryBytes(slots.bytes)} for all that filters ask for would take more memory than they may`;
+  const lines = plan.filters.flatMap(({ id, holds }, i) => {
+    const limit = instances[i].hold?.limit ?? 0;
+    if (limit >= holds) return [];
+    return [
+      `${colors.yellow(id)} holds ${whole(limit)} packets at most on a worker, not ${whole(holds)}: ${why}`,
+    ];
+  });
+  return lines.length === 0 ? [] : [lines.join("\n")];
 }
 
 function memoryLine(plan: Plan): string {

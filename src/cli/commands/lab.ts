@@ -92,6 +92,7 @@ async function checkUsage(
 async function start(pipeline: Pipeline, options: LabOptions): Promise<Lab> {
   const { startLab } = await import("../../lab/lab.ts");
   const { enterUserNamespace, needsUserNamespace } = await import("../../lab/user-namespace.ts");
+  (await import("../../workers/pool.ts")).processIsOurs();
   try {
     const lab = await startLab(pipeline, { io: options.io });
     if (options.quiet !== true) {

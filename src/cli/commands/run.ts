@@ -33,7 +33,8 @@ export function registerRun(program: Command): void {
 
 async function run(file: string, options: RunOptions): Promise<number> {
   // First of all: a thread starts while the file is read and all else is loaded.
-  const { startPool } = await import("../../workers/pool.ts");
+  const { processIsOurs, startPool } = await import("../../workers/pool.ts");
+  processIsOurs();
   const pool = startPool(1);
   const pipeline = await prepare(file, options).catch(async (error: unknown) => {
     await pool.close();
@@ -41,10 +42,13 @@ async function run(file: string, options: RunOptions): Promise<number> {
   });
   const { startPipeline } = await import("../../workers/pipeline.ts");
   const signals = new StopSignals();
-  const running = await startPipeline(pipeline, { io: options.io, pool }).catch((error: unknown) => {
+  const starting = startPipeline(pipeline, { io: options.io, pool, signal: signals.whileStarting });
+  const running = await starting.catch((error: unknown) => {
+    // It was waiting for somebody, and nothing had begun.
+    if (error === signals.whileStarting.reason) return undefined;
     throw new NotStarted(error);
   });
-  return await watch(running, signals, options);
+  return running === undefined ? 0 : await watch(running, signals, options);
 }
 
 async function prepare(file: string, options: RunOptions): Promise<Pipeline> {
@@ -72,16 +76,21 @@ const STOPPING = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 /** SIGINT, SIGTERM and SIGHUP (the terminal has gone) from now on: one that comes while the pipeline is still starting stops it once it has. */
 export class StopSignals {
   private stop: (() => void) | undefined;
-  private received = false;
+  private readonly received = new AbortController();
 
   constructor() {
     for (const signal of STOPPING) process.on(signal, this.receive);
   }
 
+  /** Aborted by the first signal. */
+  get whileStarting(): AbortSignal {
+    return this.received.signal;
+  }
+
   /** Calls `stop` at every signal, and now if there was one. */
   deliver(stop: () => void): void {
     this.stop = stop;
-    if (this.received) stop();
+    if (this.whileStarting.aborted) stop();
   }
 
   close(): void {
@@ -89,7 +98,7 @@ export class StopSignals {
   }
 
   private readonly receive = () => {
-    this.received = true;
+    this.received.abort();
     this.stop?.();
   };
 }

@@ -4,14 +4,29 @@
  */
 import type { PacketMemory } from "../../batches/memory.ts";
 
-/** @param owner not 0, different for each thread that may hold the lock */
-export function lockAcquire(m: PacketMemory, lock: number, owner: number): void {
+/** What it was to guard is of no use any more. */
+const SPOILT = -1;
+
+/** @param owner above 0, different for each thread that may hold the lock @returns false: it was spoilt, and is not held */
+export function lockAcquire(m: PacketMemory, lock: number, owner: number): boolean {
   const at = lock >>> 2;
   for (;;) {
     const holder = Atomics.compareExchange(m.i32, at, 0, owner);
-    if (holder === 0) return;
+    if (holder === 0) return true;
+    if (holder === SPOILT) return false;
     Atomics.wait(m.i32, at, holder);
   }
+}
+
+/** Without waiting. @returns whether it is held now */
+export function lockTry(m: PacketMemory, lock: number, owner: number): boolean {
+  return Atomics.compareExchange(m.i32, lock >>> 2, 0, owner) === 0;
+}
+
+/** Instead of releasing it: nobody gets it any more. */
+export function lockSpoil(m: PacketMemory, lock: number): void {
+  Atomics.store(m.i32, lock >>> 2, SPOILT);
+  Atomics.notify(m.i32, lock >>> 2);
 }
 
 export function lockRelease(m: PacketMemory, lock: number): void {

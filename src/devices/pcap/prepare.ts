@@ -26,13 +26,15 @@ import { addressOf } from "../../sys/memory.ts";
 import { Capture } from "./capture.ts";
 import { captureHeader, formatOfName } from "./header.ts";
 import { CaptureError } from "./records.ts";
-import { PCAP_WRITE_BYTES, type PcapSinkOptions } from "./sink.ts";
+import { MOST_RECORDS, PCAP_WRITE_BYTES, type PcapSinkOptions } from "./sink.ts";
 import type { PcapSourceOptions } from "./source.ts";
+import { stateBytes } from "./state.ts";
 import { PCAP_READ_BYTES, STATUS, Window } from "./window.ts";
 import { Writer } from "./writer.ts";
 
 const O_APPEND = 0o2000;
 const EISDIR = 21;
+const ENXIO = 6;
 const STDIN = 0;
 const STDOUT = 1;
 /** An IP packet cannot be longer, and a capture of TCP offloads has packets as long. */
@@ -52,9 +54,10 @@ export interface PreparedPcap {
    * Creates the file to write, or empties it, and writes its header. Does nothing on a device without `write`.
    * @param layer of the packets that will arrive
    * @param recorded indices of the devices that read captures: their packets have the time of their record
+   * @param live packets come from devices that wait for nobody
    * @throws SystemError
    */
-  create(layer: 2 | 3, recorded: number[]): Promise<void>;
+  create(layer: 2 | 3, recorded: number[], live?: boolean): Promise<void>;
   /** Call it when no worker uses the device any more. @throws SystemError when what was written did not arrive */
   close(): void;
 }
@@ -69,7 +72,8 @@ export function pcapFacts(params: ParamValues): DeviceFacts {
     queues: params["queues"] as number,
     kernel: false,
     finite: reads,
-    bufferBytes: (reads ? PCAP_READ_BYTES : 0) + (writes ? PCAP_WRITE_BYTES : 0),
+    bufferBytes:
+      (reads ? PCAP_READ_BYTES : 0) + (writes ? PCAP_WRITE_BYTES : 0) + stateBytes(writes ? MOST_RECORDS : 0),
     offloads: 0,
     vnetHeader: 0,
   };
@@ -82,9 +86,10 @@ function fileOf(params: ParamValues, name: "read" | "write"): string {
 
 /**
  * Opens and checks what is to be read. A pipe is read up to its first packets, and waited for.
- * @throws SystemError, CaptureError: the file cannot be used; Error: the parameters contradict each other
+ * @param signal ends the wait for who reads a named pipe
+ * @throws SystemError, CaptureError: the file cannot be used; Error: the parameters contradict each other; the signal's
  */
-export async function preparePcap(device: DeviceConfig): Promise<PreparedPcap> {
+export async function preparePcap(device: DeviceConfig, signal?: AbortSignal): Promise<PreparedPcap> {
   const { id, params } = device;
   const read = fileOf(params, "read");
   const write = fileOf(params, "write");
@@ -100,7 +105,7 @@ export async function preparePcap(device: DeviceConfig): Promise<PreparedPcap> {
     facts.layer = layer;
     if (snaplen > 0) facts.mtu = Math.min(Math.max(snaplen, MTU), LONGEST_PACKET);
     const pace = params["pace"] as PcapSourceOptions["pace"];
-    source = { file: nameOf(read, "input"), layer, pace };
+    source = { file: nameOf(read, "input"), layer, pace, mostRecords: write === "" ? 0 : MOST_RECORDS };
     if (opened.pipe !== undefined) source.pipe = opened.pipe;
     input = opened.stat;
   }
@@ -109,9 +114,9 @@ export async function preparePcap(device: DeviceConfig): Promise<PreparedPcap> {
     source,
     sink: undefined,
     usesStdout: write === "-",
-    async create(layer, recorded) {
+    async create(layer, recorded, live = false) {
       if (write === "") return;
-      const fd = await createOutput(write, id, layer, input);
+      const { fd, isPipe } = await createOutput(write, id, layer, input, signal);
       prepared.sink = {
         file: nameOf(write, "output"),
         fd,
@@ -119,6 +124,7 @@ export async function preparePcap(device: DeviceConfig): Promise<PreparedPcap> {
         bufferOffset: read === "" ? 0 : PCAP_READ_BYTES,
         recorded,
         epoch: epochOffset(),
+        live: live && isPipe,
       };
       if (facts.layer === 0) facts.layer = layer;
     },
@@ -191,7 +197,8 @@ async function createOutput(
   id: string,
   layer: 2 | 3,
   input: Stats | undefined,
-): Promise<number> {
+  signal: AbortSignal | undefined,
+): Promise<{ fd: number; isPipe: boolean }> {
   const name = nameOf(file, "output");
   const existing = file === "-" ? undefined : statSync(file, { throwIfNoEntry: false });
   if (existing?.isFile() && existing.dev === input?.dev && existing.ino === input.ino) {
@@ -199,17 +206,32 @@ async function createOutput(
   }
   // Appending: after a full disk cut a record off, whoever writes next goes on at the end.
   const flags = O_WRONLY | O_CREAT | O_TRUNC | O_APPEND;
-  const fd = file === "-" ? STDOUT : await open(file, flags);
+  const fd =
+    file === "-" ? STDOUT : existing?.isFIFO() ? await openPipe(file, signal) : await open(file, flags);
   // A pipe that nobody empties must not hold a worker in write(2), where nothing can end it.
   const stat = fstatSync(fd);
-  if (stat.isFIFO() || stat.isSocket()) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+  const isPipe = stat.isFIFO() || stat.isSocket();
+  if (isPipe) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
   const header = captureHeader(formatOfName(file), layer, id);
   const writer = new Writer(fd);
   if (writer.write(addressOf(header), header.length) < header.length) {
     if (fd !== STDOUT) close(fd);
     throw new SystemError("write", name, writer.errno);
   }
-  return fd;
+  return { fd, isPipe };
+}
+
+/** A named pipe has nobody to read it yet, or has by now. */
+async function openPipe(file: string, signal: AbortSignal | undefined): Promise<number> {
+  for (;;) {
+    try {
+      return await open(file, O_WRONLY | O_NONBLOCK);
+    } catch (error) {
+      if (!(error instanceof SystemError) || error.errno !== ENXIO) throw error;
+    }
+    signal?.throwIfAborted();
+    await sleep(PIPE_RETRY);
+  }
 }
 
 const openFile = promisify(openAsync) as (path: string, flags: number, mode: number) => Promise<number>;

@@ -2,6 +2,11 @@
  * Packets into a capture file. Each port gathers whole records in its own buffer and writes them with one write(2) under
  * a lock, so that ports of several workers share a file, or a pipe that takes only part of a write at a time. A packet
  * counts as transmitted when the kernel has all of its record; one that it refused is a drop (io-error).
+ *
+ * Who reads a pipe may be slow, or read nothing. Where all packets come from files or are made, that holds the worker, and
+ * nothing is lost. Where they come from devices that wait for nobody, the pipe gets what it has room for; the rest waits in
+ * the buffer, and what finds no room there is dropped (would-block). A record that the pipe took the first part of is
+ * ended by the port that began it, which keeps the lock until then.
  */
 import { fstatSync, ftruncateSync } from "node:fs";
 import { COMMAND } from "../../batches/control.ts";
@@ -15,12 +20,15 @@ import type { SoftPort } from "../port.ts";
 import { readU32, writeU32 } from "./bytes.ts";
 import { PCAP, PCAPNG } from "./formats.ts";
 import type { CaptureFormat } from "./header.ts";
-import { lockAcquire, lockBreak, lockRelease } from "./lock.ts";
+import { lockAcquire, lockBreak, lockRelease, lockSpoil, lockTry } from "./lock.ts";
+import { PcapState } from "./state.ts";
 import { SecondsAndNanoseconds, U64 } from "./timestamp.ts";
 import { Writer } from "./writer.ts";
 
 /** Bytes of memory that writing a capture needs for each port. */
 export const PCAP_WRITE_BYTES = 256 * 1024;
+/** Records that they have room for. */
+export const MOST_RECORDS = PCAP_WRITE_BYTES / PCAP.RECORD_HEADER;
 
 /** Plain data, made by `preparePcap` and `PreparedPcap.create`. */
 export interface PcapSinkOptions {
@@ -35,11 +43,14 @@ export interface PcapSinkOptions {
   recorded: number[];
   /** ns since the epoch minus CLOCK_MONOTONIC, as two u32. */
   epoch: { high: number; low: number };
+  /** A pipe or socket whose reader nobody waits for. */
+  live: boolean;
 }
 
 const DROPS = {
   tooLong: 8 * DROP_REASONS.indexOf("too-long"),
   ioError: 8 * DROP_REASONS.indexOf("io-error"),
+  wouldBlock: 8 * DROP_REASONS.indexOf("would-block"),
 } as const;
 
 export function openPcapSink(port: SoftPort, options: PcapSinkOptions): SoftSink {
@@ -56,6 +67,16 @@ function ownerOf(buffer: { address: number }): number {
   return buffer.address >>> 6;
 }
 
+/** Has a pipe part of a record from a thread that has ended? Then the lock is its port's until it has the rest. */
+export function isWithinRecord(port: Pick<SoftPort, "m" | "buffer">): boolean {
+  return new PcapState(port.m, port.buffer, MOST_RECORDS).begun > 0;
+}
+
+/** Packets that wait in the buffer of a thread that has ended: the next one will write them. */
+export function pcapRecordsWaiting(port: Pick<SoftPort, "m" | "buffer">): number {
+  return new PcapState(port.m, port.buffer, MOST_RECORDS).records;
+}
+
 class PcapSink implements SoftSink {
   private readonly port: SoftPort;
   private readonly options: PcapSinkOptions;
@@ -69,9 +90,11 @@ class PcapSink implements SoftSink {
   private readonly split = new SecondsAndNanoseconds();
   private readonly writer: Writer;
   /** What waits in the buffer. */
-  private used = 0;
-  private records = 0;
-  private readonly datagrams: Uint32Array;
+  private used: number;
+  private records: number;
+  /** Of the first record in the buffer: bytes that the pipe has; above 0, the lock is held. */
+  private begun: number;
+  private readonly state: PcapState;
   private reported = false;
 
   constructor(port: SoftPort, options: PcapSinkOptions) {
@@ -83,8 +106,14 @@ class PcapSink implements SoftSink {
     this.overhead = options.format === "pcap" ? PCAP.RECORD_HEADER : PCAPNG.PACKET_DATA + 4;
     this.isRecorded = new Uint8Array(256);
     for (const device of options.recorded) this.isRecorded[device] = 1;
-    this.datagrams = new Uint32Array(PCAP_WRITE_BYTES / PCAP.RECORD_HEADER);
-    this.writer = new Writer(options.fd, () => Atomics.load(port.m.i32, port.command >>> 2) === COMMAND.STOP);
+    this.state = new PcapState(port.m, port.buffer, MOST_RECORDS);
+    // A worker before this one may have left some.
+    this.used = this.state.used;
+    this.records = this.state.records;
+    this.begun = this.state.begun;
+    const { m, command } = port;
+    const isStopped = () => command === 0 || Atomics.load(m.i32, command >>> 2) === COMMAND.STOP;
+    this.writer = new Writer(options.fd, isStopped);
   }
 
   /** @throws SystemError once, when all of the batch has been counted */
@@ -99,22 +128,84 @@ class PcapSink implements SoftSink {
         counterAdd(m, counters.drops + DROPS.tooLong, 1);
         continue;
       }
-      if (this.used + bytes > PCAP_WRITE_BYTES) this.drain();
-      if (this.writer.errno !== 0) counterAdd(m, counters.drops + DROPS.ioError, 1);
+      if (this.used + bytes > PCAP_WRITE_BYTES) this.hand();
+      if (this.used + bytes > PCAP_WRITE_BYTES) counterAdd(m, counters.drops + DROPS.wouldBlock, 1);
+      else if (this.writer.errno !== 0) counterAdd(m, counters.drops + DROPS.ioError, 1);
       else this.append(d, length, bytes);
     }
     batchMove(m, batch, free);
+    this.state.waiting(this.used, this.records, this.begun);
     this.report();
   }
 
   /** Hands the kernel what was gathered. It does not wait for the disk (fsync). @throws SystemError, once */
   flush(): void {
-    this.drain();
+    this.hand();
+    this.state.waiting(this.used, this.records, this.begun);
     this.report();
+  }
+
+  /** Something waits for room in a pipe. */
+  get pending(): boolean {
+    return this.used > 0;
   }
 
   close(): void {
     this.flush();
+    if (this.used > 0) this.giveUp();
+    this.report();
+  }
+
+  private hand(): void {
+    if (this.options.live) this.offer();
+    else this.drain();
+  }
+
+  /** What the pipe has room for, unless another port is at it. */
+  private offer(): void {
+    const { m, lock } = this.port;
+    if (this.used === 0 || (this.begun === 0 && !lockTry(m, lock, ownerOf(this.port.buffer)))) return;
+    const written = this.writer.offer(this.base + this.buffer + this.begun, this.used - this.begun);
+    this.gone(this.begun + written);
+    if (this.writer.errno !== 0) this.drop(DROPS.ioError);
+    if (this.begun === 0) lockRelease(m, lock);
+  }
+
+  /** The end: a reader that still reads gets what waits, for as long as there is time. */
+  private giveUp(): void {
+    const { m, lock } = this.port;
+    if (this.begun === 0 && !lockAcquire(m, lock, ownerOf(this.port.buffer))) {
+      this.drop(DROPS.wouldBlock);
+      return;
+    }
+    const written = this.writer.write(this.base + this.buffer + this.begun, this.used - this.begun);
+    this.gone(this.begun + written);
+    const isCut = this.begun > 0;
+    if (this.writer.errno === EAGAIN) this.writer.errno = 0;
+    this.drop(this.writer.errno === 0 ? DROPS.wouldBlock : DROPS.ioError);
+    // What came behind half a record would be read as its other half.
+    if (isCut) lockSpoil(m, lock);
+    else lockRelease(m, lock);
+  }
+
+  /** The pipe has `bytes` of the buffer: whole records leave it. */
+  private gone(bytes: number): void {
+    const whole = this.wholeBytes(bytes);
+    const packets = this.count(whole);
+    const { u8 } = this.port.m;
+    u8.copyWithin(this.buffer, this.buffer + whole, this.buffer + this.used);
+    this.state.datagrams.copyWithin(0, packets, this.records);
+    this.used -= whole;
+    this.records -= packets;
+    this.begun = bytes - whole;
+  }
+
+  /** All that waits, for one reason. */
+  private drop(reason: number): void {
+    counterAdd(this.port.m, this.port.counters.drops + reason, this.records);
+    this.used = 0;
+    this.records = 0;
+    this.begun = 0;
   }
 
   private append(d: number, length: number, bytes: number): void {
@@ -125,7 +216,7 @@ class PcapSink implements SoftSink {
     if (this.options.format === "pcap") this.writePcapHeader(at, length);
     else this.writePcapngFrame(at, length, bytes);
     this.copy(at + data, m.u32[(d + DESCRIPTOR.DATA) >>> 2], length);
-    this.datagrams[this.records++] = m.u32[(d + DESCRIPTOR.DATAGRAMS) >>> 2];
+    this.state.datagrams[this.records++] = m.u32[(d + DESCRIPTOR.DATAGRAMS) >>> 2];
     this.used += bytes;
   }
 
@@ -165,6 +256,7 @@ class PcapSink implements SoftSink {
     if (this.used === 0) return;
     const { m, lock } = this.port;
     let written = 0;
+    // Only who lets a pipe's reader have part of a record spoils a lock.
     lockAcquire(m, lock, ownerOf(this.port.buffer));
     try {
       written = this.writer.write(this.base + this.buffer, this.used);
@@ -172,9 +264,8 @@ class PcapSink implements SoftSink {
     } finally {
       lockRelease(m, lock);
     }
-    this.count(written);
-    this.used = 0;
-    this.records = 0;
+    this.records -= this.count(written);
+    this.drop(DROPS.ioError);
   }
 
   /** Takes the part of a record that a full disk left at the end of the file away again, so that it stays readable. */
@@ -184,8 +275,8 @@ class PcapSink implements SoftSink {
     if (stat.isFile()) ftruncateSync(this.options.fd, stat.size - bytes);
   }
 
-  /** Counts the records that lie before `written` as transmitted, and the others as dropped. */
-  private count(written: number): void {
+  /** Counts the records that lie before `written` as transmitted. @returns how many they are */
+  private count(written: number): number {
     const { m, counters } = this.port;
     let packets = 0;
     let bytes = 0;
@@ -194,13 +285,13 @@ class PcapSink implements SoftSink {
       const next = at + this.recordBytes(at);
       if (next > written) break;
       bytes += this.packetBytes(at);
-      datagrams += this.datagrams[packets];
+      datagrams += this.state.datagrams[packets];
       at = next;
     }
     counterAdd(m, counters.txPackets, packets);
     counterAdd(m, counters.txBytes, bytes);
     counterAdd(m, counters.txDatagrams, datagrams);
-    if (packets < this.records) counterAdd(m, counters.drops + DROPS.ioError, this.records - packets);
+    return packets;
   }
 
   private wholeBytes(written: number): number {

@@ -3,7 +3,7 @@
  * packet crosses threads. A file that cannot be read on ends the source; `close` throws why.
  */
 import { DESCRIPTOR, HEADROOM } from "../../batches/layout.ts";
-import { batchPop, batchPush, counterAdd, descriptorReset } from "../../batches/memory.ts";
+import { batchPop, batchPush, counterAdd, counterRead, descriptorReset } from "../../batches/memory.ts";
 import { DROP_REASONS, type SoftSource } from "../../io/types.ts";
 import { close, O_RDONLY, open } from "../../sys/calls.ts";
 import { check } from "../../sys/errno.ts";
@@ -12,6 +12,7 @@ import type { SoftPort } from "../port.ts";
 import { Capture } from "./capture.ts";
 import { queueOf } from "./queue.ts";
 import { CaptureError, type Records } from "./records.ts";
+import { PcapState } from "./state.ts";
 import { PCAP_READ_BYTES, STATUS, Window } from "./window.ts";
 
 /** Plain data, made by `preparePcap`. */
@@ -22,6 +23,8 @@ export interface PcapSourceOptions {
   pipe?: { fd: number; taken: Uint8Array };
   layer: 2 | 3;
   pace: "asap" | "recorded";
+  /** For PcapState: of the port's sink, if it has one. */
+  mostRecords: number;
 }
 
 /** Records of other queues that one call passes over before it returns to the loop. */
@@ -31,6 +34,15 @@ const DRY_WAIT = 5e6;
 /** No descriptor is free: filters hold them. ns */
 const FREE_WAIT = 100e3;
 const TOO_LONG = 8 * DROP_REASONS.indexOf("too-long");
+
+/** Closes what a thread that has ended had open. @returns whether another may go on: what came from a pipe is gone with it */
+export function abandonPcapSource(port: Pick<SoftPort, "m" | "buffer">, options: PcapSourceOptions): boolean {
+  if (options.pipe !== undefined) return false;
+  const state = new PcapState(port.m, port.buffer, options.mostRecords);
+  if (state.descriptor >= 0) close(state.descriptor);
+  state.descriptor = -1;
+  return true;
+}
 
 /** @throws SystemError when the file cannot be opened */
 export function openPcapSource(port: SoftPort, options: PcapSourceOptions): SoftSource {
@@ -50,6 +62,11 @@ class PcapSource implements SoftSource {
   /** The record at hand belongs to this queue and has not been taken. */
   private pending = false;
   private error: Error | undefined;
+  private readonly state: PcapState;
+  /** Records of this queue that a worker before this one has sent. */
+  private sent: number;
+  /** So the record that comes after these is due at once. */
+  private goesOn: boolean;
   /** CLOCK_MONOTONIC when the first record of the file was read, -1: none was; and that record's own time. */
   private started = -1;
   private firstHigh = 0;
@@ -65,6 +82,10 @@ class PcapSource implements SoftSource {
     const window = new Window(port.m, buffer, { name: options.file, fd, pipe: options.pipe !== undefined });
     if (options.pipe !== undefined) window.prepend(options.pipe.taken);
     this.capture = new Capture(window);
+    this.state = new PcapState(port.m, port.buffer, options.mostRecords);
+    if (options.pipe === undefined) this.state.descriptor = fd;
+    this.sent = counterRead(port.m, port.counters.rxPackets);
+    this.goesOn = this.sent > 0;
   }
 
   receive(batch: number, max: number, now: number): number {
@@ -75,6 +96,12 @@ class PcapSource implements SoftSource {
         const status = this.records === undefined ? this.begin() : this.records.next();
         if (status !== STATUS.READY) return this.noRecord(status);
         if (this.records === undefined || !this.isOurs(now)) continue;
+        if (this.sent > 0) {
+          this.sent--;
+          continue;
+        }
+        if (this.goesOn) this.started -= this.dueIn(now);
+        this.goesOn = false;
         this.pending = true;
       }
       if (this.options.pace === "recorded") {
@@ -93,6 +120,7 @@ class PcapSource implements SoftSource {
   }
 
   close(): void {
+    this.state.descriptor = -1;
     if (this.options.pipe === undefined) close(this.fd);
     if (this.error !== undefined) throw this.error;
   }

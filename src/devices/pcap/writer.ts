@@ -23,6 +23,22 @@ export class Writer {
     this.pollfdAddress = addressOf(this.pollfd);
   }
 
+  /** @returns bytes that the kernel took at once; `errno` is set if it was for another reason than want of room */
+  offer(address: number, bytes: number): number {
+    this.errno = 0;
+    let written = 0;
+    while (written < bytes) {
+      const result = write(this.fd, address + written, bytes - written);
+      if (result >= 0) written += result;
+      else if (result === -EAGAIN) break;
+      else if (result !== -EINTR) {
+        this.errno = -result;
+        break;
+      }
+    }
+    return written;
+  }
+
   /** @param address in the process @returns bytes that the kernel took; fewer than `bytes`: `errno` says why */
   write(address: number, bytes: number): number {
     this.errno = 0;
