@@ -1,4 +1,4 @@
-// nat on real threads that race over one shared state: each thread sees every inside endpoint, in an order of its own,
+// nat and nat64 on real threads that race over one shared state: each thread sees every inside endpoint, in an order of its own,
 // and all must agree on its mapping.
 import { Worker } from "node:worker_threads";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
@@ -11,10 +11,24 @@ const THREADS = 4;
 const BATCH = 16;
 const SOURCE_PORT_AT = 20;
 
-let nat: FilterModule;
+const modules = new Map<string, FilterModule>();
 beforeAll(async () => {
-  nat = await filterModule("nat");
+  for (const kind of ["nat", "nat64"]) modules.set(kind, await filterModule(kind));
 });
+
+/** What is said of each, and from whom to whom endpoint i sends its packet to remote n. */
+const KINDS = {
+  nat: {
+    params: { inside: "10.77.0.0/16", outside: "198.51.100.2" },
+    ends: (i: number, n: number) => ({ ipv4: { from: `10.77.${i >> 8}.${i & 255}`, to: `192.0.2.${n}` } }),
+  },
+  nat64: {
+    params: { outside: "198.51.100.2", "non-global": "translate" },
+    ends: (i: number, n: number) => ({
+      ipv6: { from: `fd00::${i.toString(16)}:5`, to: `64:ff9b::192.0.2.${n}` },
+    }),
+  },
+};
 
 class Race {
   readonly bench: FilterBench;
@@ -27,20 +41,17 @@ class Race {
   private round = 0;
 
   /** @param remotes how many each endpoint sends to, in a packet each; their order is by endpoint */
-  constructor(params: object, endpoints: number, remotes = 1) {
+  constructor(kind: keyof typeof KINDS, params: object, endpoints: number, remotes = 1) {
+    const module = modules.get(kind)!;
     this.packets = Array.from({ length: endpoints * remotes }, (_, n) => {
       const i = Math.floor(n / remotes);
       return buildPacket({
-        ipv4: { from: `10.77.${i >> 8}.${i & 255}`, to: `192.0.2.${n % remotes}` },
+        ...KINDS[kind].ends(i, n % remotes),
         udp: { "from-port": 1024 + (i % 7), "to-port": 53 },
       }).bytes;
     });
     const extra = THREADS * this.packets.length * 512 + 65536;
-    this.bench = new FilterBench(
-      nat,
-      { inside: "10.77.0.0/16", outside: "198.51.100.2", ...params },
-      { workers: THREADS, extra },
-    );
+    this.bench = new FilterBench(module, { ...KINDS[kind].params, ...params }, { workers: THREADS, extra });
     const { bench } = this;
     this.control = bench.take(64);
     this.done = bench.take(64);
@@ -56,7 +67,7 @@ class Race {
       }
       const { control, done } = this;
       return new Worker(new URL("../support/race.mjs", import.meta.url), {
-        workerData: { memory: bench.m.memory, module: nat.module, context, vectors, control, done },
+        workerData: { memory: bench.m.memory, module: module.module, context, vectors, control, done },
       });
     });
     this.wait();
@@ -123,7 +134,7 @@ function shuffle(values: number[], seed: number): number[] {
   return shuffled;
 }
 
-describe(`${THREADS} threads race`, () => {
+describe.each(["nat", "nat64"] as const)(`%s: ${THREADS} threads race`, (kind) => {
   let race: Race | undefined;
   afterEach(async () => {
     await race?.end();
@@ -136,7 +147,7 @@ describe(`${THREADS} threads race`, () => {
   }
 
   test("to make the same mappings: each is made once, and no two have the same port", () => {
-    race = new Race({}, 2000);
+    race = new Race(kind, {}, 2000);
     const ports = race.run(0);
     expect(ports).not.toContain(undefined);
     expectDistinct(ports);
@@ -149,6 +160,7 @@ describe(`${THREADS} threads race`, () => {
   test("to make sessions of the same mappings, while others end: an endpoint has one port, whomever it sends to", () => {
     const [endpoints, remotes] = [150, 8];
     race = new Race(
+      kind,
       { ports: "1024-1183", mappings: 155, sessions: 1210, "udp-timeout": "2s" },
       endpoints,
       remotes,
@@ -173,7 +185,7 @@ describe(`${THREADS} threads race`, () => {
   });
 
   test("while mappings end and are made anew, with hardly a port or record to spare", () => {
-    race = new Race({ ports: "1024-1343", mappings: 310, "udp-timeout": "2s" }, 300);
+    race = new Race(kind, { ports: "1024-1343", mappings: 310, "udp-timeout": "2s" }, 300);
     let made = 0;
     let expired = 0;
     for (let round = 0; round < 300; round++) {
@@ -194,7 +206,7 @@ describe(`${THREADS} threads race`, () => {
   });
 
   test("for fewer ports than there are endpoints: every port is taken, once, and the rest is refused and counted", () => {
-    race = new Race({ ports: "5000-5063", "udp-timeout": "2s" }, 200);
+    race = new Race(kind, { ports: "5000-5063", "udp-timeout": "2s" }, 200);
     for (let round = 1; round <= 20; round++) {
       const ports = race.run(3, true);
       expect(ports.filter((port) => port !== undefined).length).toBe(64);

@@ -33,7 +33,7 @@ import {
   NO_ROUTE,
   nodeBytes,
 } from "./table";
-import { begin, KEPT, packetOf, valueOf, walk } from "./walk";
+import { begin, KEPT, packetOf, valueAt, walk } from "./walk";
 
 const BITS4: usize = 0;
 const DIRECT4: usize = 4;
@@ -144,7 +144,7 @@ export function batch(b: Batch): void {
   walk(list6, count6, bits6, nodes, leaves);
   let without: u32 = 0;
   for (let done = room; done < at; done += KEPT) {
-    const value = valueOf(done);
+    const value = valueAt(done);
     let output = <Output>value;
     if (value == NO_ROUTE) {
       without++;

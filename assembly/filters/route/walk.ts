@@ -28,7 +28,7 @@ export function packetOf(at: usize): Packet {
 }
 
 /** The value of the longest prefix that holds its address, or NO_ROUTE; after walk(). */
-export function valueOf(at: usize): u32 {
+export function valueAt(at: usize): u32 {
   return load<u16>(<usize>load<u32>(at, AT));
 }
 
