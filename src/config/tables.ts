@@ -53,11 +53,17 @@ function readTable(
     if (!one) diagnostics.error(keySpan, "missing", `${where} wants ${name}`);
   }
   const numbers = values && asMap(values.value, "values", diagnostics);
+  const specs = keys ? readKeys(keys, diagnostics) : [];
+  for (const one of numbers?.entries ?? []) {
+    if (!specs.some((spec) => spec.name === one.key)) continue;
+    const message = `${where} has two columns called ${JSON.stringify(one.key)}`;
+    diagnostics.error(one.keySpan, "duplicate-name", message);
+  }
   return {
     name: key,
     doc: doc ? (asText(doc.value, "doc", "text", diagnostics) ?? "") : "",
     show: readShow(map, params, diagnostics),
-    keys: keys ? readKeys(keys, diagnostics) : [],
+    keys: specs,
     values: !numbers
       ? []
       : namedEntries(numbers, "value", diagnostics).map((one) => ({

@@ -214,6 +214,26 @@ filter.yaml:6:19 error bad-value: from wants layer 2 or 3, has 4
    6 | converts: { from: 4, to: 3 }
      |                   ^`,
   ],
+  [
+    "tables that cannot be shown",
+    "summary: S.\nparams: { top: { type: u8 } }\ntables:\n  a: { show: top, keys: { x: { type: string } }, values: { n: N. } }\n  b: { keys: { x: { type: u8 } } }\n  c: { keys: { x: { type: u8 } }, values: { x: X. }, rows: 5 }",
+    `
+filter.yaml:4:14 error bad-value: show wants a number of rows, or the name of a parameter of type u16 or u32, has "top"
+   4 |   a: { show: top, keys: { x: { type: string } }, values: { n: N. } }
+     |              ^^^
+filter.yaml:4:25 error bad-type: x: a key of a table cannot be a string
+   4 |   a: { show: top, keys: { x: { type: string } }, values: { n: N. } }
+     |                         ^^^^^^^^^^^^^^^^^^^^^^^
+filter.yaml:5:3 error missing: table "b" wants values
+   5 |   b: { keys: { x: { type: u8 } } }
+     |   ^
+filter.yaml:6:45 error duplicate-name: table "c" has two columns called "x"
+   6 |   c: { keys: { x: { type: u8 } }, values: { x: X. }, rows: 5 }
+     |                                             ^
+filter.yaml:6:54 error unknown-key: unknown key "rows" in table "c"
+   6 |   c: { keys: { x: { type: u8 } }, values: { x: X. }, rows: 5 }
+     |                                                      ^^^^`,
+  ],
 ];
 
 describe("a bad manifest", () => {

@@ -1,4 +1,4 @@
-// nat on real threads that race over one shared state: each thread sees every inside endpoint, in an order of its own,
+// nat and nat64 on real threads that race over one shared state: each thread sees every inside endpoint, in an order of its own,
 // and all must agree on its mapping.
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import { buildPacket } from "../../src/filters/notation.ts";
@@ -7,24 +7,38 @@ import { type FilterModule, filterModule } from "./bench.ts";
 
 const SOURCE_PORT_AT = 20;
 
-let nat: FilterModule;
+const modules = new Map<string, FilterModule>();
 beforeAll(async () => {
-  nat = await filterModule("nat");
+  for (const kind of ["nat", "nat64"]) modules.set(kind, await filterModule(kind));
 });
+
+/** What is said of each, and from whom to whom endpoint i sends its packet to remote n. */
+const KINDS = {
+  nat: {
+    params: { inside: "10.77.0.0/16", outside: "198.51.100.2" },
+    ends: (i: number, n: number) => ({ ipv4: { from: `10.77.${i >> 8}.${i & 255}`, to: `192.0.2.${n}` } }),
+  },
+  nat64: {
+    params: { outside: "198.51.100.2", "non-global": "translate" },
+    ends: (i: number, n: number) => ({
+      ipv6: { from: `fd00::${i.toString(16)}:5`, to: `64:ff9b::192.0.2.${n}` },
+    }),
+  },
+};
 
 /** Each inside endpoint sends to some remote ones, a packet each; the packets' order is by endpoint. */
 class NatRace extends Race {
   private readonly packets: Uint8Array[];
 
-  constructor(params: object, endpoints: number, remotes = 1) {
+  constructor(kind: keyof typeof KINDS, params: object, endpoints: number, remotes = 1) {
     const packets = Array.from({ length: endpoints * remotes }, (_, n) => {
       const i = Math.floor(n / remotes);
       return buildPacket({
-        ipv4: { from: `10.77.${i >> 8}.${i & 255}`, to: `192.0.2.${n % remotes}` },
+        ...KINDS[kind].ends(i, n % remotes),
         udp: { "from-port": 1024 + (i % 7), "to-port": 53 },
       }).bytes;
     });
-    super(nat, { inside: "10.77.0.0/16", outside: "198.51.100.2", ...params }, packets);
+    super(modules.get(kind)!, { ...KINDS[kind].params, ...params }, packets);
     this.packets = packets;
   }
 
@@ -40,7 +54,7 @@ class NatRace extends Race {
   }
 }
 
-describe(`${THREADS} threads race`, () => {
+describe.each(["nat", "nat64"] as const)(`%s: ${THREADS} threads race`, (kind) => {
   let race: NatRace | undefined;
   afterEach(async () => {
     await race?.end();
@@ -53,7 +67,7 @@ describe(`${THREADS} threads race`, () => {
   }
 
   test("to make the same mappings: each is made once, and no two have the same port", () => {
-    race = new NatRace({}, 2000);
+    race = new NatRace(kind, {}, 2000);
     const ports = race.ports(0);
     expect(ports).not.toContain(undefined);
     expectDistinct(ports);
@@ -66,6 +80,7 @@ describe(`${THREADS} threads race`, () => {
   test("to make sessions of the same mappings, while others end: an endpoint has one port, whomever it sends to", () => {
     const [endpoints, remotes] = [150, 8];
     race = new NatRace(
+      kind,
       { ports: "1024-1183", mappings: 155, sessions: 1210, "udp-timeout": "2s" },
       endpoints,
       remotes,
@@ -90,7 +105,7 @@ describe(`${THREADS} threads race`, () => {
   });
 
   test("while mappings end and are made anew, with hardly a port or record to spare", () => {
-    race = new NatRace({ ports: "1024-1343", mappings: 310, "udp-timeout": "2s" }, 300);
+    race = new NatRace(kind, { ports: "1024-1343", mappings: 310, "udp-timeout": "2s" }, 300);
     let made = 0;
     let expired = 0;
     for (let round = 0; round < 300; round++) {
@@ -111,7 +126,7 @@ describe(`${THREADS} threads race`, () => {
   });
 
   test("for fewer ports than there are endpoints: every port is taken, once, and the rest is refused and counted", () => {
-    race = new NatRace({ ports: "5000-5063", "udp-timeout": "2s" }, 200);
+    race = new NatRace(kind, { ports: "5000-5063", "udp-timeout": "2s" }, 200);
     for (let round = 1; round <= 20; round++) {
       const ports = race.ports(3, true);
       expect(ports.filter((port) => port !== undefined).length).toBe(64);

@@ -106,6 +106,42 @@ describe("the rate is held within 1 % over 10 s of virtual time, whatever comes"
     expect(Math.abs(rate / tokens - 1)).toBeLessThan(0.01);
   });
 
+  test.each([
+    [
+      "source prefix",
+      { per: "from", prefix4: 24 },
+      (i: number) => ({ ipv4: { from: `10.0.${i}.${i + 7}`, to: "192.0.2.1" } }),
+    ],
+    [
+      "IPv6 source prefix",
+      { per: "from" },
+      (i: number) => ({ ipv6: { from: `2001:db8:0:${i}::9`, to: "2001:db8::1" } }),
+    ],
+    ["destination", { per: "to" }, (i: number) => ({ ipv4: { from: "10.0.0.1", to: `192.0.2.${i}` } })],
+    ["flow", { per: "flow" }, (i: number) => ({ ipv4: { from: "10.0.0.1", to: "192.0.2.1" }, port: i })],
+  ])("for each %s on its own", (_, per, ends) => {
+    const OF = 3;
+    const cbs = 15_000;
+    const bench = new FilterBench(police, { cir: "1Mbit", cbs, ...per });
+    const packets = Array.from({ length: OF }, (_, i) => {
+      const { port = 0, ...ip } = ends(i + 1) as { port?: number };
+      return buildPacket({ ...ip, udp: { "from-port": 1000 + port }, payload: { bytes: 900 } }).bytes;
+    });
+    const passed = new Array(OF).fill(0);
+    // Each sends a different multiple of what it may.
+    const count = 8000;
+    for (let i = 0; i < count; i++) {
+      bench.advance(SECONDS / count);
+      packets.forEach((bytes, of) => {
+        if (i % (of + 1) === 0 && bench.send(bytes).output === "next") passed[of]++;
+      });
+    }
+    packets.forEach((bytes, of) => {
+      const rate = (passed[of] * bytes.length * 8 - cbs * 8) / SECONDS;
+      expect(Math.abs(rate / 1e6 - 1)).toBeLessThan(0.01);
+    });
+  });
+
   test("super-packets longer than the burst get the same rate", () => {
     const bench = new FilterBench(police, { cir: "10Mbit", cbs: 1500 });
     const data = 40_000;

@@ -7,6 +7,7 @@
 //   +-----+-------+--------+-------+--------+--------+---------+-------+---------+---------+---------+-------+--------+
 
 import {
+  BATCH_PACKETS,
   Batch,
   be32,
   be64,
@@ -17,6 +18,7 @@ import {
   IPV6_SOURCE,
   Output,
   sharedState,
+  workerState,
 } from "pktflow/assembly";
 import { By, Counters, params } from "./params";
 import { firstRoute, routeStride, sortRoutes } from "./routes";
@@ -28,10 +30,10 @@ import {
   countedNodes,
   directBits,
   directBytes,
-  find,
   NO_ROUTE,
   nodeBytes,
 } from "./table";
+import { begin, KEPT, packetOf, valueAt, walk } from "./walk";
 
 const BITS4: usize = 0;
 const DIRECT4: usize = 4;
@@ -116,21 +118,41 @@ export function init(): void {
 
 export function batch(b: Batch): void {
   const packets = b.count;
-  let without: u32 = 0;
-  let notIp: u32 = 0;
+  const room = workerState();
+  const list4 = room + BATCH_PACKETS * KEPT;
+  const list6 = list4 + BATCH_PACKETS * 4;
+  let count4: u32 = 0;
+  let count6: u32 = 0;
+  let at = room;
   for (let i: u32 = 0; i < packets; i++) {
     const p = b.at(i);
-    let value: u32 = NO_ROUTE;
-    if (p.isIpv4) value = find(direct4, bits4, nodes, leaves, (<u64>be32(p.ip + at4)) << 32, 0);
-    else if (p.isIpv6) value = find(direct6, bits6, nodes, leaves, be64(p.ip + at6), be64(p.ip + at6 + 8));
-    else notIp++;
+    if (p.isIpv4) {
+      begin(at, p, (<u64>be32(p.ip + at4)) << 32, 0, direct4, bits4);
+      store<u32>(list4 + ((<usize>count4) << 2), <u32>at);
+      count4++;
+    } else if (p.isIpv6) {
+      begin(at, p, be64(p.ip + at6), be64(p.ip + at6 + 8), direct6, bits6);
+      store<u32>(list6 + ((<usize>count6) << 2), <u32>at);
+      count6++;
+    } else {
+      p.output = otherwise;
+      continue;
+    }
+    at += KEPT;
+  }
+  walk(list4, count4, bits4, nodes, leaves);
+  walk(list6, count6, bits6, nodes, leaves);
+  let without: u32 = 0;
+  for (let done = room; done < at; done += KEPT) {
+    const value = valueAt(done);
+    let output = <Output>value;
     if (value == NO_ROUTE) {
       without++;
-      p.output = otherwise;
-    } else p.output = <Output>value;
+      output = otherwise;
+    }
+    packetOf(done).output = output;
   }
-  if (without != 0) {
-    counter(Counters.noRoute).add(without - notIp);
-    counter(Counters.notIp).add(notIp);
-  }
+  if (without != 0) counter(Counters.noRoute).add(without);
+  const notIp = packets - count4 - count6;
+  if (notIp != 0) counter(Counters.notIp).add(notIp);
 }

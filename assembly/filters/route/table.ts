@@ -10,20 +10,20 @@
 //   +--------+---------+-------+-------+      leaf, child: indices of the first run's leaf (u16 each) and the first child
 //
 // It is built once, from the routes sorted by address and then by length: so what lies in a prefix follows it, and those that
-// begin like a node are neighbours.
+// begin like a node are neighbours. Looked into by walk.ts.
 
 import { length, wordHigh, wordLow } from "./routes";
 
 /** No route: a leaf's value that is no output. */
 export const NO_ROUTE: u32 = 0xffff;
 /** Bits that a node takes. */
-const STRIDE: u32 = 6;
+export const STRIDE: u32 = 6;
 const SLOTS: u32 = 64;
-const NODE: usize = 24;
-const RUNS: usize = 8;
-const LEAF: usize = 16;
-const CHILD: usize = 20;
-const LEAF_ENTRY: u32 = 0x80000000;
+export const NODE: usize = 24;
+export const RUNS: usize = 8;
+export const LEAF: usize = 16;
+export const CHILD: usize = 20;
+export const LEAF_ENTRY: u32 = 0x80000000;
 /** Nodes on the way to the end of an IPv6 address, and one to spare. */
 const LEVELS: usize = 24;
 /** Routes of a version with which the larger direct table pays. */
@@ -200,31 +200,4 @@ function buildNode(
     }
     start = end;
   }
-}
-
-/**
- * The value of the longest prefix that holds an address, or NO_ROUTE.
- * @param high the first 64 bits, an IPv4 address on top; @param low of an IPv6 address the other 64
- */
-export function find(direct: usize, bits: u32, nodes: usize, leaves: usize, high: u64, low: u64): u32 {
-  let entry = load<u32>(direct + ((<usize>(high >> (64 - bits))) << 2));
-  if ((entry & LEAF_ENTRY) != 0) return entry & 0xffff;
-  let word = high;
-  let offset = bits;
-  let node = nodes + nodeBytes(entry);
-  let v = (word << offset) >> 58;
-  let children = load<u64>(node);
-  while (((children >> v) & 1) != 0) {
-    entry = load<u32>(node, CHILD) + <u32>popcnt<u64>(children & (((<u64>2) << v) - 1)) - 1;
-    offset += STRIDE;
-    if (offset == 64) {
-      offset = 0;
-      word = low;
-    }
-    node = nodes + nodeBytes(entry);
-    v = (word << offset) >> 58;
-    children = load<u64>(node);
-  }
-  const run = load<u32>(node, LEAF) + <u32>popcnt<u64>(load<u64>(node, RUNS) & (((<u64>2) << v) - 1)) - 1;
-  return load<u16>(leaves + ((<usize>run) << 1));
 }
