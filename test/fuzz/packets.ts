@@ -9,7 +9,7 @@ export interface FuzzPacket extends BuiltPacket {
   /** It is a super-packet, if it is of the type: that of virtio_net_hdr, and bytes of data in each segment. */
   gso?: { type: number; size: number };
 }
-const PORTS = [0, 53, 80, 443, 1024, 5000, 5001, 65_535];
+const PORTS = [0, 4789, 53, 80, 443, 1024, 5000, 5001, 65_535];
 
 function ip(chance: Chance, isIpv4: boolean): Record<string, unknown> {
   const common = { from: chance.of(isIpv4 ? IPV4 : IPV6), to: chance.of(isIpv4 ? IPV4 : IPV6) };
@@ -82,7 +82,15 @@ function notation(chance: Chance, isIpv4: boolean, quoting = false): Record<stri
   if (Object.keys(above).length > 0) return { ...header, ...above, ...data };
   const field = isIpv4 ? "protocol" : "next-header";
   const of = isIpv4 ? "ipv4" : "ipv6";
-  return { [of]: { ...(header[of] as object), [field]: chance.of([6, 17, 1, 58, 47, 50]) }, ...data };
+  return { [of]: { ...(header[of] as object), [field]: chance.of([6, 17, 1, 58, 47, 50, 4, 41]) }, ...data };
+}
+
+/** Questions, answers, and what is neither. */
+function arp(chance: Chance): BuiltPacket {
+  const mac = () => chance.of(["020000000001", "020000000005", "ffffffffffff"]);
+  const address = () => chance.of(["0a4d0001", "0a4d0005", "00000000"]);
+  const body = `00010800060400${chance.of(["01", "02", "03"])} ${mac()} ${address()} ${mac()} ${address()}`;
+  return buildPacket({ hex: `${mac()} ${mac()} 0806 ${body}` });
 }
 
 /** @param layer 2: behind an Ethernet header, and maybe VLAN tags */
@@ -91,6 +99,7 @@ export function randomPacket(chance: Chance, layer: 2 | 3): FuzzPacket {
     const noise = Uint8Array.from({ length: chance.below(120) }, () => chance.below(256));
     return { bytes: noise, places: [], partial: undefined } as unknown as FuzzPacket;
   }
+  if (layer === 2 && chance.once(12)) return arp(chance);
   const isIpv4 = !chance.once(3);
   const frame =
     layer === 3
