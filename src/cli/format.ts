@@ -85,3 +85,52 @@ export function table(head: string[], rows: string[][], left = 1): string {
     .map((line) => line.trimEnd())
     .join("\n");
 }
+
+/** Room that a column of words needs beside others, in characters. */
+const LEAST_WORDS = 32;
+
+/**
+ * A table whose last column is words, in lines of at most `columns` characters: that column goes on below itself, or, where
+ * the others leave it no room, each row has the lines it needs.
+ * @param columns Infinity: lines are as long as they are, one for each row
+ */
+export function wordTable(head: string[], rows: string[][], columns: number): string {
+  const before = head.length - 1;
+  const indent = head
+    .slice(0, before)
+    .reduce((sum, title, i) => sum + 2 + Math.max(title.length, ...rows.map((row) => row[i].length)), 0);
+  // Two more: a table's last column has a margin, too.
+  const room = columns - indent - 2;
+  if (room === Infinity) return table(head, rows, head.length);
+  if (room >= LEAST_WORDS) {
+    return table(
+      head,
+      rows.map((row) => [...row.slice(0, before), wrap(row[before], room)]),
+      head.length,
+    );
+  }
+  const blocks = rows.map((row) => {
+    const facts = row.slice(0, before).filter((text) => text !== "");
+    return [facts.join("  "), `    ${row[before]}`]
+      .filter((text) => text.trim() !== "")
+      .map((text) => wrap(text, columns, "    "))
+      .join("\n");
+  });
+  const title = head.filter((text) => text !== "").join("  ");
+  return [colors.bold(wrap(title, columns, "    ")), ...blocks].join("\n");
+}
+
+/** Breaks a line between words, before it is longer than `columns`; a word that is longer stays whole. */
+export function wrap(text: string, columns: number, indent = ""): string {
+  if (text.length <= columns) return text;
+  const lines: string[] = [];
+  let line = "";
+  // Spaces before a word go with it, so that those at the beginning stay.
+  for (const word of text.match(/\s*\S+/g) ?? []) {
+    if (line !== "" && line.length + word.length > columns) {
+      lines.push(line);
+      line = indent + word.trimStart();
+    } else line += word;
+  }
+  return [...lines, line].join("\n");
+}

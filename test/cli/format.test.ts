@@ -1,9 +1,12 @@
 // Numbers as people read them, and time limits as long as people write them.
+import { stripVTControlCharacters } from "node:util";
 import { expect, test, vi } from "vitest";
 import { after } from "../../src/cli/commands/run.ts";
-import { compact } from "../../src/cli/format.ts";
+import { showText } from "../../src/cli/filter/show.ts";
+import { compact, wordTable, wrap } from "../../src/cli/format.ts";
 import { summary } from "../../src/cli/summary.ts";
 import type { Report } from "../../src/control/report.ts";
+import { builtinManifests } from "../../src/filters/catalog.ts";
 
 test.each([
   [0, "0"],
@@ -56,4 +59,33 @@ test.each([
     filters: { f: { ...filter, held: 0, fresh: 0, lastTrap: "unreachable", badOutputs: 0 } },
   };
   expect(summary(report as unknown as Report)).toContain(line);
+});
+
+test("Words go on below themselves where a terminal is narrow, and below their row where it is narrower", () => {
+  const plain = (columns: number) =>
+    stripVTControlCharacters(
+      wordTable(
+        ["name", "type", ""],
+        [["rate", "u32", "Packets a second for each client and worker."]],
+        columns,
+      ),
+    );
+  const words = "Packets a second for each client and worker.";
+  expect(plain(Number.POSITIVE_INFINITY)).toBe(`name  type\nrate  u32   ${words}`);
+  expect(plain(80)).toBe(`name  type\nrate  u32   ${words}`);
+  expect(plain(46)).toBe("name  type\nrate  u32   Packets a second for each client\n            and worker.");
+  expect(plain(30)).toBe("name  type\nrate  u32\n    Packets a second for each\n    client and worker.");
+  expect(wrap("a wholewordstayswhole b", 8)).toBe("a\nwholewordstayswhole\nb");
+});
+
+test.each([80, 120])("filter show has no line longer than a terminal of %d columns", (columns) => {
+  const module = { path: "nat.wasm", bytes: 1024, exports: ["memory", "init", "process"] };
+  for (const manifest of builtinManifests()) {
+    const lines = (width: number) =>
+      stripVTControlCharacters(showText(manifest, module, undefined, width)).split("\n");
+    expect(lines(columns).filter((line) => line.length > columns)).toEqual([]);
+    // Nothing is lost by it.
+    const words = (width: number) => lines(width).join(" ").split(/\s+/).sort();
+    expect(words(columns)).toEqual(words(Number.POSITIVE_INFINITY));
+  }
 });

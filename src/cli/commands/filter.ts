@@ -71,7 +71,7 @@ export function registerFilter(program: Command): void {
         process.stdout.write(markdown(name));
         return;
       }
-      process.stdout.write(await show(name, options.json === true));
+      process.stdout.write(await show(name, options.json === true, process.stdout.columns));
     });
   filter
     .command("new")

@@ -21,7 +21,7 @@ import { FilterError } from "../../filters/error.ts";
 import { isolationOf, loadFilter } from "../../filters/library.ts";
 import { referencePage } from "../../filters/page.ts";
 import { Trial } from "../../workers/trial.ts";
-import { binaryBytes, table } from "../format.ts";
+import { binaryBytes, table, wordTable, wrap } from "../format.ts";
 
 /** @returns what to print @throws FilterError, ConfigError */
 export function list(folder: string | undefined, json: boolean): string {
@@ -39,8 +39,8 @@ export function markdown(name: string): string {
   return referencePage(findFilter(name));
 }
 
-/** @returns what to print @throws FilterError, ConfigError */
-export async function show(name: string, json: boolean): Promise<string> {
+/** @param columns of the terminal @returns what to print @throws FilterError, ConfigError */
+export async function show(name: string, json: boolean, columns = Infinity): Promise<string> {
   const manifest = findFilter(name);
   const { bytes, module } = await loadFilter(manifest);
   const cost = await costOf(manifest, bytes);
@@ -48,7 +48,7 @@ export async function show(name: string, json: boolean): Promise<string> {
   const isBuilt = manifest.location.endsWith(".wasm");
   const path = isBuilt ? manifest.location : wasmPath(manifest.location, isolationOf(manifest));
   const { kind, location, summary, outputs, counters, state, converts } = manifest;
-  if (!json) return showText(manifest, { path, bytes: bytes.length, exports }, cost);
+  if (!json) return showText(manifest, { path, bytes: bytes.length, exports }, cost, columns);
   const shown = {
     ...{ kind, location, summary, params: paramRows(manifest.params) },
     ...{ outputs: [...STANDARD_OUTPUTS, ...outputs], counters, state, ...(converts ? { converts } : {}) },
@@ -76,10 +76,12 @@ async function costOf(
   }
 }
 
-function showText(
+/** @param columns of the terminal @returns what show prints */
+export function showText(
   manifest: Manifest,
   module: { path: string; bytes: number; exports: string[] },
   cost: Cost | { failed: string } | undefined,
+  columns: number,
 ): string {
   const { kind, summary, outputs, counters, state, converts } = manifest;
   const params = paramRows(manifest.params).map((row) => [
@@ -89,21 +91,22 @@ function showText(
     row.range,
     row.doc,
   ]);
-  const parts = [`${colors.bold(kind)}: ${summary}`];
-  if (params.length > 0) parts.push(table(["parameter", "type", "default", "range", ""], params, 5));
+  const parts = [fact(`${kind}:`, summary, columns)];
+  if (params.length > 0)
+    parts.push(wordTable(["parameter", "type", "default", "range", ""], params, columns));
   const named = [...STANDARD_OUTPUTS, ...outputs].map(({ name, doc }) => [name, doc]);
-  parts.push(table(["output", ""], named, 2));
+  parts.push(wordTable(["output", ""], named, columns));
   if (counters.length > 0) {
     const rows = counters.map(({ name, doc, each }) => [each === undefined ? name : `${name}.*`, doc]);
-    parts.push(table(["counter", ""], rows, 2));
+    parts.push(wordTable(["counter", ""], rows, columns));
   }
   for (const { name, doc, keys, values } of manifest.tables ?? []) {
-    parts.push(`${colors.bold(`table ${name}`)} ${doc}`);
+    parts.push(fact(`table ${name}`, doc, columns));
     parts.push(
-      table(
+      wordTable(
         ["column", ""],
         [...keys, ...values].map((one) => [one.name, one.doc]),
-        2,
+        columns,
       ),
     );
   }
@@ -124,6 +127,11 @@ function showText(
       `about ${ns} ns a packet, measured now in memory with the packets of: ${cost.purpose}`,
     ]);
   }
-  parts.push(facts.map(([name, text]) => `${colors.bold(name)} ${text}`).join("\n"));
+  parts.push(facts.map(([name, text]) => fact(name, text, columns)).join("\n"));
   return `${parts.join("\n\n")}\n`;
+}
+
+function fact(name: string, text: string, columns: number): string {
+  const lines = wrap(`${name} ${text}`, columns, "  ");
+  return colors.bold(lines.slice(0, name.length)) + lines.slice(name.length);
 }
