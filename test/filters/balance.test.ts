@@ -1,6 +1,7 @@
 // balance: its table is the paper's, shares and disruption are what the paper says of it, and packets go by it.
 import { beforeAll, describe, expect, test } from "vitest";
 import { CONTEXT } from "../../src/batches/layout.ts";
+import { u64Write } from "../../src/batches/memory.ts";
 import { buildPacket } from "../../src/filters/notation.ts";
 import { maglevTable } from "../reference/maglev.ts";
 import { FilterBench, type FilterModule, filterModule } from "./bench.ts";
@@ -116,6 +117,22 @@ describe("packets", () => {
       const share = went.filter((output) => output === name).length / FLOWS;
       expect(Math.abs(share - weight / 10)).toBeLessThan(5 * Math.sqrt(0.25 / FLOWS));
     });
+  });
+
+  test("of a connection that a worker has seen in a second that has not come yet to another worker are no new connection", () => {
+    const b = new FilterBench(
+      balance,
+      { backends: named(3).map((one) => ({ ...one, via: one.name })) },
+      { workers: 2 },
+    );
+    const [ahead, behind] = b.workers;
+    u64Write(b.m, ahead.context + CONTEXT.NOW, b.now + 1e9);
+    u64Write(b.m, behind.context + CONTEXT.NOW, b.now);
+    const went = b.send(packet(7, ["syn"]), 0).output;
+    expect(b.send(packet(7, ["ack"]), 1).output).toBe(went);
+    const { counters } = b;
+    const began = Object.keys(counters).filter((name) => name.startsWith("connections."));
+    expect(began.map((name) => counters[name])).toEqual([1]);
   });
 
   test("of connections that began elsewhere go on, while a backend drains and when it is gone for most", () => {
