@@ -222,6 +222,21 @@ export function deviceMtu(device: u8): u32 {
 }
 
 /**
+ * The largest IP packet that every device of the pipeline takes. One of kind `discard` takes any, and does not count.
+ * @returns bytes, without an Ethernet header; 65535, what an IP packet can be, where no device has a limit
+ * @example
+ *   if (p.length > smallestMtu()) return OUTPUT_DROP;
+ */
+export function smallestMtu(): u32 {
+  let smallest: u32 = 0xffff;
+  for (let device: u32 = 0; device < devices(); device++) {
+    const mtu = deviceMtu(<u8>device);
+    if (mtu != 0) smallest = min(smallest, mtu);
+  }
+  return smallest;
+}
+
+/**
  * What packets of a device begin with.
  * @param device its number, below devices(): not checked
  * @returns 2: the Ethernet header; 3: the IP header
