@@ -55,7 +55,10 @@ describe.skipIf(LACKS_NFT !== undefined)(`beside nft${LACKS_NFT ? ` (skipped: ${
     });
     afterAll(() => kernel?.stop());
 
-    function build({ options = "", flags = SYN, payload, back = false }: Segment, version: 4 | 6): Uint8Array {
+    function build(
+      { options = "", flags = SYN, payload, back = false }: Segment,
+      version: 4 | 6,
+    ): Uint8Array {
       const [inside, outside] = version === 4 ? [IN4, OUT4] : [IN6, OUT6];
       const ends = back ? { from: outside, to: inside } : { from: inside, to: outside };
       const tcp = { "from-port": 5000, "to-port": 80, flags, options };
