@@ -228,6 +228,19 @@ paths:
     },
   );
 
+  test("a module without a manifest is told what it wants", async () => {
+    writeFileSync(project.file("bare.wasm"), "");
+    writeFileSync(
+      project.file("bare-pipeline.yaml"),
+      readFileSync(project.file(file), "utf8").replace(/kind: \.\/filters\/\w+/, "kind: ./bare.wasm"),
+    );
+    const { status, stderr } = await run("check", "bare-pipeline.yaml");
+    expect(stderr).toMatch(
+      /^bare-pipeline\.yaml:12:17 error unknown-kind: filter "mine": .*bare\.wasm says nothing .*: write .*bare\.yaml, in the format of a filter\.yaml/,
+    );
+    expect(status).toBe(2);
+  });
+
   test("a folder that is missing, or has no manifest", async () => {
     edit(file, (text) => text.replace("./filters/mine", "./filters/none"));
     const { status, stderr } = await run("check", file);
