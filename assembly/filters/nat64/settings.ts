@@ -13,14 +13,7 @@
 //   |                | bucket | (pieces.ts)           |                            |
 //   +----------------+--------+-----------------------+----------------------------+
 
-import {
-  PROTOCOL_TCP,
-  PROTOCOL_UDP,
-  random,
-  sharedState,
-  smallestMtu,
-  workerState,
-} from "pktflow/assembly";
+import { PROTOCOL_TCP, PROTOCOL_UDP, random, sharedState, smallestMtu, workerState } from "pktflow/assembly";
 import { AddressIndex } from "pktflow/assembly/lib/address-index";
 import { FragmentTable } from "pktflow/assembly/lib/fragment-table";
 import { FragmentWait } from "pktflow/assembly/lib/fragment-wait";
