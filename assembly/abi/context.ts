@@ -213,7 +213,7 @@ function deviceInfo(device: u8): usize {
 /**
  * The largest IP packet that a device takes.
  * @param device its number, below devices(): not checked; Packet.device is the one that the packet came from
- * @returns bytes, without an Ethernet header
+ * @returns bytes, without an Ethernet header; 0: it takes any, as one of kind `discard`
  * @example
  *   if (p.length > deviceMtu(p.device)) return OUTPUT_DROP;
  */
@@ -222,7 +222,8 @@ export function deviceMtu(device: u8): u32 {
 }
 
 /**
- * The largest IP packet that every device of the pipeline takes. One of kind `discard` takes any, and does not count.
+ * The largest IP packet that every device of the pipeline takes. One of kind `discard` takes any, and does not
+ * count. Never fails.
  * @returns bytes, without an Ethernet header; 65535, what an IP packet can be, where no device has a limit
  * @example
  *   if (p.length > smallestMtu()) return OUTPUT_DROP;
