@@ -68,12 +68,14 @@ export function wasmPath(folder: string, isolation: Isolation = "none"): string 
  * Compiles a filter, unless its module is up to date.
  * @param folder absolute path, with index.ts, or with filter.c
  * @param params text of the generated params.ts, or params.h
+ * @param namesOutputs its parameters may name outputs that its filter.yaml does not, so that any number may be one
  * @throws FilterError with the places in its sources that the compiler or the check of the module objects to
  */
 export async function buildFilter(
   folder: string,
   params: string,
   isolation: Isolation = "none",
+  namesOutputs = true,
 ): Promise<BuildResult> {
   const wasm = wasmPath(folder, isolation);
   const isC = isFilterInC(folder);
@@ -83,7 +85,7 @@ export async function buildFilter(
   if (isUpToDate(wasm, stamp)) return { wasm, cached: true };
   const { bytes, included } = isC
     ? await compileFilterInC(folder, params)
-    : { bytes: await compileFilter(folder, params, isolation), included: [] };
+    : { bytes: await compileFilter(folder, params, isolation, namesOutputs), included: [] };
   writeWhole(wasm.replace(/\.wasm$/, isC ? ".params.h" : ".params.ts"), params);
   const stamped = withCustomSection(bytes, STAMP, stamp(included));
   writeWhole(wasm, withCustomSection(stamped, INCLUDED, JSON.stringify(included)));
@@ -113,13 +115,17 @@ async function compileFilterInC(folder: string, params: string): Promise<Compile
   return compiled;
 }
 
-async function compileFilter(folder: string, params: string, isolation: Isolation): Promise<Uint8Array> {
+async function compileFilter(
+  folder: string,
+  params: string,
+  isolation: Isolation,
+  namesOutputs: boolean,
+): Promise<Uint8Array> {
   const { ENTRY_FILE, generateEntry } = await import("./entry.ts");
   const { checkImports, explain, explainModule, membersOf } = await import("./explain.ts");
   const index = join(folder, "index.ts");
-  // A parameter may name an output more: u8 as others, so that it is not known which do.
   const named = membersOf(params, "Outputs");
-  const outputs = named.length === 0 || /get \w+\(\): u8/.test(params) ? undefined : named;
+  const outputs = named.length === 0 || namesOutputs ? undefined : named;
   const entry = generateEntry(new Source(index, readSource(index)), isolation, isBuiltin(folder), outputs);
   const sources = new Map<string, Source>();
   const given = new Map([

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Isolation, Manifest } from "../config/types.ts";
 import { generateParams } from "../params/generate.ts";
 import { generateHeader } from "../params/generate-c.ts";
+import { mayNameOutput } from "../params/parse.ts";
 import { buildFilter, isBuiltin, isFilterInC, PACKAGE } from "./build.ts";
 import { FilterError } from "./error.ts";
 import { loadBuiltin, loadModule } from "./load.ts";
@@ -24,7 +25,12 @@ export async function loadFilter(
       `${manifest.kind}: a filter in C has a memory of its own: isolation: memory in its filter.yaml`,
     );
   }
-  const { wasm } = await buildFilter(manifest.location, paramsText(manifest), isolation);
+  const { wasm } = await buildFilter(
+    manifest.location,
+    paramsText(manifest),
+    isolation,
+    namesOutputs(manifest),
+  );
   return isBuiltin(manifest.location) && isolation === "none"
     ? loadBuiltin(wasm)
     : loadModule(wasm, isolation);
@@ -33,6 +39,11 @@ export async function loadFilter(
 /** What a filter is unless a pipeline says otherwise. */
 export function isolationOf(manifest: Manifest): Isolation {
   return manifest.isolation ?? "none";
+}
+
+/** May a pipeline give it outputs more, by its parameters? */
+export function namesOutputs({ params }: Manifest): boolean {
+  return params.some(({ type }) => mayNameOutput(type));
 }
 
 /** The generated text through which a filter's source reads its parameters. */

@@ -166,6 +166,20 @@ describe("packet() returns outputs, and nothing that passes for one", () => {
   });
 });
 
+test("a number that is no output is known beside a parameter of 8 bits, but not where parameters name outputs", async () => {
+  const number = `${IMPORT}import { params } from "./params";
+export function packet(p: Packet): Output { if (params.ttl > 3) return 2; return 0; }`;
+  const manifest = (more: string) => ({
+    "filter.yaml": `summary: Tries.\nparams:\n  ttl: { type: u8, default: 1, doc: One. }\n${more}`,
+  });
+  expect(await refusal(number, manifest(""))).toEqual([
+    "index.ts:3:72 no-output 2 | there is no output 2: it has next (0), drop (1)",
+  ]);
+  const outputs = "  to: { type: list, of: output, default: [drop], doc: Where to. }\n";
+  for (const [name, text] of Object.entries(manifest(outputs))) writeFileSync(join(home, "mine", name), text);
+  expect((await loadFilter(loadManifest(join(home, "mine")))).bytes.length).toBeGreaterThan(0);
+});
+
 describe("imports", () => {
   test.each([
     ['import fs from "fs";', "fs"],

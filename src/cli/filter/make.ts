@@ -4,7 +4,7 @@ import { loadManifest } from "../../config/manifest.ts";
 import { buildFilter } from "../../filters/build.ts";
 import { findFilter, shownPath } from "../../filters/catalog.ts";
 import { FilterError } from "../../filters/error.ts";
-import { isolationOf, paramsText } from "../../filters/library.ts";
+import { isolationOf, namesOutputs, paramsText } from "../../filters/library.ts";
 import { makeFilter, type Template, writeEditorParams } from "../../filters/scaffold.ts";
 import { generateParams } from "../../params/generate.ts";
 import { binaryBytes } from "../format.ts";
@@ -25,7 +25,12 @@ export async function build(name: string): Promise<string> {
   const params = paramsText(manifest);
   writeEditorParams(manifest.location, params);
   const start = performance.now();
-  const { wasm, cached } = await buildFilter(manifest.location, params, isolationOf(manifest));
+  const { wasm, cached } = await buildFilter(
+    manifest.location,
+    params,
+    isolationOf(manifest),
+    namesOutputs(manifest),
+  );
   const how = cached ? "cached" : `built in ${Math.round(performance.now() - start)} ms`;
   return `${shownPath(wasm)} (${binaryBytes(statSync(wasm).size)}, ${how})\n`;
 }
