@@ -87,7 +87,7 @@ describe("filter list and show", () => {
     expect(status).toBe(0);
     expect(stdout).toMatch(/^nat: Source NAT/);
     expect(stdout).toMatch(/\ninside +(list of )?prefix/);
-    expect(stdout).toMatch(/\nstate of each worker 4 KiB, shared computed from the parameters\n/);
+    expect(stdout).toMatch(/\nstate of each worker computed from the parameters, shared computed from the parameters\n/);
     expect(stdout).toMatch(/\nmodule .*nat\.wasm \([\d.]+ KiB\)/);
     expect(stdout).toMatch(/\nexports abi init process .*tick/);
     expect(stdout).toMatch(/\ncost about [\d.e+]+ ns a packet, measured now/);
@@ -159,11 +159,11 @@ describe("filter build and test", () => {
 
   test("--watch runs them again at a change, and bears errors", async () => {
     const watching = new Pktflow(["filter", "test", "filters/work", "--watch"], { cwd: project.path, env });
-    await until("the first run", () => watching.stdout.includes("3 of 3 cases pass"), 30_000);
+    await until("the first run", () => watching.stdout.includes("3 of 3 cases pass"), 60_000);
     edit(index, (text) => text.replace("Outputs.caught", "Outputs.cought"));
-    await until("the error", () => watching.stderr.includes("unknown-output"), 30_000);
+    await until("the error", () => watching.stderr.includes("unknown-output"), 60_000);
     edit(index, (text) => text.replace("Outputs.cought", "OUTPUT_DROP"));
-    await until("the failure", () => watching.stdout.includes("left by drop, not by caught"), 30_000);
+    await until("the failure", () => watching.stdout.includes("left by drop, not by caught"), 60_000);
     expect((await watching.stop("SIGINT")).status).toBe(1);
     edit(index, (text) => text.replace("? OUTPUT_DROP", "? Outputs.caught"));
   });
