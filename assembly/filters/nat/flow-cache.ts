@@ -131,13 +131,15 @@ export function translateKnown(b: Batch, count: u32): u32 {
 function place(b: Batch, count: u32): void {
   const first = sets;
   const by = shift;
+  const outside = params.outsideMark;
   let to = places;
   for (let i: u32 = 0; i < count; i++, to += 4) {
     const p = b.at(i);
     const l4 = <usize>p.l4;
     let set: usize = 0;
     if ((p.flags & KNOWN) == PACKET_FLAG_IPV4) {
-      if (l4 != 0) {
+      // A mark that says where a packet comes from makes it another flow's (special.ts).
+      if (l4 != 0 && (outside == 0 || p.mark != outside)) {
         const data = <usize>p.data;
         const mixed = mix(load<u64>(data + <usize>p.l3, IPV4_SOURCE), load<u32>(data + l4));
         set = first + ((<usize>(mixed >> by)) << SET_SHIFT);
