@@ -166,7 +166,7 @@ describe("filter build and test", () => {
     await until("the failure", () => watching.stdout.includes("left by drop, not by caught"), 30_000);
     expect((await watching.stop("SIGINT")).status).toBe(1);
     edit(index, (text) => text.replace("? OUTPUT_DROP", "? Outputs.caught"));
-  }, 120_000);
+  });
 });
 
 describe("kind: ./filters/mine in a pipeline", () => {
