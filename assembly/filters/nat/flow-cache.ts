@@ -138,11 +138,14 @@ function place(b: Batch, count: u32): void {
     const l4 = <usize>p.l4;
     let set: usize = 0;
     if ((p.flags & KNOWN) == PACKET_FLAG_IPV4) {
-      // A mark that says where a packet comes from makes it another flow's (special.ts).
-      if (l4 != 0 && (outside == 0 || p.mark != outside)) {
+      if (l4 != 0) {
         const data = <usize>p.data;
         const mixed = mix(load<u64>(data + <usize>p.l3, IPV4_SOURCE), load<u32>(data + l4));
         set = first + ((<usize>(mixed >> by)) << SET_SHIFT);
+      }
+      // A mark that says where a packet comes from makes it another flow's (special.ts).
+      if (outside != 0) {
+        if (p.mark == outside) set = 0;
       }
     }
     store<u32>(to, <u32>set);
