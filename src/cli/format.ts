@@ -1,5 +1,6 @@
 /** Numbers and tables as people read them. */
 import { createRequire } from "node:module";
+import { stripVTControlCharacters } from "node:util";
 import colors from "picocolors";
 
 const require = createRequire(import.meta.url);
@@ -9,6 +10,9 @@ const STEPS: [number, string][] = [
   [1e6, " M"],
   [1e3, " k"],
 ];
+
+/** Characters in a line of a table's text, however narrow the terminal is. */
+const LEAST_TEXT = 32;
 
 /** Three digits and a decimal prefix: 1234567 -> "1.23 M". */
 export function compact(value: number): string {
@@ -50,6 +54,46 @@ export function binaryBytes(bytes: number): string {
 
 function trim(value: number): string {
   return value.toFixed(1).replace(/\.0$/, "");
+}
+
+/** Of the terminal that standard output is; where it is none, lines are as long as they are. */
+export function terminalWidth(): number {
+  return (process.stdout.isTTY && process.stdout.columns) || Number.POSITIVE_INFINITY;
+}
+
+/**
+ * A text in lines of no more than `width` characters, where its words allow it.
+ * @param between what may be cut, and stays at a line's end: " ", or ", " for what belongs together
+ * @param indent before every line but the first
+ */
+export function wrap(text: string, width: number, between = " ", indent = ""): string {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(between)) {
+    const longer = line === "" ? word : line + between + word;
+    const room = width - (lines.length === 0 ? 0 : indent.length) - between.trimEnd().length;
+    if (line !== "" && stripVTControlCharacters(longer).length > room) {
+      lines.push((line + between).trimEnd());
+      line = word;
+    } else {
+      line = longer;
+    }
+  }
+  return [...lines, line].join(`\n${indent}`);
+}
+
+/** A borderless table: the last column, a text, goes over as many lines as the terminal makes of it. */
+export function textTable(head: string[], rows: string[][], width = terminalWidth()): string {
+  const last = head.length - 1;
+  const widths = head
+    .slice(0, last)
+    .map((one, i) => Math.max(one.length, ...rows.map((row) => row[i].length)));
+  const room = Math.max(LEAST_TEXT, width - widths.reduce((sum, one) => sum + one + 2, 0));
+  return table(
+    head,
+    rows.map((row) => [...row.slice(0, last), wrap(row[last], room)]),
+    head.length,
+  );
 }
 
 /** A borderless table: the first `left` columns to the left, numbers to the right. */

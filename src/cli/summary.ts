@@ -3,7 +3,7 @@ import colors from "picocolors";
 import { conservation, type Report } from "../control/report.ts";
 import { balanceText } from "./balance.ts";
 import { filterTables } from "./filter-tables.ts";
-import { compact, gigabits, table, timing, whole } from "./format.ts";
+import { compact, gigabits, table, terminalWidth, timing, whole, wrap } from "./format.ts";
 
 export function summary(report: Report): string {
   const sections = [
@@ -99,7 +99,7 @@ function countersOf(name: string, counters: Record<string, number>): string[] {
   const parts = Object.entries(counters)
     .filter(([, value]) => value > 0)
     .map(([counter, value]) => `${counter} ${whole(value)}`);
-  return parts.length === 0 ? [] : [`${name}: ${parts.join(", ")}`];
+  return parts.length === 0 ? [] : [wrap(`${name}: ${parts.join(", ")}`, terminalWidth(), ", ", "  ")];
 }
 
 function balance(report: Report): string {

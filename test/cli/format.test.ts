@@ -1,7 +1,9 @@
 // Numbers as people read them, and time limits as long as people write them.
+import { stripVTControlCharacters } from "node:util";
 import { expect, test, vi } from "vitest";
 import { after } from "../../src/cli/commands/run.ts";
-import { compact } from "../../src/cli/format.ts";
+import { filterTables } from "../../src/cli/filter-tables.ts";
+import { compact, textTable, wrap } from "../../src/cli/format.ts";
 import { summary } from "../../src/cli/summary.ts";
 import type { Report } from "../../src/control/report.ts";
 
@@ -15,6 +17,40 @@ test.each([
   [999_999_999, "1.00 G"],
 ])("%d is %s", (value, text) => {
   expect(compact(value)).toBe(text);
+});
+
+test.each([
+  ["a text", 80, " ", "a text"],
+  ["one two three", 7, " ", "one two\n  three"],
+  ["f: web 10, dns 9, mail 8", 12, ", ", "f: web 10,\n  dns 9,\n  mail 8"],
+  ["longerthanthat and so on", 6, " ", "longerthanthat\n  and\n  so\n  on"],
+  ["one two", Number.POSITIVE_INFINITY, " ", "one two"],
+])("%j in %d characters, cut at %j", (text, width, between, lines) => {
+  expect(wrap(text, width, between, "  ")).toBe(lines);
+});
+
+test("a table's text goes over several lines of its column", () => {
+  const rows = [["mtu", "Of what the device carries at the most, IP headers included"]];
+  expect(stripVTControlCharacters(textTable(["name", ""], rows, 40))).toBe(
+    ["name", "mtu   Of what the device carries at the", "      most, IP headers included"].join("\n"),
+  );
+});
+
+test("a port in a filter's table is no quantity", () => {
+  const rows = [
+    { from: "10.0.0.1/32", "to-port": 40275, bytes: 276696 },
+    { from: "10.0.0.2/32", bytes: 1000 },
+  ];
+  const filters = { flows: { tables: { top: { keys: ["from", "to-port", "proto"], rows, others: 1000 } } } };
+  expect(stripVTControlCharacters(filterTables({ filters } as unknown as Report)[0])).toBe(
+    [
+      "flows top",
+      "from         to-port    bytes",
+      "10.0.0.1/32  40275    276,696",
+      "10.0.0.2/32             1,000",
+      "others: at most 1,000 each",
+    ].join("\n"),
+  );
 });
 
 test("--for 30d, longer than a timer of Node's runs, is 30 days", () => {

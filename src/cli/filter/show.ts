@@ -21,7 +21,7 @@ import { FilterError } from "../../filters/error.ts";
 import { isolationOf, loadFilter } from "../../filters/library.ts";
 import { referencePage } from "../../filters/page.ts";
 import { Trial } from "../../workers/trial.ts";
-import { binaryBytes, table } from "../format.ts";
+import { binaryBytes, terminalWidth, textTable, wrap } from "../format.ts";
 
 /** @returns what to print @throws FilterError, ConfigError */
 export function list(folder: string | undefined, json: boolean): string {
@@ -31,7 +31,7 @@ export function list(folder: string | undefined, json: boolean): string {
     return `${JSON.stringify(rows, null, 2)}\n`;
   }
   const rows = manifests.map(({ kind, summary }) => [kind, summary]);
-  return `${table(["filter", "summary"], rows, 2)}\n`;
+  return `${textTable(["filter", "summary"], rows)}\n`;
 }
 
 /** @returns the reference page @throws FilterError, ConfigError */
@@ -89,21 +89,20 @@ function showText(
     row.range,
     row.doc,
   ]);
-  const parts = [`${colors.bold(kind)}: ${summary}`];
-  if (params.length > 0) parts.push(table(["parameter", "type", "default", "range", ""], params, 5));
+  const parts = [wrap(`${colors.bold(kind)}: ${summary}`, terminalWidth())];
+  if (params.length > 0) parts.push(textTable(["parameter", "type", "default", "range", ""], params));
   const named = [...STANDARD_OUTPUTS, ...outputs].map(({ name, doc }) => [name, doc]);
-  parts.push(table(["output", ""], named, 2));
+  parts.push(textTable(["output", ""], named));
   if (counters.length > 0) {
     const rows = counters.map(({ name, doc, each }) => [each === undefined ? name : `${name}.*`, doc]);
-    parts.push(table(["counter", ""], rows, 2));
+    parts.push(textTable(["counter", ""], rows));
   }
   for (const { name, doc, keys, values } of manifest.tables ?? []) {
     parts.push(`${colors.bold(`table ${name}`)} ${doc}`);
     parts.push(
-      table(
+      textTable(
         ["column", ""],
         [...keys, ...values].map((one) => [one.name, one.doc]),
-        2,
       ),
     );
   }
@@ -124,6 +123,8 @@ function showText(
       `about ${ns} ns a packet, measured now in memory with the packets of: ${cost.purpose}`,
     ]);
   }
-  parts.push(facts.map(([name, text]) => `${colors.bold(name)} ${text}`).join("\n"));
+  parts.push(
+    facts.map(([name, text]) => wrap(`${colors.bold(name)} ${text}`, terminalWidth(), " ", "  ")).join("\n"),
+  );
   return `${parts.join("\n\n")}\n`;
 }
