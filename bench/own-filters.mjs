@@ -25,15 +25,12 @@ const WORK = {
   "TTL decremented": `function one(p: Packet): Output {
   if (!p.isIpv4) return OUTPUT_NEXT;
   const ip = Ipv4.of(p);
-  const ttl = ip.ttl;
-  ip.ttl = ttl - 1;
-  const protocol = <u16>ip.protocol;
-  applyChange(p.ip + IPV4_CHECKSUM, change16(((<u16>ttl) << 8) | protocol, ((<u16>(ttl - 1)) << 8) | protocol));
+  ip.ttl = ip.ttl - 1;
   return OUTPUT_NEXT;
 }`,
 };
 const HEAD =
-  'import { Batch, OUTPUT_DROP, OUTPUT_NEXT, Output, Packet, PROTOCOL_UDP, Udp, Ipv4, IPV4_CHECKSUM, applyChange, change16 } from "pktflow/assembly";\n';
+  'import { Batch, OUTPUT_DROP, OUTPUT_NEXT, Output, Packet, PROTOCOL_UDP, Udp, Ipv4 } from "pktflow/assembly";\n';
 const ENTRY = {
   packet: "export function packet(p: Packet): Output { return one(p); }\n",
   batch: `export function batch(b: Batch): void {

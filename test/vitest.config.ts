@@ -9,8 +9,8 @@ const UNITS = ["assembly", "batches", "config", "filters", "fuzz", "params", "pl
 export default defineConfig({
   test: {
     root: new URL("..", import.meta.url).pathname,
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
     projects: [
       {
         extends: true,

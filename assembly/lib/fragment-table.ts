@@ -31,6 +31,7 @@ import {
   isExtension,
   NEXT_HEADER_FRAGMENT,
 } from "../wire/ipv6";
+import { lock, unlock } from "./spin-lock";
 
 const HEADER: usize = 64;
 const SEEDS: usize = 8;
@@ -43,8 +44,6 @@ const VALUE: usize = 48;
 const OTHER: usize = 56;
 /** 2^27 ns, 134 ms. */
 const UNIT_SHIFT: u64 = 27;
-/** Looks at a lock before giving up, far longer than a holder works. */
-const SPINS: u32 = 1 << 24;
 
 /** What put() did. */
 export const FRAGMENT_KEPT: i32 = 0;
@@ -117,9 +116,9 @@ export class FragmentTable {
   put(p: Packet, value: u64, other: u64, now: u64): i32 {
     if (!readName(p)) return FRAGMENT_REFUSED;
     const set = this.setOf();
-    if (!this.lock(set)) return FRAGMENT_REFUSED;
+    if (!lock(this.lockOf(set))) return FRAGMENT_REFUSED;
     const result = this.putLocked(set, value, other, unitsOf(now));
-    atomic.store<u32>(this.lockOf(set), 0);
+    unlock(this.lockOf(set));
     return result;
   }
 
@@ -127,10 +126,10 @@ export class FragmentTable {
   remove(p: Packet, now: u64): void {
     if (!readName(p)) return;
     const set = this.setOf();
-    if (!this.lock(set)) return;
+    if (!lock(this.lockOf(set))) return;
     const entry = this.look(set, unitsOf(now));
     if (entry != 0) this.write(entry, 0, 0, 0);
-    atomic.store<u32>(this.lockOf(set), 0);
+    unlock(this.lockOf(set));
   }
 
   private putLocked(set: u32, value: u64, other: u64, now: u32): i32 {
@@ -192,14 +191,6 @@ export class FragmentTable {
       entry += ENTRY;
     }
     return 0;
-  }
-
-  private lock(set: u32): bool {
-    const at = this.lockOf(set);
-    for (let spins = SPINS; spins != 0; spins--) {
-      if (atomic.load<u32>(at) == 0 && atomic.cmpxchg<u32>(at, 0, 1) == 0) return true;
-    }
-    return false;
   }
 
   @inline private lockOf(set: u32): usize {

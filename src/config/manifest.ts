@@ -80,9 +80,14 @@ function whyNotRead(error: unknown): string {
 function manifestFile(location: string): string {
   if (!location.endsWith(".wasm")) return join(location, "filter.yaml");
   const named = location.replace(/\.wasm$/, ".yaml");
-  return statSync(named, { throwIfNoEntry: false })?.isFile()
-    ? named
-    : join(dirname(location), "filter.yaml");
+  const beside = join(dirname(location), "filter.yaml");
+  const found = [named, beside].find((file) => statSync(file, { throwIfNoEntry: false })?.isFile());
+  if (found !== undefined || statSync(location, { throwIfNoEntry: false }) === undefined)
+    return found ?? beside;
+  const diagnostics = new Diagnostics();
+  const wants = `${location} says nothing of its parameters and outputs: write ${named}, in the format of a filter.yaml`;
+  diagnostics.failed(named, "cannot-read", wants);
+  throw new ConfigError(diagnostics.sorted());
 }
 
 function readManifest(

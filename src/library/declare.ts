@@ -7,6 +7,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { deviceManifests } from "../config/kinds.ts";
 import { builtinManifests } from "../filters/catalog.ts";
 import { isRequired } from "../params/parse.ts";
+import { type Bounds, isShare } from "../params/quantities.ts";
 import type { ParamSpec, ParamType } from "../params/types.ts";
 
 const SCALARS: Record<Exclude<ParamType["kind"], "enum" | "code" | "list" | "record">, string> = {
@@ -52,6 +53,8 @@ export type Size = number | string;
 export type Rate = string;
 /** A port, or a range: 80, "8000-8999". */
 export type PortRange = number | string;
+/** "5%", where a number is a part of 1 or of 100. */
+export type Percentage = \`\${number}%\`;
 `;
 
 /** @returns the text of kinds.d.ts */
@@ -80,10 +83,15 @@ function fields(specs: ParamSpec[], indent: string): string {
     const optional = !isRequired(spec) || name === "name";
     return [
       `${inner}/** ${comment(doc)}${defaultNote(spec)} */`,
-      `${inner}${key(name)}${optional ? "?" : ""}: ${typeText(type, min ?? 0, inner)};`,
+      `${inner}${key(name)}${optional ? "?" : ""}: ${shareText(spec) ?? typeText(type, min ?? 0, inner)};`,
     ];
   });
   return lines.length === 0 ? "{}" : `{\n${lines.join("\n")}\n${indent}}`;
+}
+
+/** A part of a whole may be written as a percentage. */
+function shareText(spec: ParamSpec): string | undefined {
+  return spec.type.kind === "f64" && isShare(spec as Bounds) ? "number | Percentage" : undefined;
 }
 
 function typeText(type: ParamType, min: number, indent: string): string {

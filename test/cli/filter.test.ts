@@ -166,7 +166,7 @@ describe("filter build and test", () => {
     await until("the failure", () => watching.stdout.includes("left by drop, not by caught"), 30_000);
     expect((await watching.stop("SIGINT")).status).toBe(1);
     edit(index, (text) => text.replace("? OUTPUT_DROP", "? Outputs.caught"));
-  }, 120_000);
+  });
 });
 
 describe("kind: ./filters/mine in a pipeline", () => {
@@ -227,6 +227,19 @@ paths:
       edit("filters/mine/index.ts", (text) => text.replace(/const broken.*\n.*\n/, ""));
     },
   );
+
+  test("a module without a manifest is told what it wants", async () => {
+    writeFileSync(project.file("bare.wasm"), "");
+    writeFileSync(
+      project.file("bare-pipeline.yaml"),
+      readFileSync(project.file(file), "utf8").replace(/kind: \.\/filters\/\w+/, "kind: ./bare.wasm"),
+    );
+    const { status, stderr } = await run("check", "bare-pipeline.yaml");
+    expect(stderr).toMatch(
+      /^bare-pipeline\.yaml:12:17 error unknown-kind: filter "mine": .*bare\.wasm says nothing .*: write .*bare\.yaml, in the format of a filter\.yaml/,
+    );
+    expect(status).toBe(2);
+  });
 
   test("a folder that is missing, or has no manifest", async () => {
     edit(file, (text) => text.replace("./filters/mine", "./filters/none"));

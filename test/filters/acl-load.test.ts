@@ -32,7 +32,7 @@ test("is loaded, in the memory that is documented", () => {
   instantiate(acl.module, memory).initShared?.(1024);
   // Documented as the memory that a rule takes, at most.
   expect(shared / RULES).toBeLessThan(2000);
-}, 60_000);
+});
 
 /** Both IP versions, all lengths of prefixes, ports, ranges and protocols. */
 function pipeline(rules: number): string {

@@ -116,7 +116,7 @@ test("each packet leaves once, in order, to where its neighbor is, and nobody is
     }),
     { numRuns: 60 },
   );
-}, 30_000);
+});
 
 test.skipIf(LACKS_SCAPY !== undefined)(
   "scapy reads what it asks and answers, checksums right (needs scapy)",
