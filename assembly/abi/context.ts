@@ -213,12 +213,28 @@ function deviceInfo(device: u8): usize {
 /**
  * The largest IP packet that a device takes.
  * @param device its number, below devices(): not checked; Packet.device is the one that the packet came from
- * @returns bytes, without an Ethernet header
+ * @returns bytes, without an Ethernet header; 0: it takes any, as one of kind `discard`
  * @example
  *   if (p.length > deviceMtu(p.device)) return OUTPUT_DROP;
  */
 export function deviceMtu(device: u8): u32 {
   return load<u32>(deviceInfo(device), DEVICE_INFO_MTU);
+}
+
+/**
+ * The largest IP packet that every device of the pipeline takes. One of kind `discard` takes any, and does not
+ * count. Never fails.
+ * @returns bytes, without an Ethernet header; 65535, what an IP packet can be, where no device has a limit
+ * @example
+ *   if (p.length > smallestMtu()) return OUTPUT_DROP;
+ */
+export function smallestMtu(): u32 {
+  let smallest: u32 = 0xffff;
+  for (let device: u32 = 0; device < devices(); device++) {
+    const mtu = deviceMtu(<u8>device);
+    if (mtu != 0) smallest = min(smallest, mtu);
+  }
+  return smallest;
 }
 
 /**

@@ -117,6 +117,8 @@ export class SessionTable {
     atomic.store<u64>(record, timer, SESSION_TIMER);
     if (index.insert(out, record, 0)) {
       if (index.insert(into, record, 1)) return true;
+      // Who found it in between remembers what never was.
+      atomic.add<u32>(changetype<usize>(this), 1, ENDED);
       index.remove(out, record, 0);
     }
     atomic.store<u64>(record, (timer + 0x10000) & ~SESSION_LIVE, SESSION_TIMER);

@@ -6,7 +6,7 @@
 //
 // RFC 2003 and RFC 4213 (over IPv4), RFC 2473 (over IPv6), RFC 6040 (ECN), RFC 6438 (the flow label).
 
-import { deviceMtu, devices, random } from "../abi/context";
+import { random, smallestMtu } from "../abi/context";
 import { emit, freshPacket, giveBack } from "../abi/hold";
 import { OUTPUT_NEXT, PACKET_FLAG_CSUM_PARTIAL, PACKET_FLAG_IPV4, PACKET_FLAG_IPV6 } from "../abi/layout";
 import { Packet } from "../abi/packet";
@@ -229,12 +229,7 @@ export function takeInnerFragment(p: Packet, size: u32): Packet {
 
 /** The smallest MTU of the pipeline's devices, less what the tunnel's headers take. @param headers beside the outer one */
 export function tunnelMtu(headers: u32): u32 {
-  let smallest: u32 = LONGEST;
-  for (let device: u32 = 0; device < devices(); device++) {
-    const mtu = deviceMtu(<u8>device);
-    // A device that swallows has none.
-    if (mtu != 0) smallest = min(smallest, mtu);
-  }
+  const smallest = smallestMtu();
   const all = outerHeader() + headers;
   return smallest > all ? smallest - all : 0;
 }

@@ -112,6 +112,13 @@ describe("delay", () => {
     expect(distance(scaled, model)).toBeLessThan(CLOSE);
   });
 
+  test("varies by many seconds as by few", async () => {
+    const few = 3000;
+    const { of } = await delays("delay: 30s, jitter: 20s", few, 0.01 * MS);
+    const scaled = of.map(([time]) => (time - 30e9) / 20e9);
+    expect(distance(scaled, MODELS[0][1])).toBeLessThan(2.7 / Math.sqrt(few));
+  });
+
   test("varies as paretonormal says: a quarter of one and three quarters of the other", async () => {
     const { of } = await delays("delay: 100ms, jitter: 10ms, distribution: paretonormal", COUNT, 0.01 * MS);
     const scaled = of.map(([time]) => (time - 100 * MS) / (10 * MS));
@@ -233,6 +240,23 @@ describe("duplicates, reordering, corruption", () => {
     expect(worker.report().filters["net"].counters["corrupted"]).toBe(corrupted);
     expect(Math.min(...places)).toBeGreaterThan(0);
     near(Math.max(...places) / corrupted, 1 / 512, spread(1 / 512, corrupted));
+  });
+
+  test("nobody takes a corrupted packet for sound because the kernel vouched for it before", async () => {
+    const worker = await VirtualWorker.make(`pktflow: 1
+devices: { a: { kind: tun }, b: { kind: tun, offload: off } }
+filters: { net: { kind: impair, seed: 42, corrupt: 100 }, sane: { kind: checksum, verify: [ipv4, udp] } }
+paths: { there: { from: a, through: [net, sane], to: b }, back: { from: b, to: a } }
+`);
+    const sent = buildPacket({
+      ipv4: { from: "10.0.0.1", to: "10.0.0.2" },
+      udp: { "from-port": 1, "to-port": 2 },
+      payload: { bytes: 1000 },
+    }).bytes;
+    const burst = Array.from({ length: 64 }, () => sent);
+    for (let i = 0; i < 4; i++) worker.send("a", burst, { valid: true });
+    expect(worker.left).toHaveLength(0);
+    expect(worker.report().filters["sane"].packets).toBe(256);
   });
 });
 

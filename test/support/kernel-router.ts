@@ -61,6 +61,19 @@ export class KernelRouter {
     return router;
   }
 
+  /** `ip WORDS` in its namespace. */
+  ip(words: string): void {
+    this.namespace.ip(words);
+  }
+
+  /** Lets it forward IPv6, too; everything that is not on its devices goes out by wan. */
+  forwardIpv6(lan: string, wan: string): void {
+    this.namespace.run("sysctl", "-qw", "net.ipv6.conf.all.forwarding=1");
+    this.ip(`-6 address add ${lan} dev lan0 nodad`);
+    this.ip(`-6 address add ${wan} dev wan0 nodad`);
+    this.ip("-6 route add default dev wan0");
+  }
+
   /** A packet arrives. @returns what left then, in order */
   async send(side: Side, bytes: Uint8Array): Promise<{ side: Side; bytes: Uint8Array }[]> {
     this.script.stdin!.write(`${side} ${Buffer.from(bytes).toString("hex")}\n`);

@@ -13,6 +13,7 @@ import struct
 import sys
 
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
+TCP = 6
 # The kernel forwards while the packet is written, so what leaves is there at once; an answer of its own may take a little.
 PATIENCE = 0.03
 
@@ -35,8 +36,8 @@ def drain():
         for name, fd in devices.items():
             if fd in ready:
                 packet = os.read(fd, 65536)
-                # The kernel's own neighbour and router discovery.
-                if packet[0] >> 4 == 4:
+                # Of IPv6 only TCP: the kernel's own neighbour and router discovery comes when it likes.
+                if packet[0] >> 4 == 4 or packet[6] == TCP:
                     left.append([name, packet.hex()])
 
 

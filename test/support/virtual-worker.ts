@@ -34,10 +34,14 @@ export interface Arrival {
   mark?: number;
   /** So long ago, ns, as the host tells the filter; it does not say unless this does. */
   ago?: number;
+  /** The kernel vouches for its transport checksum. */
+  valid?: boolean;
   /** It is a super-packet with a partial checksum at these offsets: bytes of data in each segment. */
   gso?: { size: number; type: number; start: number; field: number };
 }
 
+/** VIRTIO_NET_HDR_F_DATA_VALID. */
+const VNET_DATA_VALID = 2;
 /** Time does not start at zero. */
 const START = 3600e9;
 const TICK = 100e6;
@@ -99,6 +103,7 @@ export class VirtualWorker {
         descriptorReset(m, d, data, bytes.length, index);
         m.u32[(d + DESCRIPTOR.MARK) >>> 2] = arrival.mark ?? 0;
         if (arrival.ago !== undefined) u64Write(m, d + DESCRIPTOR.TIMESTAMP, this.now - arrival.ago);
+        if (arrival.valid) m.u8[d + DESCRIPTOR.VNET_FLAGS] = VNET_DATA_VALID;
         if (arrival.gso) {
           const { size, type, start, field } = arrival.gso;
           m.u8[d + DESCRIPTOR.VNET_FLAGS] = 1;

@@ -39,7 +39,7 @@ export function recall(key: u64, now: u32, timeout: u32): i32 {
   for (let i: u32 = 0; i < WAYS; i++) {
     const at = set + ENTRIES + <usize>i * ENTRY;
     if (load<u64>(at) != key) continue;
-    if (now - load<u32>(at, SEEN) > timeout) break;
+    if (silence(at, now) > timeout) break;
     store<u32>(at, now, SEEN);
     found = load<i32>(at, BACKEND);
     break;
@@ -57,7 +57,7 @@ export function remember(key: u64, backend: i32, now: u32, timeout: u32): bool {
   let isFree = false;
   for (let i: u32 = 0; i < WAYS; i++) {
     const at = set + ENTRIES + <usize>i * ENTRY;
-    const silent = load<u64>(at) == 0 ? u32.MAX_VALUE : now - load<u32>(at, SEEN);
+    const silent = load<u64>(at) == 0 ? u32.MAX_VALUE : silence(at, now);
     if (load<u64>(at) == key) {
       place = at;
       isFree = true;
@@ -73,6 +73,12 @@ export function remember(key: u64, backend: i32, now: u32, timeout: u32): bool {
   store<i32>(place, backend, BACKEND);
   unlock(set);
   return !isFree;
+}
+
+/** For how long, s. Workers' batches do not come in order: another one may have seen it in a second that is still to come here. */
+function silence(at: usize, now: u32): u32 {
+  const seen = load<u32>(at, SEEN);
+  return now > seen ? now - seen : 0;
 }
 
 function setOf(key: u64): usize {

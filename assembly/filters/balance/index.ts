@@ -20,7 +20,7 @@ import {
 } from "pktflow/assembly";
 import { flowKey, prefixKey } from "pktflow/assembly/lib/flow-key";
 import { connectionsBytes, openConnections, recall, remember } from "./connections";
-import { build, NONE, primeFrom, SCRATCH } from "./maglev";
+import { build, ENTRY, NONE, primeFrom, SCRATCH } from "./maglev";
 import { By, Counters, params } from "./params";
 
 const HEADER: usize = 64;
@@ -34,7 +34,7 @@ let byFlow: bool = true;
 
 /** Bytes of a table, and what follows it begins at a cache line. */
 function tableBytes(entries: u32): usize {
-  return (<usize>entries + 63) & ~63;
+  return (<usize>entries * ENTRY + 63) & ~63;
 }
 
 function scratchBytes(): usize {
@@ -81,7 +81,7 @@ export function packet(p: Packet): Output {
   if (backend < 0) {
     const table = isTcp && !begins ? whole : open;
     const entry = <u32>(((key >> 32) * <u64>size) >> 32);
-    const found = load<u8>(table + entry);
+    const found = load<u16>(table + <usize>entry * ENTRY);
     if (found == NONE) {
       counter(Counters.noBackend).add(1);
       return OUTPUT_DROP;

@@ -7,8 +7,10 @@
 import { mix } from "pktflow/assembly/lib/flow-key";
 import { params } from "./params";
 
+/** Bytes of an entry, a backend's index. */
+export const ENTRY: usize = 2;
 /** No backend. */
-export const NONE: u8 = 0xff;
+export const NONE: u16 = 0xffff;
 /** What build() needs of each backend: next (u32), skip (u32), turns (f64). */
 export const SCRATCH: usize = 16;
 const SKIP: usize = 4;
@@ -43,13 +45,14 @@ function weightOf(backend: i32, all: bool): u32 {
 }
 
 /**
- * Fills a table: a backend's index for each entry, a byte each.
+ * Fills a table: a backend's index for each entry, ENTRY bytes each.
  * @param size a prime; @param scratch SCRATCH bytes for each backend; @param all whether drained ones take part
  */
 export function build(table: usize, size: u32, scratch: usize, all: bool): void {
   const count = params.backends.length;
   let largest: u32 = 0;
-  memory.fill(table, NONE, size);
+  // All ones are NONE.
+  memory.fill(table, 0xff, <usize>size * ENTRY);
   for (let i = 0; i < count; i++) {
     const at = scratch + <usize>i * SCRATCH;
     store<u32>(at, <u32>(nameHash(i, 0) % size));
@@ -64,7 +67,7 @@ export function build(table: usize, size: u32, scratch: usize, all: bool): void 
       let turns = load<f64>(at, TURNS) + <f64>weightOf(i, all) / <f64>largest;
       if (turns >= 1) {
         turns -= 1;
-        take(table, size, at, <u8>i);
+        take(table, size, at, <u16>i);
         filled++;
       }
       store<f64>(at, turns, TURNS);
@@ -73,11 +76,11 @@ export function build(table: usize, size: u32, scratch: usize, all: bool): void 
 }
 
 /** A turn: the next entry of its permutation that is free. */
-function take(table: usize, size: u32, at: usize, backend: u8): void {
+function take(table: usize, size: u32, at: usize, backend: u16): void {
   let entry = load<u32>(at);
   const skip = load<u32>(at, SKIP);
-  while (load<u8>(table + entry) != NONE) entry = next(entry, skip, size);
-  store<u8>(table + entry, backend);
+  while (load<u16>(table + <usize>entry * ENTRY) != NONE) entry = next(entry, skip, size);
+  store<u16>(table + <usize>entry * ENTRY, backend);
   store<u32>(at, next(entry, skip, size));
 }
 

@@ -2,13 +2,12 @@
 
 import {
   counter,
-  deviceMtu,
-  devices,
   now,
   OUTPUT_DROP,
   OUTPUT_NEXT,
   Output,
   Packet,
+  smallestMtu,
   workerState,
 } from "pktflow/assembly";
 import {
@@ -69,12 +68,6 @@ function counterOf(refused: u32): u32 {
   if (refused == ERROR_FROM_NOBODY) return Counters.fromNobody;
   if (refused == ERROR_OF_LATER_FRAGMENT) return Counters.laterFragment;
   return refused == ERROR_OF_NOT_IP ? Counters.notIp : Counters.malformed;
-}
-
-function smallestMtu(): u32 {
-  let smallest: u32 = 0xffff;
-  for (let device: u32 = 0; device < devices(); device++) smallest = min(smallest, deviceMtu(<u8>device));
-  return smallest;
 }
 
 /** In what the rate counts: errors, or bits. */

@@ -20,6 +20,7 @@ import {
   OUTPUT_NEXT,
   Output,
   PACKET_FLAG_CSUM_PARTIAL,
+  PACKET_FLAG_CSUM_VALID,
   PACKET_FLAG_MALFORMED,
   Packet,
   sharedState,
@@ -186,6 +187,9 @@ function corrupt(p: Packet): void {
   const byte = <usize>(p.data + at);
   store<u8>(byte, load<u8>(byte) ^ ((<u8>1) << (<u8>(draw() & 7))));
   counter(Counters.corrupted).add(1);
+  // Whoever vouched for its checksum has seen it sound.
+  p.flags &= ~PACKET_FLAG_CSUM_VALID;
+  p.vnetFlags = 0;
   if (p.payload != 0 && at >= <u32>p.payload) return;
   // What has been proved of its headers is not true any more.
   p.flags = PACKET_FLAG_MALFORMED;
@@ -231,12 +235,16 @@ function dueAt(p: Packet, time: u64): u64 {
 function variation(): i64 {
   if (jitter == 0) return 0;
   const bits = delayChance.draw();
-  // Between -jitter and jitter.
-  if (distribution == Distribution.uniform) return <i64>((<u64>bits * <u64>(2 * jitter)) >> 32) - jitter;
+  if (distribution == Distribution.uniform) return partOf(<u64>(2 * jitter), bits) - jitter;
   const state = workerState();
   let scale: f64 = 0;
   if (distribution == Distribution.normal) scale = quantile(state + NORMAL, bits);
   else if (distribution == Distribution.pareto) scale = quantile(state + PARETO, bits);
   else scale = 0.25 * quantile(state + NORMAL, draw()) + 0.75 * quantile(state + PARETO, bits);
   return <i64>(scale * <f64>jitter);
+}
+
+/** So many 2^32nds of a time. Its halves apart: an hour times 32 bits is more than 64 bits hold. */
+function partOf(time: u64, bits: u32): i64 {
+  return <i64>((time >> 32) * <u64>bits + (((time & 0xffffffff) * <u64>bits) >> 32));
 }

@@ -15,6 +15,9 @@ import {
 import { completeChecksum, isSuper, keepFirstSegment } from "pktflow/assembly/lib/segment";
 import { Counters, Outputs, params } from "./params";
 
+/** No limit: a frame with the longest IP packet in it is longer still. */
+const WHOLE: u32 = 65535;
+
 export function packet(p: Packet): Output {
   if (params.oneIn > 1 && randomBelow(params.oneIn) != 0) return OUTPUT_NEXT;
   const copy = copyOf(p);
@@ -22,7 +25,7 @@ export function packet(p: Packet): Output {
     counter(Counters.noRoom).add(1);
     return OUTPUT_NEXT;
   }
-  if (copy.length > params.first) cut(copy);
+  if (params.first != WHOLE && copy.length > params.first) cut(copy);
   counter(Counters.copied).add(1);
   emit(copy, Outputs.copy);
   return OUTPUT_NEXT;

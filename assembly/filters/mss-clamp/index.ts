@@ -10,14 +10,13 @@ import {
   be16,
   change16,
   counter,
-  deviceMtu,
-  devices,
   OUTPUT_NEXT,
   Output,
   PACKET_FLAG_CSUM_PARTIAL,
   Packet,
   PROTOCOL_TCP,
   setBe16,
+  smallestMtu,
   TCP_CHECKSUM,
   TCP_HEADER,
   TCP_SYN,
@@ -41,12 +40,6 @@ export function init(): void {
   if (mtu == 0 && size == 0) mtu = smallestMtu();
   most4 = least(size, mtu, HEADERS_IPV4);
   most6 = least(size, mtu, HEADERS_IPV6);
-}
-
-function smallestMtu(): u32 {
-  let smallest: u32 = 0xffff;
-  for (let device: u32 = 0; device < devices(); device++) smallest = min(smallest, deviceMtu(<u8>device));
-  return smallest;
 }
 
 /** Of what is given: 0 is not. */

@@ -131,6 +131,7 @@ export function translateKnown(b: Batch, count: u32): u32 {
 function place(b: Batch, count: u32): void {
   const first = sets;
   const by = shift;
+  const outside = params.outsideMark;
   let to = places;
   for (let i: u32 = 0; i < count; i++, to += 4) {
     const p = b.at(i);
@@ -141,6 +142,10 @@ function place(b: Batch, count: u32): void {
         const data = <usize>p.data;
         const mixed = mix(load<u64>(data + <usize>p.l3, IPV4_SOURCE), load<u32>(data + l4));
         set = first + ((<usize>(mixed >> by)) << SET_SHIFT);
+      }
+      // A mark that says where a packet comes from makes it another flow's (special.ts).
+      if (outside != 0) {
+        if (p.mark == outside) set = 0;
       }
     }
     store<u32>(to, <u32>set);

@@ -70,6 +70,7 @@ import {
   firstOutside,
   hasMoreInsides,
   hasMoreOutsides,
+  hasSpecial,
   inAddresses,
   inPorts,
   isInside,
@@ -83,6 +84,7 @@ import {
   sessions,
 } from "./settings";
 import { slow } from "./slow";
+import { isSpecial } from "./special";
 import { refresh, track } from "./usage";
 
 const LINE: usize = 0;
@@ -171,6 +173,7 @@ function classify(b: Batch, count: u32): void {
   const index = sessions.index;
   const lines = index.lines;
   const shift = index.shift;
+  const special = hasSpecial;
   const s0 = index.seed(0);
   const s1 = index.seed(1);
   const s2 = index.seed(2);
@@ -192,6 +195,9 @@ function classify(b: Batch, count: u32): void {
     if (!fromInside && hasMoreInsides) fromInside = isInside(<u32>a);
     let toOutside = <u32>(a >> 32) == outside;
     if (!toOutside && hasMoreOutsides) toOutside = outsideIndex(<u32>(a >> 32)) >= 0;
+    if (special) {
+      if (isSpecial(p.mark, a, fromInside)) continue;
+    }
     if (fromInside) {
       if (toOutside) continue;
       a &= outAddresses;

@@ -74,6 +74,8 @@ export let twiceAt: usize = 0;
 export let twices: u32 = 0;
 /** Is there any twice NAT? */
 export let hasTwice: bool = false;
+/** May a packet be more than its session makes of it? See special.ts. */
+export let hasSpecial: bool = false;
 /** The queue of resting.ts, or 0. */
 export let resting: usize = 0;
 
@@ -123,6 +125,7 @@ export function open(): void {
   twiceAt = <usize>load<u32>(at, TWICE);
   twices = load<u32>(at, TWICES);
   hasTwice = remotes != 0 || twices != 0;
+  hasSpecial = hasTwice || pairs != 0 || params.outsideMark != 0;
   openModes();
 }
 

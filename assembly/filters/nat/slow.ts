@@ -45,6 +45,7 @@ import {
   poolAddress,
   poolOf,
 } from "./settings";
+import { isMarkedOutside } from "./special";
 import { isTwiceDestination, remoteOf } from "./twice";
 import { refresh, track } from "./usage";
 
@@ -65,8 +66,7 @@ export function slow(p: Packet): Output {
 
 /** By its source, unless its mark says that the same address is outside, too. */
 function isFromInside(p: Packet): bool {
-  const mark = params.outsideMark;
-  return (mark == 0 || p.mark != mark) && isInside(load<u32>(p.ip, IPV4_SOURCE));
+  return !isMarkedOutside(p.mark) && isInside(load<u32>(p.ip, IPV4_SOURCE));
 }
 
 function dynamic(p: Packet, fromInside: bool): Output {

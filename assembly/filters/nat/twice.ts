@@ -6,8 +6,8 @@
 //   remote                   10.77.0.5:999 > 10.99.0.7:80        becomes   198.51.100.2:999 > 10.77.0.7:80
 //                            the destination is what a host outside is called inside
 //
-// Such sessions have both whole tuples, of a kind of their own, so that the fast path never finds them: each packet of theirs
-// takes its turn through slow.ts. A source outside may have an address of the inside: `outside-mark` says where it comes from.
+// Such sessions have both whole tuples, of a kind of their own, and each packet of theirs takes its turn through slow.ts
+// (special.ts). A source outside may have an address of the inside: `outside-mark` says where it comes from.
 
 import { outsideOf } from "./one-to-one-table";
 import { hasTwice, mappings, outsides, poolOf, remotes, twiceAt, twices } from "./settings";

@@ -13,15 +13,7 @@
 //   |                | bucket | (pieces.ts)           |                            |
 //   +----------------+--------+-----------------------+----------------------------+
 
-import {
-  deviceMtu,
-  devices,
-  PROTOCOL_TCP,
-  PROTOCOL_UDP,
-  random,
-  sharedState,
-  workerState,
-} from "pktflow/assembly";
+import { PROTOCOL_TCP, PROTOCOL_UDP, random, sharedState, smallestMtu, workerState } from "pktflow/assembly";
 import { AddressIndex } from "pktflow/assembly/lib/address-index";
 import { FragmentTable } from "pktflow/assembly/lib/fragment-table";
 import { FragmentWait } from "pktflow/assembly/lib/fragment-wait";
@@ -153,12 +145,6 @@ export function open(): void {
   ipv4Mtu = params.ipv4Mtu == 0 ? least : <u32>params.ipv4Mtu;
   ipv6Mtu = max(LEAST_IPV6_MTU, params.ipv6Mtu == 0 ? least : <u32>params.ipv6Mtu);
   lowestIpv6Mtu = min<u32>(<u32>params.lowestIpv6Mtu, ipv6Mtu);
-}
-
-function smallestMtu(): u32 {
-  let smallest: u32 = 0xffff;
-  for (let device: u32 = 0; device < devices(); device++) smallest = min(smallest, deviceMtu(<u8>device));
-  return smallest;
 }
 
 export function bucketAt(): usize {

@@ -84,10 +84,12 @@ function isIn(address: usize, prefix: u64): bool {
   return (be64(address) & mask) == prefix;
 }
 
-/** @returns false: no word of it can take up the difference */
+/** @returns false: no word of it can take up the difference, or it is no host's */
 function translate(address: usize, prefix: u64, change: u32): bool {
   let word: usize = 6;
   if (!isShort) {
+    // 3.7: an identifier of all zeros is no host's.
+    if (load<u64>(address + 8) == 0) return false;
     word = 8;
     while (word < 16 && load<u16>(address + word) == 0xffff) word += 2;
     if (word == 16) return false;
