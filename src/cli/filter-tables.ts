@@ -4,7 +4,6 @@ import type { FilterReport, Report } from "../control/report.ts";
 import { table, whole } from "./format.ts";
 
 type Table = NonNullable<FilterReport["tables"]>[string];
-type Cell = Table["rows"][number][string];
 
 /** The tables of all filters, each under the names of its filter and its own; an empty one is left out. */
 export function filterTables({ filters }: Report): string[] {
@@ -15,21 +14,18 @@ export function filterTables({ filters }: Report): string[] {
   );
 }
 
-/** Columns stand in the order of the manifest; one that no row has is left out. */
-function tableText(title: string, { rows, others }: Table): string {
+/** Columns stand in the order of the manifest, keys first; one that no row has is left out. */
+function tableText(title: string, { keys, rows, others }: Table): string {
   const widest = rows.reduce((most, row) =>
     Object.keys(row).length > Object.keys(most).length ? row : most,
   );
-  const names = [...new Set([...Object.keys(widest), ...rows.flatMap(Object.keys)])];
-  // Numbers come last, and stand to the right.
-  const left = names.filter((name) => rows.some((row) => typeof row[name] === "string"));
-  const right = names.filter((name) => !left.includes(name));
-  const cells = rows.map((row) => [...left, ...right].map((name) => cell(row[name])));
+  const left = keys.filter((name) => rows.some((row) => row[name] !== undefined));
+  const right = Object.keys(widest).filter((name) => !keys.includes(name));
+  const cells = rows.map((row) => [
+    // A port or an identifier is no quantity.
+    ...left.map((name) => String(row[name] ?? "")),
+    ...right.map((name) => whole(Number(row[name]))),
+  ]);
   const note = others === 0 ? "" : `\nothers: at most ${whole(others)} each`;
   return `${colors.bold(title)}\n${table([...left, ...right], cells, left.length)}${note}`;
-}
-
-function cell(value: Cell | undefined): string {
-  if (value === undefined) return "";
-  return typeof value === "number" ? whole(value) : String(value);
 }

@@ -1,5 +1,6 @@
 /** Numbers and tables as people read them. */
 import { createRequire } from "node:module";
+import { stripVTControlCharacters } from "node:util";
 import colors from "picocolors";
 
 const require = createRequire(import.meta.url);
@@ -50,6 +51,32 @@ export function binaryBytes(bytes: number): string {
 
 function trim(value: number): string {
   return value.toFixed(1).replace(/\.0$/, "");
+}
+
+/** Of the terminal that standard output is; where it is none, lines are as long as they are. */
+export function terminalWidth(): number {
+  return (process.stdout.isTTY && process.stdout.columns) || Number.POSITIVE_INFINITY;
+}
+
+/**
+ * A list in lines of no more than `width` characters, where its parts allow it.
+ * @param between stays at a line's end
+ * @param indent before every line but the first
+ */
+export function wrapList(parts: readonly string[], width: number, between: string, indent: string): string {
+  const lines: string[] = [];
+  let line = "";
+  for (const part of parts) {
+    const longer = line === "" ? part : line + between + part;
+    const room = width - (lines.length === 0 ? 0 : indent.length) - between.trimEnd().length;
+    if (line !== "" && stripVTControlCharacters(longer).length > room) {
+      lines.push((line + between).trimEnd());
+      line = part;
+    } else {
+      line = longer;
+    }
+  }
+  return [...lines, line].join(`\n${indent}`);
 }
 
 /** A borderless table: the first `left` columns to the left, numbers to the right. */

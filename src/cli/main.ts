@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** From argv to a command and an exit status. Commands load what they need when they run, so that all start fast. */
 import { readFileSync } from "node:fs";
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, Help, type Option } from "commander";
 import { registerBench } from "./commands/bench.ts";
 import { registerCheck } from "./commands/check.ts";
 import { registerFilter } from "./commands/filter.ts";
@@ -28,8 +28,9 @@ async function main(argv: string[]): Promise<void> {
     .showHelpAfterError("(pktflow --help lists the commands)")
     .addHelpText("after", EXAMPLES)
     .exitOverride()
+    .configureHelp({ optionDescription })
     .configureOutput({
-      outputError: (text, write) => write(`pktflow: ${text.replace(/^error: /, "")}${hint(text, argv)}`),
+      outputError: (text, write) => write(`pktflow: ${usageText(text)}${hint(text, argv)}`),
     });
   const commands = [registerRun, registerCheck, registerLab, registerBench, registerFilter, registerTuntap];
   for (const register of commands) register(program);
@@ -39,6 +40,20 @@ async function main(argv: string[]): Promise<void> {
   } catch (error) {
     process.exitCode = await statusOf(error);
   }
+}
+
+/** A list that nothing is in yet is no default to speak of. */
+function optionDescription(this: Help, option: Option): string {
+  const isEmpty = Array.isArray(option.defaultValue) && option.defaultValue.length === 0;
+  return isEmpty ? option.description : Help.prototype.optionDescription.call(this, option);
+}
+
+/** "error: option '--io <engine>' argument 'x' is invalid. it wants …" as one sentence. */
+function usageText(text: string): string {
+  return text
+    .replace(/^error: /, "")
+    .replace(/ is invalid\. Allowed choices are (.*)\.$/m, " is invalid: it wants one of $1")
+    .replace(/ is invalid\. (.*)\.$/m, " is invalid: $1");
 }
 
 /** Wrong usage of a command is told with where its own help is. */

@@ -5,7 +5,7 @@ import { parseDuration as parseDurationText } from "../params/quantities.ts";
 /** --set, which may be said several times. */
 export function setOption(): Option {
   const description = "override one value of the file, as often as you like: devices.lan.queues=4";
-  return new Option("--set <key=value>", description).argParser(collect).default([], "nothing");
+  return new Option("--set <key=value>", description).argParser(collect).default([]);
 }
 
 /** An option that may be said several times. */
@@ -24,7 +24,7 @@ export function parseDuration(text: string): number {
 
 export function parseIo(text: string): "auto" | "uring" | "poll" {
   if (text !== "auto" && text !== "uring" && text !== "poll") {
-    throw new InvalidArgumentError("it is one of auto, uring, poll.");
+    throw new InvalidArgumentError("it wants auto, uring or poll.");
   }
   return text;
 }

@@ -3,7 +3,7 @@ import colors from "picocolors";
 import { conservation, type Report } from "../control/report.ts";
 import { balanceText } from "./balance.ts";
 import { filterTables } from "./filter-tables.ts";
-import { compact, gigabits, table, timing, whole } from "./format.ts";
+import { compact, gigabits, table, terminalWidth, timing, whole, wrapList } from "./format.ts";
 
 export function summary(report: Report): string {
   const sections = [
@@ -99,7 +99,9 @@ function countersOf(name: string, counters: Record<string, number>): string[] {
   const parts = Object.entries(counters)
     .filter(([, value]) => value > 0)
     .map(([counter, value]) => `${counter} ${whole(value)}`);
-  return parts.length === 0 ? [] : [`${name}: ${parts.join(", ")}`];
+  return parts.length === 0
+    ? []
+    : [`${name}: ${wrapList(parts, terminalWidth() - name.length - 2, ", ", "  ")}`];
 }
 
 function balance(report: Report): string {

@@ -1,7 +1,7 @@
 /** What every section asks of its nodes: is it a map, which keys are there, do its values fit their specs. */
 import { NAME, type Problem, parseParams } from "../params/parse.ts";
 import type { ReadFile } from "../params/sets.ts";
-import { closest } from "../params/suggest.ts";
+import { choice, closest } from "../params/suggest.ts";
 import type { ParamSpec, ParamValues } from "../params/types.ts";
 import type { Diagnostics } from "./diagnostics.ts";
 import { Source, type Span } from "./source.ts";
@@ -58,12 +58,9 @@ export function unknownKeys(map: MapNode, known: string[], where: string, diagno
   const unset = known.filter((key) => !map.entries.some((e) => e.key === key));
   for (const { key, keySpan } of map.entries) {
     if (known.includes(key)) continue;
-    diagnostics.error(
-      keySpan,
-      "unknown-key",
-      `unknown key ${JSON.stringify(key)} in ${where}`,
-      closest(key, unset),
-    );
+    const meant = closest(key, unset);
+    const message = `unknown key ${JSON.stringify(key)} in ${where}${meant === undefined ? choice(unset) : ""}`;
+    diagnostics.error(keySpan, "unknown-key", message, meant);
   }
 }
 

@@ -55,6 +55,8 @@ export interface FilterReport {
 }
 
 export interface TableReport {
+  /** The columns that say what a row is of, in the manifest's order; the others count. */
+  keys: string[];
   /** The largest first. Of a key, what is not given is left out; numbers are always there. */
   rows: Record<string, string | number | boolean>[];
   /** What is not among these rows has no more than this in the column that orders them. */
@@ -175,7 +177,10 @@ function tablesOf(m: PacketMemory, tables: TablePlan[], instances: { context: nu
     tables.map(({ name, show, keys, values }, i): [string, TableReport] => {
       const shape = { keyBytes: tableLayout(keys, 0).keyBytes, values: values.length, index: i };
       const { rows, others } = readTable(m, contexts, shape, show);
-      return [name, { rows: rows.map((row) => decodeRow(keys, values, row)), others }];
+      return [
+        name,
+        { keys: keys.map((key) => key.name), rows: rows.map((row) => decodeRow(keys, values, row)), others },
+      ];
     }),
   );
 }

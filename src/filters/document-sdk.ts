@@ -61,7 +61,7 @@ export function documentModule(name: string): string {
   return `${parts
     .filter((part) => part !== "")
     .join("\n\n")
-    .replaceAll(/(\n- .*)\n\n(?=- )/g, "$1\n")}\n`;
+    .replaceAll(/(?<=\n- .*)\n\n(?=- )/g, "\n")}\n`;
 }
 
 /** For the SDK's own other half, not for filters. */

@@ -221,6 +221,10 @@ export function isAlone(results: PairResult[]): boolean {
   return results.every(({ from, to }) => to === undefined && from === results[0].from);
 }
 
+/** Other ends of tunnels and trunks are for instance not there by themselves. */
+const NOTHING_GOT_THROUGH =
+  "no probe got through; where hosts must be set up first, a COMMAND does that and shows the rest: -- COMMAND…";
+
 /** What is wrong, in words; empty: the self-check has passed. @param report of the ended pipeline */
 export function failures(results: PairResult[], report: Report): string[] {
   const verdicts = results.flatMap(({ from, to, target, verdicts }) =>
@@ -234,7 +238,7 @@ export function failures(results: PairResult[], report: Report): string[] {
     .map(({ what, verdict }) => `${what}: ${verdict.detail}`);
   // With nobody there to answer, what the pipeline drops is all that can come of a probe.
   const gotThrough = verdicts.some(({ verdict }) => ["ok", "arrived", "taken"].includes(verdict.state));
-  if (!gotThrough && !isAlone(results)) wrong.push("no probe got through");
+  if (!gotThrough && !isAlone(results)) wrong.push(NOTHING_GOT_THROUGH);
   const { missing } = conservation(report);
   if (missing !== 0) wrong.push(`${Math.abs(missing)} packets are unaccounted for`);
   return wrong;

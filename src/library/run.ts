@@ -1,4 +1,6 @@
 /** A pipeline run by a program: started, watched, stopped; see memory-device.ts for the packets. */
+// For those whose own `lib` ends before it: declarations are read with this one.
+/// <reference lib="esnext.disposable" preserve="true" />
 import type { LogEntry } from "../control/logs.ts";
 import type { Report } from "../control/report.ts";
 import { parseDuration } from "../params/quantities.ts";

@@ -16,7 +16,7 @@ import {
 } from "./quantities.ts";
 import { type Reading, refuse, show } from "./refusal.ts";
 import { type ReadFile, Sets } from "./sets.ts";
-import { closest } from "./suggest.ts";
+import { choice, closest } from "./suggest.ts";
 import type { ParamSpec, ParamType, ParamValue, ParamValues, ScalarType } from "./types.ts";
 
 export interface Problem {
@@ -201,8 +201,9 @@ class Reader {
     for (const key of Object.keys(given)) {
       if (known.includes(key)) continue;
       const unset = known.filter((other) => !Object.hasOwn(given, other));
-      const message = `unknown key ${JSON.stringify(key)}${within(name)}`;
-      this.#add({ up: path, step: key }, true, "unknown-key", message, closest(key, unset));
+      const meant = closest(key, unset);
+      const message = `unknown key ${JSON.stringify(key)}${within(name)}${meant === undefined ? choice(unset) : ""}`;
+      this.#add({ up: path, step: key }, true, "unknown-key", message, meant);
     }
     const isElement = name !== undefined;
     const values: ParamValues = isElement ? {} : { ...standard };

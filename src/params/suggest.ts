@@ -24,6 +24,17 @@ export function closest(name: string, candidates: Iterable<string>): string | un
   return best;
 }
 
+const MOST_NAMED = 12;
+
+/** What could stand there, for the end of a message when nobody knows what was meant: "; could be a, b or c". */
+export function choice(candidates: readonly string[]): string {
+  if (candidates.length === 0) return "";
+  const named = candidates.slice(0, MOST_NAMED);
+  const more = candidates.length - named.length;
+  const last = more > 0 ? `${more} more` : named.pop()!;
+  return `; could be ${named.length === 0 ? last : `${named.join(", ")} or ${last}`}`;
+}
+
 /** Optimal string alignment distance; anything above `limit` may come back as limit + 1. */
 function editDistance(a: string, b: string, limit: number): number {
   if (Math.abs(a.length - b.length) > limit) return limit + 1;

@@ -74,6 +74,20 @@ describe("a file that is wrong: exit status 2, with file, line and column", () =
     expect(status).toBe(2);
   });
 
+  test("check --json says it on standard output too, for programs", async () => {
+    const file = twoTuns(", queues: 0");
+    const { status, stdout } = await pktflow(["check", "--json", file]);
+    const { diagnostics } = JSON.parse(stdout);
+    expect(diagnostics).toMatchObject([{ file, line: 3, column: 30, code: "out-of-range" }]);
+    expect(status).toBe(2);
+  });
+
+  test("a key that is like none is told with those there are", async () => {
+    const { status, stderr } = await pktflow(["check", twoTuns(", colour: red")]);
+    expect(stderr).toMatch(/unknown key "colour"; could be .*\bqueues\b/);
+    expect(status).toBe(2);
+  });
+
   test("check says where a filter may hold fewer packets than it asks for, and why", async () => {
     const file = folder.file("held.yaml");
     const text = (device: string, limit: number) => `pktflow: 1

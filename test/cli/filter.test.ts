@@ -87,7 +87,9 @@ describe("filter list and show", () => {
     expect(status).toBe(0);
     expect(stdout).toMatch(/^nat: Source NAT/);
     expect(stdout).toMatch(/\ninside +(list of )?prefix/);
-    expect(stdout).toMatch(/\nstate of each worker computed from the parameters, shared computed from the parameters\n/);
+    expect(stdout).toMatch(
+      /\nstate of each worker computed from the parameters, shared computed from the parameters\n/,
+    );
     expect(stdout).toMatch(/\nmodule .*nat\.wasm \([\d.]+ KiB\)/);
     expect(stdout).toMatch(/\nexports abi init process .*tick/);
     expect(stdout).toMatch(/\ncost about [\d.e+]+ ns a packet, measured now/);

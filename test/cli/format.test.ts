@@ -3,7 +3,8 @@ import { stripVTControlCharacters } from "node:util";
 import { expect, test, vi } from "vitest";
 import { after } from "../../src/cli/commands/run.ts";
 import { showText } from "../../src/cli/filter/show.ts";
-import { compact, wordTable, wrap } from "../../src/cli/format.ts";
+import { filterTables } from "../../src/cli/filter-tables.ts";
+import { compact, wordTable, wrap, wrapList } from "../../src/cli/format.ts";
 import { summary } from "../../src/cli/summary.ts";
 import type { Report } from "../../src/control/report.ts";
 import { builtinManifests } from "../../src/filters/catalog.ts";
@@ -18,6 +19,32 @@ test.each([
   [999_999_999, "1.00 G"],
 ])("%d is %s", (value, text) => {
   expect(compact(value)).toBe(text);
+});
+
+test.each([
+  [["a text"], 80, "a text"],
+  [["web 10", "dns 9", "mail 8"], 12, "web 10,\n  dns 9,\n  mail 8"],
+  [["longer than that", "b"], 6, "longer than that,\n  b"],
+  [["one", "two"], Number.POSITIVE_INFINITY, "one, two"],
+])("the list %j in %d characters", (parts, width, lines) => {
+  expect(wrapList(parts, width, ", ", "  ")).toBe(lines);
+});
+
+test("a port in a filter's table is no quantity", () => {
+  const rows = [
+    { from: "10.0.0.1/32", "to-port": 40275, bytes: 276696 },
+    { from: "10.0.0.2/32", bytes: 1000 },
+  ];
+  const filters = { flows: { tables: { top: { keys: ["from", "to-port", "proto"], rows, others: 1000 } } } };
+  expect(stripVTControlCharacters(filterTables({ filters } as unknown as Report)[0])).toBe(
+    [
+      "flows top",
+      "from         to-port    bytes",
+      "10.0.0.1/32  40275    276,696",
+      "10.0.0.2/32             1,000",
+      "others: at most 1,000 each",
+    ].join("\n"),
+  );
 });
 
 test("--for 30d, longer than a timer of Node's runs, is 30 days", () => {

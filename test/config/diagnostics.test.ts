@@ -174,7 +174,7 @@ p.yaml:2:1 error unknown-key: unknown key "worker" in the pipeline
 p.yaml:4:21 error unknown-key: device "lan": unknown key "que"
    4 |   lan: { kind: tun, que: 2 }
      |                     ^^^ did you mean "queues"?
-p.yaml:5:21 error unknown-key: device "wan": unknown key "colour"
+p.yaml:5:21 error unknown-key: device "wan": unknown key "colour"; could be queues, address, mtu, netns or offload
    5 |   wan: { kind: tun, colour: red }
      |                     ^^^^^^
 p.yaml:7:3 error unused-filter: filter "f" is used by no path
@@ -584,7 +584,7 @@ describe("--set", () => {
 --set:6:6 error bad-set: "x" cannot be set in a value that is no map and no list
    6 | name.x=1
      |      ^
---set:7:13 error unknown-key: device "lan": unknown key "qeues"
+--set:7:13 error unknown-key: device "lan": unknown key "qeues"; could be address, mtu, netns or offload
    7 | devices.lan.qeues=1
      |             ^^^^^`.trimStart(),
     );

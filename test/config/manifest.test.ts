@@ -230,7 +230,7 @@ filter.yaml:5:3 error missing: table "b" wants values
 filter.yaml:6:45 error duplicate-name: table "c" has two columns called "x"
    6 |   c: { keys: { x: { type: u8 } }, values: { x: X. }, rows: 5 }
      |                                             ^
-filter.yaml:6:54 error unknown-key: unknown key "rows" in table "c"
+filter.yaml:6:54 error unknown-key: unknown key "rows" in table "c"; could be doc or show
    6 |   c: { keys: { x: { type: u8 } }, values: { x: X. }, rows: 5 }
      |                                                      ^^^^`,
   ],

@@ -23,6 +23,7 @@ describe.each(modules)("%s", (name) => {
     expect(undocumented(readModule(name))).toEqual([]);
     const page = documentModule(name);
     expect(page).toContain("Example");
+    expect(page, "members in one list").not.toMatch(/\n- .*\n\n- /);
     expect(page).toMatch(/\n### `(function|class|let|const|type) /);
     expect(readFileSync(join(ROOT, "build/docs/sdk", `${name.split("/")[1]}.md`), "utf8")).toBe(page);
   });

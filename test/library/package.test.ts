@@ -218,8 +218,9 @@ paths:
       strict: true,
       exactOptionalPropertyTypes: true,
       noEmit: true,
-      types: ["node"],
-      lib: ["es2023", "esnext.disposable"],
+      // The least that a program may have: no types of Node.js, no library beyond its target but the console.
+      types: [],
+      lib: ["es2023", "dom"],
     };
     writeFileSync(
       join(project, "tsconfig.json"),

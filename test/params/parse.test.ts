@@ -225,7 +225,12 @@ describe("maps of parameters", () => {
           message: 'unknown key "neded"',
           suggestion: "needed",
         },
-        { path: ["__proto__x"], atKey: true, code: "unknown-key", message: 'unknown key "__proto__x"' },
+        {
+          path: ["__proto__x"],
+          atKey: true,
+          code: "unknown-key",
+          message: 'unknown key "__proto__x"; could be needed, given, many, some, maybe or list',
+        },
         { path: [], atKey: false, code: "missing", message: "needed is missing" },
         { path: [], atKey: false, code: "missing", message: "list is missing" },
       ],

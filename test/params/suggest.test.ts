@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { closest } from "../../src/params/suggest.ts";
+import { choice, closest } from "../../src/params/suggest.ts";
 
 describe("closest", () => {
   it.each([
@@ -22,5 +22,16 @@ describe("closest", () => {
     ["a", []],
   ])("%s of %j is none", (name, candidates) => {
     expect(closest(name, candidates)).toBeUndefined();
+  });
+});
+
+describe("choice", () => {
+  it.each([
+    [[], ""],
+    [["on-trap"], "; could be on-trap"],
+    [["cir", "cbs", "per"], "; could be cir, cbs or per"],
+    [[..."abcdefghijklmn"], "; could be a, b, c, d, e, f, g, h, i, j, k, l or 2 more"],
+  ])("of %j", (candidates, text) => {
+    expect(choice(candidates)).toBe(text);
   });
 });

@@ -77,7 +77,7 @@ function number(least: number, most: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
     if (/^\d+$/.test(text) && value >= least && value <= most) return value;
-    throw new InvalidArgumentError(`it is a number from ${least} to ${most}.`);
+    throw new InvalidArgumentError(`it wants a number from ${least} to ${most}.`);
   };
 }
 

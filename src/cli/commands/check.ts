@@ -16,14 +16,16 @@ export function registerCheck(program: Command): void {
     )
     .argument("[file]", "the pipeline file (YAML)")
     .addOption(setOption())
-    .option("--json", "print the plan as JSON")
+    .option("--json", "print the plan as JSON, or { diagnostics } where the file is wrong")
     .option("--schema", "print the JSON Schema of pipeline files instead, for editors")
     .action(
       async (file: string | undefined, options: { set: string[]; json?: boolean; schema?: boolean }) => {
         if (options.schema === true) return await printSchema();
         if (file === undefined) {
           const { UsageError } = await import("../exit.ts");
-          throw new UsageError("check: missing the pipeline file");
+          throw new UsageError(
+            "check: missing the pipeline file: pktflow check FILE, or --schema for the JSON Schema of such files",
+          );
         }
         await check(file, options);
       },
@@ -34,9 +36,18 @@ async function check(file: string, options: { set: string[]; json?: boolean }): 
   const { loadPipeline } = await import("../../config/pipeline.ts");
   const { planWithoutOpening } = await import("../../workers/prepare.ts");
   const { NotStarted } = await import("../exit.ts");
-  const { renderDiagnostic } = await import("../../config/diagnostics.ts");
+  const { ConfigError, renderDiagnostic } = await import("../../config/diagnostics.ts");
   const onWarning = (warning: Diagnostic) => process.stderr.write(`${renderDiagnostic(warning)}\n`);
-  const pipeline = loadPipeline(file, { set: options.set, onWarning });
+  const pipeline = (() => {
+    try {
+      return loadPipeline(file, { set: options.set, onWarning });
+    } catch (error) {
+      if (options.json === true && error instanceof ConfigError) {
+        process.stdout.write(`${JSON.stringify({ diagnostics: error.diagnostics }, null, 2)}\n`);
+      }
+      throw error;
+    }
+  })();
   // What is said of it here is what run would say, with the same exit status.
   const plan = await planWithoutOpening(pipeline).catch((error: unknown) => {
     throw new NotStarted(error);

@@ -185,7 +185,7 @@ async function withSelfCheck(lab: Lab, file: string, options: LabOptions): Promi
 function nothingToCheck(lab: Lab): UsageError {
   const hosts = lab.hosts.map(({ device }) => device).join(", ");
   return new UsageError(
-    `lab: there is nothing to check: no path leads from a host that has an address (the hosts: ${hosts}); ` +
+    `lab: there is nothing to check: no host (${hosts}) has a path and an address, and another one's address to try; ` +
       "give a COMMAND to run instead",
   );
 }
