@@ -85,6 +85,7 @@ describe.skipIf(!hasScapy)(`with scapy (skipped without: ${PYTHON} -c "import sc
         ...base,
         filter,
         layer: packet.layer,
+        devices: base.devices.map((device) => ({ ...device, layer: packet.layer })),
         packets: [{ in: { hex: input }, bytes: output }],
       };
       return runCase(one, core, module).filter((failure) => !failure.startsWith("counter"));
