@@ -1,4 +1,5 @@
 // balance: its table is the paper's, shares and disruption are what the paper says of it, and packets go by it.
+import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 import { CONTEXT } from "../../src/batches/layout.ts";
 import { u64Write } from "../../src/batches/memory.ts";
@@ -32,6 +33,12 @@ function table(b: FilterBench, backends: number): number[] {
   return Array.from(b.m.u16.slice(first, first + size));
 }
 
+const packet = (flow: number, flags: string[]) =>
+  buildPacket({
+    ipv4: { from: `10.0.${flow >> 8}.${flow & 255}`, to: "192.0.2.1" },
+    tcp: { "from-port": 1024 + (flow % 977), "to-port": 80, flags },
+  }).bytes;
+
 function shares(entries: number[], count: number): number[] {
   const found = new Array<number>(count).fill(0);
   for (const backend of entries) found[backend]++;
@@ -46,6 +53,35 @@ describe("the table", () => {
     ["1,000 of them", named(1000), 65_537],
   ])("is that of the paper's pseudocode: %s", (_, backends, size) => {
     expect(table(bench(backends, { size }), backends.length)).toEqual(maglevTable(backends, size));
+  });
+
+  test("is that of the pseudocode for any names and weights, and those that drain are not in it", () => {
+    const one = fc.record({
+      name: fc.string({ unit: "grapheme-ascii", minLength: 1, maxLength: 20 }),
+      weight: fc.nat({ max: 40 }),
+      drain: fc.boolean(),
+    });
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(one, { minLength: 1, maxLength: 30, selector: ({ name }) => name }),
+        fc.constantFrom(2, 3, 31, 257, 1009),
+        (some, size) => {
+          const backends = some.map((each, i) => ({ ...each, via: `out-${i % 3}` }));
+          const taking = backends
+            .map((each, i) => ({ ...each, i }))
+            .filter(({ weight, drain }) => weight > 0 && !drain);
+          const b = new FilterBench(balance, { backends, size });
+          if (taking.length === 0) {
+            expect(b.send(packet(1, ["syn"])).output).toBe("drop");
+            expect(b.counters["no-backend"]).toBe(1);
+          } else {
+            const wanted = maglevTable(taking, size).map((index) => taking[index].i);
+            expect(table(b, backends.length)).toEqual(wanted);
+          }
+        },
+      ),
+      { numRuns: 200 },
+    );
   });
 
   test("has a prime of entries", () => {
@@ -93,12 +129,6 @@ describe("what the paper says", () => {
 });
 
 describe("packets", () => {
-  const packet = (flow: number, flags: string[]) =>
-    buildPacket({
-      ipv4: { from: `10.0.${flow >> 8}.${flow & 255}`, to: "192.0.2.1" },
-      tcp: { "from-port": 1024 + (flow % 977), "to-port": 80, flags },
-    }).bytes;
-
   test("are spread as the shares say, and stay where their connection is on every worker", () => {
     const backends = named(4, (i) => i + 1);
     const b = new FilterBench(

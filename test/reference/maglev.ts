@@ -28,9 +28,9 @@ export function maglevTable(backends: { name: string; weight: number }[], size: 
   const entry: number[] = new Array(size).fill(-1);
   for (let n = 0; ; ) {
     for (let i = 0; i < backends.length; i++) {
-      turns[i] += backends[i].weight / largest;
-      if (turns[i] < 1) continue;
-      turns[i] -= 1;
+      turns[i] += backends[i].weight;
+      if (turns[i] < largest) continue;
+      turns[i] -= largest;
       let c = permutations[i](next[i]);
       while (entry[c] >= 0) c = permutations[i](++next[i]);
       entry[c] = i;

@@ -11,7 +11,7 @@ import { params } from "./params";
 export const ENTRY: usize = 2;
 /** No backend. */
 export const NONE: u16 = 0xffff;
-/** What build() needs of each backend: next (u32), skip (u32), turns (f64). */
+/** What build() needs of each backend: next (u32), skip (u32), turns (u32), in units of the largest weight. */
 export const SCRATCH: usize = 16;
 const SKIP: usize = 4;
 const TURNS: usize = 8;
@@ -57,20 +57,21 @@ export function build(table: usize, size: u32, scratch: usize, all: bool): void 
     const at = scratch + <usize>i * SCRATCH;
     store<u32>(at, <u32>(nameHash(i, 0) % size));
     store<u32>(at, size == 2 ? 1 : <u32>(nameHash(i, 1) % (size - 1)) + 1, SKIP);
-    store<f64>(at, 0, TURNS);
+    store<u32>(at, 0, TURNS);
     largest = max(largest, weightOf(i, all));
   }
   if (largest == 0) return;
   for (let filled: u32 = 0; filled < size; ) {
     for (let i = 0; i < count && filled < size; i++) {
       const at = scratch + <usize>i * SCRATCH;
-      let turns = load<f64>(at, TURNS) + <f64>weightOf(i, all) / <f64>largest;
-      if (turns >= 1) {
-        turns -= 1;
+      // Whole numbers: sums of fractions would miss a turn by their rounding.
+      let turns = load<u32>(at, TURNS) + weightOf(i, all);
+      if (turns >= largest) {
+        turns -= largest;
         take(table, size, at, <u16>i);
         filled++;
       }
-      store<f64>(at, turns, TURNS);
+      store<u32>(at, turns, TURNS);
     }
   }
 }
