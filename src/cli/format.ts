@@ -84,7 +84,8 @@ export function table(head: string[], rows: string[][], left = 1): string {
   // Loaded with the first table: until then a pipeline starts the faster without it.
   const Table = require("cli-table3") as typeof import("cli-table3");
   const view = new Table({
-    head: head.map((text) => colors.bold(text)),
+    // A title of nothing has no colour either: blanks before it would not be at the end of the line.
+    head: head.map((text) => text && colors.bold(text)),
     colAligns: head.map((_, i) => (i < left ? "left" : "right")),
     style: { head: [], border: [], "padding-left": 0, "padding-right": 2 },
     chars: {
