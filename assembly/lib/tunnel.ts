@@ -49,7 +49,9 @@ import { pull, push } from "./headroom";
 import { completeChecksum } from "./segment";
 
 /** Of `ttl` and `tos`: as the inner header has it. */
-export const INHERIT: u32 = 256;
+const INHERIT: u32 = 256;
+/** A filter's parameter for it. */
+const DSCP_INHERIT: u8 = 255;
 /** When the outer IPv4 header forbids to fragment: always, as the inner one does, never. */
 export const DF_SET: u8 = 0;
 export const DF_INHERIT: u8 = 1;
@@ -66,23 +68,26 @@ let tos: u32 = 256;
 let df: u8 = 0;
 
 /**
- * Says what the outer header is.
- * @param local, remote address of 16 bytes, IPv4 as ::ffff:a.b.c.d; both of one family
- * @param hops TTL or hop limit, or INHERIT; @param tosByte DSCP in its place, ECN aside, or INHERIT
+ * Says what the outer header is, as filters' parameters have it. Traps where the ends are of two families: there is nobody
+ * else to tell, and the manifest says so.
+ * @param local, remote address of 16 bytes, IPv4 as ::ffff:a.b.c.d; @param family, remoteFamily 4 or 6
+ * @param hops TTL or hop limit; 0: the inner one's; @param dscp 0 to 63; 255: the inner one's; @param dontFragment DF_...
  */
 export function setTunnel(
   local: usize,
+  family: u8,
   remote: usize,
-  isIpv4: bool,
-  hops: u32,
-  tosByte: u32,
+  remoteFamily: u8,
+  hops: u8,
+  dscp: u8,
   dontFragment: u8,
 ): void {
-  isOver4 = isIpv4;
+  if (family != remoteFamily) unreachable();
+  isOver4 = family == 4;
   localAt = local;
   remoteAt = remote;
-  ttl = hops;
-  tos = tosByte;
+  ttl = hops == 0 ? INHERIT : hops;
+  tos = dscp == DSCP_INHERIT ? INHERIT : (<u32>dscp) << 2;
   df = dontFragment;
 }
 

@@ -27,7 +27,6 @@ import {
   emitOuterFragments,
   FIT_OUTER,
   FIT_REFUSED,
-  INHERIT,
   isFromPeer,
   outerHeader,
   readInner,
@@ -44,21 +43,18 @@ import {
 import { foundBytes, foundType, headerBytes, NOT_OURS, readHeader, WHOLE, writeHeader } from "./header";
 import { Action, Carries, Counters, Fragment, params } from "./params";
 
-const DSCP_INHERIT: u8 = 255;
-
 /** Longest packet or frame that goes in. */
 let longest: u32 = 0;
 let carriesFrames: bool = false;
 
 export function init(): void {
-  // The manifest says so; there is nobody else to tell.
-  if (params.local.family != params.remote.family) unreachable();
   setTunnel(
     params.local.address,
+    params.local.family,
     params.remote.address,
-    params.local.family == 4,
-    params.ttl == 0 ? INHERIT : params.ttl,
-    params.dscp == DSCP_INHERIT ? INHERIT : (<u32>params.dscp) << 2,
+    params.remote.family,
+    params.ttl,
+    params.dscp,
     params.df,
   );
   carriesFrames = params.carries == Carries.ethernet;

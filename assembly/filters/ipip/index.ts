@@ -12,7 +12,6 @@ import {
   emitOuterFragments,
   FIT_OUTER,
   FIT_REFUSED,
-  INHERIT,
   isFromPeer,
   outerHeader,
   readInner,
@@ -29,19 +28,17 @@ import { Action, Counters, Fragment, params } from "./params";
 
 const PROTOCOL_IPIP: u8 = 4;
 const PROTOCOL_IPV6: u8 = 41;
-const DSCP_INHERIT: u8 = 255;
 
 let mtu: u32 = 0;
 
 export function init(): void {
-  // The manifest says so; there is nobody else to tell.
-  if (params.local.family != params.remote.family) unreachable();
   setTunnel(
     params.local.address,
+    params.local.family,
     params.remote.address,
-    params.local.family == 4,
-    params.ttl == 0 ? INHERIT : params.ttl,
-    params.dscp == DSCP_INHERIT ? INHERIT : (<u32>params.dscp) << 2,
+    params.remote.family,
+    params.ttl,
+    params.dscp,
     params.df,
   );
   mtu = params.mtu == 0 ? tunnelMtu(0) : params.mtu;

@@ -33,7 +33,6 @@ import { push } from "pktflow/assembly/lib/headroom";
 import {
   completeInner,
   emitOuterFragments,
-  INHERIT,
   isFromPeer,
   outerHeader,
   readInner,
@@ -45,7 +44,6 @@ import {
 } from "pktflow/assembly/lib/tunnel";
 import { Action, Counters, Fragment, params, UdpChecksum } from "./params";
 
-const DSCP_INHERIT: u8 = 255;
 const HEADERS: u32 = UDP_HEADER + VXLAN_HEADER;
 /** RFC 7348, 5: the dynamic ports, 49152 to 65535. */
 const FIRST_PORT: u16 = 0xc000;
@@ -53,14 +51,13 @@ const FIRST_PORT: u16 = 0xc000;
 let longest: u32 = 0;
 
 export function init(): void {
-  // The manifest says so; there is nobody else to tell.
-  if (params.local.family != params.remote.family) unreachable();
   setTunnel(
     params.local.address,
+    params.local.family,
     params.remote.address,
-    params.local.family == 4,
-    params.ttl == 0 ? INHERIT : params.ttl,
-    params.dscp == DSCP_INHERIT ? INHERIT : (<u32>params.dscp) << 2,
+    params.remote.family,
+    params.ttl,
+    params.dscp,
     params.df,
   );
   longest = (params.mtu == 0 ? tunnelMtu(HEADERS + ETHERNET_HEADER) : params.mtu) + ETHERNET_HEADER;
