@@ -2,11 +2,11 @@
 // entry, RFC 6146's session table entry). Shared by all workers; found by what a packet of either direction shows.
 //
 //    session, one cache line
-//    0                        16                       32      40          48        52       56          60
-//   +------------------------+------------------------+-------+-----------+---------+--------+-----------+------
-//   | out: addresses, ports, | in: addresses, ports,  | timer | the index'| changes | mapping| subscriber| notes
-//   |      kind              |     kind               |       | links     |         |        |           |
-//   +------------------------+------------------------+-------+-----------+---------+--------+-----------+------
+//    0                        16                       32      40        44         48        52       56        60
+//   +------------------------+------------------------+-------+---------+----------+---------+--------+---------+------
+//   | out: addresses, ports, | in: addresses, ports,  | timer | (index) |subscriber| changes | mapping| (index) | notes
+//   |      kind              |     kind               |       |         |          |         |        |         |
+//   +------------------------+------------------------+-------+---------+----------+---------+--------+---------+------
 //    timer
 //    0       8       16           32        64
 //   +-------+-------+------------+----------+         class: which timeout holds; flags: the user's (TCP states);
@@ -22,6 +22,12 @@
 // Who changes what: whoever adds or removes a session of a mapping holds that mapping's lock (mapping-table.ts). Timers
 // change by compare-and-swap only; removing a session changes the generation, so a use that comes too late fails and is
 // nothing. A busy session's line is written, and moves between workers, some 7 times a second at most.
+//
+// From the change of its generation until its record is back in the pool a session that ends is LEAVING. It stays that if a
+// line of the index was not to be had, or its worker was ended on the way. Nothing uses its record again before somebody who
+// holds the lock of its mapping has found it so and taken the rest out: expel(). A session that was being made when its
+// worker was ended is either none yet, and its record is lost, or live with one of its tuples in the index, and ends in its
+// time as others do. So a mapping counts a session before it is published.
 
 import { RecordPool } from "./record-pool";
 import { TupleIndex } from "./tuple-index";
@@ -35,7 +41,7 @@ export const SESSION_IN: usize = 16;
 export const SESSION_TIMER: usize = 32;
 export const SESSION_CHANGES: usize = 48;
 export const SESSION_MAPPING: usize = 52;
-export const SESSION_SUBSCRIBER: usize = 56;
+export const SESSION_SUBSCRIBER: usize = 44;
 export const SESSION_NOTES: usize = 60;
 const PORTS: usize = 8;
 const KIND: usize = 12;
@@ -44,7 +50,11 @@ const UNIT_SHIFT: u64 = 27;
 export const SESSION_GENERATION: u64 = 0xffff0000;
 /** Of a timer: it is a session's, and not what was left of one. */
 export const SESSION_LIVE: u64 = 0x10000;
-export const TIMEOUT_CLASSES: u32 = 12;
+/** Of a timer that is not live: see above. A class like others, with a timeout of nothing. */
+const LEAVING: u8 = 11;
+const CLASS: u64 = 0xff;
+/** Those below are the user's. */
+export const TIMEOUT_CLASSES: u32 = LEAVING;
 /** Timeout classes of translators' sessions; TCP's two are session-tcp.ts's. */
 export const CLASS_UDP: u8 = 0;
 export const CLASS_TRANSITORY: u8 = 1;
@@ -93,6 +103,11 @@ export class SessionTable {
     return <i32>(units - <u32>(timer >> 32)) > <i32>timeout;
   }
 
+  /** Is it a session whose time has run out, or one that is to be expelled? */
+  @inline isOver(timer: u64, units: u32): bool {
+    return ((timer & SESSION_LIVE) != 0 || <u8>timer == LEAVING) && this.isExpired(timer, units);
+  }
+
   /** Address of the tuple (SESSION_OUT or SESSION_IN of a session) that is this, or 0. A hint: see TupleIndex.find. */
   find(addresses: u64, ports: u64): usize {
     return this.index.find(this.index.hash(addresses, ports), addresses, ports);
@@ -119,10 +134,10 @@ export class SessionTable {
       if (index.insert(into, record, 1)) return true;
       // Who found it in between remembers what never was.
       atomic.add<u32>(changetype<usize>(this), 1, ENDED);
-      index.remove(out, record, 0);
     }
-    atomic.store<u64>(record, (timer + 0x10000) & ~SESSION_LIVE, SESSION_TIMER);
-    this.release(record);
+    const ended = endedOf(timer);
+    atomic.store<u64>(record, ended, SESSION_TIMER);
+    this.leave(record, ended);
     return false;
   }
 
@@ -131,12 +146,36 @@ export class SessionTable {
    * @returns false: somebody used it since, or it ended already
    */
   remove(record: usize, timer: u64): bool {
-    const ended = (timer & ~SESSION_GENERATION) | ((timer + 0x10000) & SESSION_GENERATION);
+    const ended = endedOf(timer);
     if (atomic.cmpxchg<u64>(record, timer, ended, SESSION_TIMER) != timer) return false;
     atomic.add<u32>(changetype<usize>(this), 1, ENDED);
+    this.leave(record, ended);
+    return true;
+  }
+
+  /**
+   * Takes out what was left of a session that has ended. Needs the lock of its mapping, if that is still there: then nobody
+   * is about to do the same. @param timer that was seen, not a live one
+   * @returns false: there is nothing left, or not all of it could be taken out yet
+   */
+  expel(record: usize, timer: u64): bool {
+    if (<u8>timer != LEAVING) return false;
+    // Where the mapping has ended, two may come at once.
+    const own = (timer & ~SESSION_GENERATION & ~CLASS) | ((timer + 0x20000) & SESSION_GENERATION);
+    if (atomic.cmpxchg<u64>(record, timer, own, SESSION_TIMER) != timer) return false;
+    return this.leave(record, own | <u64>LEAVING);
+  }
+
+  /** Out of the index, then back to the pool. @param leaving its timer if that must be put off */
+  private leave(record: usize, leaving: u64): bool {
     const index = this.index;
-    index.remove(index.hash(load<u64>(record), load<u64>(record, PORTS)), record, 0);
-    index.remove(index.hash(load<u64>(record, SESSION_IN), load<u64>(record, SESSION_IN + PORTS)), record, 1);
+    const out = index.hash(load<u64>(record), load<u64>(record, PORTS));
+    const into = index.hash(load<u64>(record, SESSION_IN), load<u64>(record, SESSION_IN + PORTS));
+    if (!index.remove(out, record, 0) || !index.remove(into, record, 1)) {
+      atomic.store<u64>(record, leaving, SESSION_TIMER);
+      return false;
+    }
+    atomic.store<u64>(record, leaving & ~CLASS, SESSION_TIMER);
     this.release(record);
     return true;
   }
@@ -160,6 +199,13 @@ export class SessionTable {
   get used(): u32 {
     return this.records.used;
   }
+}
+
+/** The timer of a live session when it has ended: leaving. */
+function endedOf(timer: u64): u64 {
+  return (
+    (timer & ~SESSION_GENERATION & ~CLASS) | ((timer + SESSION_LIVE) & SESSION_GENERATION) | <u64>LEAVING
+  );
 }
 
 /** The units in which timers count. */

@@ -25,8 +25,12 @@ const REAP_NO_ROOM: u32 = 1024;
 let reapFrom: u32 = 0;
 let reapedAt: u64 = 0;
 
-/** Ends a session, and its mapping with the last one. Needs the lock. @returns false: it was used meanwhile */
+/**
+ * Ends a session, and its mapping with the last one; of one that has ended, takes out what was left. Needs the lock.
+ * @returns false: it was used meanwhile
+ */
 export function endLocked(bucket: usize, at: usize, seen: u64): bool {
+  if ((seen & SESSION_LIVE) == 0) return sessions.expel(at, seen);
   const mapping = mappings.at(load<u32>(at, SESSION_MAPPING));
   // Read before its record may become another's.
   const inside = load<u32>(at);
@@ -82,7 +86,7 @@ function reap(from: u32, count: u32): void {
   for (let left = min(count, used); left != 0; left--) {
     const candidate = records.at(at);
     const seen = timerOf(candidate);
-    if ((seen & SESSION_LIVE) != 0 && sessions.isExpired(seen, units)) reapOne(candidate, seen);
+    if (sessions.isOver(seen, units)) reapOne(candidate, seen);
     at = at + 1 == used ? 0 : at + 1;
   }
 }
@@ -92,7 +96,10 @@ function reapOne(candidate: usize, seen: u64): void {
   if (mapping == 0) return;
   // If the session ended since, this may be another mapping's key, or none: then the timer has changed, too.
   const key = mappings.keyOf(mapping);
-  if (key == 0) return;
+  if (key == 0) {
+    sessions.expel(candidate, seen);
+    return;
+  }
   const bucket = mappings.lock(key);
   if (bucket == 0) return;
   if (timerOf(candidate) == seen) endLocked(bucket, candidate, seen);

@@ -147,7 +147,10 @@ function addSession(
   if (made != 0) {
     if (remote == <u32>(all >> 32)) write(made, mapping, protocol, all, allPorts);
     else writeTwice(made, mapping, protocol, all, allPorts, remote, remotePort);
+    // Counted first: should this worker be ended in between, no mapping ends before its sessions have.
+    mapping.sessions++;
     result = sessions.publish(made, firstClass(protocol), flags, unitsOf(now())) ? MADE : AGAIN;
+    if (result != MADE) mapping.sessions--;
   }
   if (result != MADE) {
     refuseFor(Counters.tableFull);
@@ -155,7 +158,7 @@ function addSession(
     return result;
   }
   see(made);
-  if (mapping.sessions++ == 0) {
+  if (mapping.sessions == 1) {
     counter(Counters.mappingsMade).add(1);
     tell(MAPPING_MADE, made, false);
   }

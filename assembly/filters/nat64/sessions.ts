@@ -242,8 +242,12 @@ function addSession(mapping: Mapping, protocol: u8, high: u64, low: u64, remote:
   store<u64>(at, inTuple(protocol, remotePort | (outsidePort << 16)), SESSION_IN + 8);
   store<u32>(at, mappings.numberOf(mapping), SESSION_MAPPING);
   store<u32>(at, mapping.subscriber, SESSION_SUBSCRIBER);
-  if (!sessions.publish(at, firstClass(protocol), 0, unitsOf(now()))) return AGAIN;
+  // Counted first: should this worker be ended in between, no mapping ends before its sessions have.
   mapping.sessions++;
+  if (!sessions.publish(at, firstClass(protocol), 0, unitsOf(now()))) {
+    mapping.sessions--;
+    return AGAIN;
+  }
   counter(Counters.sessionsMade).add(1);
   seenRecord = at;
   seenTimer = timerOf(at);
@@ -259,8 +263,12 @@ function firstClass(protocol: u8): u8 {
   return protocol == PROTOCOL_TCP ? CLASS_TRANSITORY : protocol == PROTOCOL_ICMP ? CLASS_ICMP : CLASS_UDP;
 }
 
-/** Ends a session, and its mapping with the last one. Needs the lock. @returns false: it was used meanwhile */
+/**
+ * Ends a session, and its mapping with the last one; of one that has ended, takes out what was left. Needs the lock.
+ * @returns false: it was used meanwhile
+ */
 function endLocked(bucket: usize, at: usize, seen: u64): bool {
+  if ((seen & SESSION_LIVE) == 0) return sessions.expel(at, seen);
   const mapping = mappings.at(load<u32>(at, SESSION_MAPPING));
   if (!sessions.remove(at, seen)) return false;
   counter(Counters.sessionsExpired).add(1);
@@ -290,7 +298,7 @@ function reap(from: u32, count: u32): void {
   for (let left = min(count, used); left != 0; left--) {
     const candidate = records.at(at);
     const seen = timerOf(candidate);
-    if ((seen & SESSION_LIVE) != 0 && sessions.isExpired(seen, units)) reapOne(candidate, seen);
+    if (sessions.isOver(seen, units)) reapOne(candidate, seen);
     at = at + 1 == used ? 0 : at + 1;
   }
 }
@@ -300,7 +308,10 @@ function reapOne(candidate: usize, seen: u64): void {
   if (mapping == 0) return;
   // If the session ended since, this may be another mapping's key, or none: then the timer has changed, too.
   const key = mappings.keyOf(mapping);
-  if (key == 0) return;
+  if (key == 0) {
+    sessions.expel(candidate, seen);
+    return;
+  }
   const bucket = mappings.lock(key);
   if (bucket == 0) return;
   if (timerOf(candidate) == seen) endLocked(bucket, candidate, seen);
