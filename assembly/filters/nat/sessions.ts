@@ -93,7 +93,7 @@ function makeLocked(bucket: usize, key: u64, protocol: u8, all: u64, allPorts: u
     // Another worker was faster; or one whose time is over was not removed yet.
     if (isFoundOut(protocol, all, allPorts, remote)) return MADE;
     const seen = timerOf(sessionOf(tuple));
-    if (!sessions.isExpired(seen, unitsOf(now())) || !endLocked(bucket, sessionOf(tuple), seen)) return AGAIN;
+    if (!sessions.isOver(seen, unitsOf(now())) || !endLocked(bucket, sessionOf(tuple), seen)) return AGAIN;
   }
   const real = <u64>(<u32>all) | ((<u64>remote) << 32);
   let mapping = mappings.find(bucket, key);
@@ -229,7 +229,7 @@ function endOld(bucket: usize, mapping: Mapping, tuple: usize): i32 {
   const old = sessionOf(tuple);
   const seen = timerOf(old);
   if (load<u32>(old, SESSION_MAPPING) != mappings.numberOf(mapping)) return NO_ROOM;
-  return !sessions.isExpired(seen, unitsOf(now())) || !endLocked(bucket, old, seen) ? AGAIN : MADE;
+  return !sessions.isOver(seen, unitsOf(now())) || !endLocked(bucket, old, seen) ? AGAIN : MADE;
 }
 
 /** Fills a session's record; publish() makes it one. */

@@ -14,6 +14,7 @@ import {
   CLASS_ICMP,
   CLASS_TRANSITORY,
   CLASS_UDP,
+  isCounted,
   isSame,
   SESSION_IN,
   SESSION_LIVE,
@@ -184,7 +185,7 @@ function makeLocked(
     const old = sessionOf(tuple);
     const seen = timerOf(old);
     if (load<u32>(old, SESSION_SUBSCRIBER) != host) return NO_ROOM;
-    if (!sessions.isExpired(seen, unitsOf(now())) || !endLocked(bucket, old, seen)) return AGAIN;
+    if (!sessions.isOver(seen, unitsOf(now())) || !endLocked(bucket, old, seen)) return AGAIN;
   }
   let mapping = mappings.find(bucket, key);
   const isNew = changetype<usize>(mapping) == 0;
@@ -264,13 +265,14 @@ function firstClass(protocol: u8): u8 {
 }
 
 /**
- * Ends a session, and its mapping with the last one; of one that has ended, takes out what was left. Needs the lock.
+ * Ends a session that is over, and its mapping with the last one; and what is left of a session. Needs the lock.
  * @returns false: it was used meanwhile
  */
 function endLocked(bucket: usize, at: usize, seen: u64): bool {
-  if ((seen & SESSION_LIVE) == 0) return sessions.expel(at, seen);
+  if ((seen & SESSION_LIVE) == 0 && !isCounted(seen)) return sessions.expel(at, seen);
   const mapping = mappings.at(load<u32>(at, SESSION_MAPPING));
-  if (!sessions.remove(at, seen)) return false;
+  const isEnded = (seen & SESSION_LIVE) != 0 ? sessions.remove(at, seen) : sessions.expel(at, seen);
+  if (!isEnded) return false;
   counter(Counters.sessionsExpired).add(1);
   if (--mapping.sessions != 0) return true;
   const address = hosts.addressOf(mapping.subscriber);
@@ -309,7 +311,7 @@ function reapOne(candidate: usize, seen: u64): void {
   // If the session ended since, this may be another mapping's key, or none: then the timer has changed, too.
   const key = mappings.keyOf(mapping);
   if (key == 0) {
-    sessions.expel(candidate, seen);
+    if (!isCounted(seen)) sessions.expel(candidate, seen);
     return;
   }
   const bucket = mappings.lock(key);
