@@ -202,11 +202,12 @@ function readCounters(map: MapNode, params: ParamSpec[], diagnostics: Diagnostic
 
 function readState(map: MapNode, diagnostics: Diagnostics): Manifest["state"] {
   const found = entry(map, "state");
-  const state: Manifest["state"] = { worker: 0, shared: 0 };
+  const state: Manifest["state"] = { worker: 0, shared: 0, prepared: 0 };
   const sizes = found && asMap(found.value, "state", diagnostics);
   if (!sizes) return state;
-  unknownKeys(sizes, ["worker", "shared"], "state", diagnostics);
-  for (const key of ["worker", "shared"] as const) {
+  const keys = ["worker", "shared", "prepared"] as const;
+  unknownKeys(sizes, [...keys], "state", diagnostics);
+  for (const key of keys) {
     const size = entry(sizes, key);
     if (!size) continue;
     const value = plain(size.value);

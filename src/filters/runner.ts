@@ -156,6 +156,7 @@ export class Bench {
     };
     const paramsAt = take(params.bytes.length);
     const shared = take(state.shared);
+    const prepared = take(state.prepared);
     const devices = take(test.devices.length * DEVICE_INFO.SIZE);
     const workers = Array.from({ length: test.workers }, () => ({
       context: take(CONTEXT.SIZE),
@@ -191,6 +192,7 @@ export class Bench {
       this.word(context + CONTEXT.WORKER_STATE, worker.state);
       this.word(context + CONTEXT.WORKER_STATE_BYTES, state.worker);
       this.word(context + CONTEXT.SHARED_STATE, shared);
+      this.word(context + CONTEXT.PREPARED_STATE, prepared);
       this.word(context + CONTEXT.SHARED_STATE_BYTES, state.shared);
       this.word(context + CONTEXT.COUNTERS, worker.counters);
       this.word(context + CONTEXT.OUTPUTS, outputs.length);
@@ -215,7 +217,11 @@ export class Bench {
       });
       for (const { context } of workers) this.holding.allow(context, held);
     }
-    if (!isIsolated(module)) instantiate(module, memory).initShared?.(workers[0].context);
+    if (!isIsolated(module)) {
+      const filling = instantiate(module, memory);
+      filling.prepare?.(workers[0].context);
+      filling.initShared?.(workers[0].context);
+    }
     const shape = {
       slotBytes: SLOT_BYTES,
       paramsBytes: params.bytes.length,

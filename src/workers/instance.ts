@@ -365,6 +365,7 @@ export function writeContext(
   word(CONTEXT.PARAMS, filter.params.address);
   word(CONTEXT.WORKER_STATE, plan.workerState.address);
   word(CONTEXT.WORKER_STATE_BYTES, plan.workerState.bytes);
+  word(CONTEXT.PREPARED_STATE, filter.preparedState.address);
   word(CONTEXT.SHARED_STATE, filter.sharedState.address);
   word(CONTEXT.SHARED_STATE_BYTES, filter.sharedState.bytes);
   word(CONTEXT.COUNTERS, plan.counters);

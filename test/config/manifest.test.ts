@@ -22,7 +22,7 @@ describe("a manifest", () => {
       params: [],
       outputs: [],
       counters: [],
-      state: { worker: 0, shared: 0 },
+      state: { worker: 0, shared: 0, prepared: 0 },
       holds: 0,
       superPackets: true,
     });
@@ -102,7 +102,7 @@ counters:
   it("says how much state it wants, and what it converts", () => {
     const text = "summary: S.\nstate: { worker: 4KiB, shared: computed }\nconverts: { from: 2, to: 3 }";
     expect(manifest(text)).toMatchObject({
-      state: { worker: 4096, shared: "computed" },
+      state: { worker: 4096, shared: "computed", prepared: 0 },
       converts: [{ from: 2, to: 3 }],
     });
     const both = `${text.replace(/converts.*/, "")}params: { action: { type: "enum(on, off)" } }
