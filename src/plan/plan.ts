@@ -88,6 +88,7 @@ export function makePlan(pipeline: Pipeline, devices: DeviceFacts[], filters: Fi
     );
   }
   return {
+    generation: 0,
     pipeline: pipeline.name,
     file: pipeline.file,
     bytes: memory.bytes,

@@ -151,6 +151,8 @@ export interface WorkerPlan {
 }
 
 export interface Plan {
+  /** How often the pipeline has been reloaded before this plan held. */
+  generation: number;
   pipeline: string;
   file: string;
   /** Size of the shared memory. */
