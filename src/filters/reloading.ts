@@ -42,7 +42,10 @@ export function reloadInstances(
       "with these parameters it wants more state than it has, which only a restart gives",
     );
   }
-  const [paramsAt, prepared] = [spare.take(Math.max(8, encoded.bytes.length)), spare.take(Math.max(8, sizes.prepared))];
+  const [paramsAt, prepared] = [
+    spare.take(Math.max(8, encoded.bytes.length)),
+    spare.take(Math.max(8, sizes.prepared)),
+  ];
   const places = instances.map(() => spare.take(8 * Math.max(1, counters.length)));
   const kept = keptCounters(before, after);
   m.u8.set(encoded.at(paramsAt), paramsAt);

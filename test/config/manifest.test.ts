@@ -271,3 +271,25 @@ describe("the built-in filters", () => {
     expect(listFilters(dirname(fileURLToPath(import.meta.url)))).toEqual([]);
   });
 });
+
+describe("parameters that may change while the pipeline runs", () => {
+  it("say so", () => {
+    const { params } = manifest(
+      "summary: S.\nparams: { a: { type: u8, reload: true }, b: { type: u8, reload: false } }",
+    );
+    expect(params.map(({ reload }) => reload)).toEqual([true, undefined]);
+  });
+  it.each([
+    ["params: { a: { type: u8, reload: yes please } }", "reload wants true or false"],
+    [
+      "params: { a: { type: list, of: { type: record, fields: { b: { type: u8, reload: true } } } } }",
+      "a whole parameter is reloaded, or not: say it there",
+    ],
+    [
+      "params: { a: { type: u16, reload: true, default: 3 } }\nholds: a",
+      "a cannot have reload: true: memory and paths are laid out by its value",
+    ],
+  ])("%s", (text, says) => {
+    expect(complaints(`summary: S.\n${text}`)).toContain(says);
+  });
+});
