@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import type { Pipeline } from "../config/types.ts";
 import { type About, ControlError, type ReloadReply } from "../control/protocol.ts";
 import type { Report } from "../control/report.ts";
-import { EXIT, errorText, exitStatus, NotStarted } from "./exit.ts";
+import { EXIT, errorText, exitStatus } from "./exit.ts";
 
 /** What the help of `run` and `lab` says. */
 export const NO_CONTROL = "no socket for pktflow stats, top, reload and stop to talk to";
@@ -105,8 +105,8 @@ export function changedText(changed: ReloadReply["changed"]): string[] {
 function refusedReload(error: unknown): ControlError {
   const { message, reasons, diagnostics } = error as Error & { reasons?: string[]; diagnostics?: object[] };
   if (reasons !== undefined) return new ControlError({ code: "not-reloadable", message, reasons });
-  // As it would be told, and with the status that it would have, if the pipeline were started with this file.
-  if (exitStatus(new NotStarted(error)) !== EXIT.USAGE) return new ControlError({ code: "failed", message });
+  // The file's fault, or a filter's that it names.
+  if (exitStatus(error) !== EXIT.USAGE) return new ControlError({ code: "failed", message });
   return new ControlError({
     code: "invalid-file",
     message: errorText(error).trimEnd(),

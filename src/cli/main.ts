@@ -18,6 +18,7 @@ Examples:
   pktflow run pipelines/quickstart.yaml
   pktflow check pipelines/nat-gateway.yaml
   pktflow lab pipelines/nat-gateway.yaml -- ping -c 3 198.51.100.1
+  pktflow stats --json | jq .devices
   pktflow filter new filters/mine
   pktflow tuntap add tun7 mode tun multi_queue
 

@@ -14,17 +14,19 @@ export interface Target {
   title: string;
 }
 
-/** What the help of each such command says of NAME. */
-export const NAME_HELP = `
-NAME is the pipeline's name, or the process id of its pktflow. Without it, it is the one that runs; when several do, they
-are listed. Pipelines are found by their sockets: those of the same user, in $PKTFLOW_RUNTIME_DIR, or else /run/pktflow
-(root), $XDG_RUNTIME_DIR/pktflow or pktflow-UID in the directory for temporary files.
+const NAME_HELP = `
+NAME is the pipeline's name, or the process id of its pktflow. Without it, it is
+the one that runs; when several do, they are listed. Pipelines are found by
+their sockets: those of the same user, in $PKTFLOW_RUNTIME_DIR or, if that is
+not set, in /run/pktflow (root), $XDG_RUNTIME_DIR/pktflow or pktflow-UID in the
+directory for temporary files.
 `;
 
-export function nameArgument(command: Command): Command {
+/** Adds NAME, and to the help what it may be. @param help what else there is to say of the command, before that */
+export function nameArgument(command: Command, help = ""): Command {
   return command
     .argument("[name]", "the pipeline's name or pid; needed when several run")
-    .addHelpText("after", NAME_HELP);
+    .addHelpText("after", help + NAME_HELP);
 }
 
 /**

@@ -80,7 +80,7 @@ describe("with one pipeline", () => {
     const top = new Pktflow(["top", "--interval", "20ms"], { env });
     running.push(top);
     await until("three lines", () => top.stdout.split("\n").length > 3, 30_000);
-    expect(top.stdout).toMatch(/^one: \d+ s {2}in .* p\/s .* drops 0\n/);
+    expect(top.stdout).toMatch(/^one: \d+ s {2}in .*p\/s .* drops 0\n/);
     await one.stop();
     expect(await top.finished).toMatchObject({ status: 0, stderr: `one (pid ${one.child.pid}) has ended\n` });
   });

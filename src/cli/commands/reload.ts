@@ -7,16 +7,18 @@ import { nameArgument, type Target } from "../running.ts";
 const LIMIT = 120_000;
 
 const HELP = `
-The running process reads the file itself, as it did at its start: from its own directory, with its own environment and
---set options. What differs in filters' parameters is taken over while packets flow; all else wants a restart.
-Exit status: 0 when the pipeline is as the file says, and what has changed is printed; 2 when the file is wrong, or what
-changed in it wants a restart: the running pipeline is as it was then.
+The running process reads the file itself, as it did at its start: from its own
+directory, with its own environment and --set options. What differs in filters'
+parameters is taken over while packets flow; all else wants a restart.
+
+Exit status: 0 when the pipeline is as the file says, and what has changed is
+printed; 2 when the file is wrong, or what changed in it wants a restart: the
+running pipeline is as it was then.
 `;
 
 export function registerReload(program: Command): void {
-  nameArgument(program.command("reload"))
+  nameArgument(program.command("reload"), HELP)
     .description("have a running pipeline read its file again and take over what has changed")
-    .addHelpText("after", HELP)
     .action(async (name: string | undefined) => {
       const { findTarget } = await import("../running.ts");
       process.exitCode = await reload(await findTarget("reload", name));

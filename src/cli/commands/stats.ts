@@ -20,7 +20,7 @@ async function stats(name: string | undefined, options: { json?: boolean }): Pro
   const { connection } = await findTarget("stats", name);
   try {
     const report = await connection.ask("stats", STATS_LIMIT);
-    const text = options.json === true ? JSON.stringify(report, null, 2) : summary(report);
+    const text = options.json === true ? JSON.stringify(report, null, 2) : summary(report, true);
     process.stdout.write(`${text}\n`);
   } finally {
     connection.close();

@@ -6,14 +6,14 @@ import { nameArgument, type Target } from "../running.ts";
 const LIMIT = 15_000;
 
 const HELP = `
-It ends as by SIGTERM: what is under way leaves, then devices are closed. A lab passes it on to its command.
+It ends as by SIGTERM: what is under way leaves, then the devices are closed. A
+lab passes it on to its command.
 Exit status: 0 when it has ended; 1 when it has not within ${LIMIT / 1000} s.
 `;
 
 export function registerStop(program: Command): void {
-  nameArgument(program.command("stop"))
+  nameArgument(program.command("stop"), HELP)
     .description("ask a running pipeline to end, and wait until it has")
-    .addHelpText("after", HELP)
     .action(async (name: string | undefined) => {
       const { findTarget } = await import("../running.ts");
       await stop(await findTarget("stop", name));

@@ -8,18 +8,17 @@ import { STATS_LIMIT } from "./stats.ts";
 const FIRST_INTERVAL = 250;
 
 const HELP = `
-It ends with the pipeline, or by q or Ctrl-C, which the pipeline does not notice. On no terminal it prints a line every
-interval.
+It ends with the pipeline, or by q or Ctrl-C, which the pipeline does not notice.
+On no terminal it prints a line every interval.
 `;
 
 export function registerTop(program: Command): void {
   const interval = new Option("--interval <duration>", "how often it is drawn: 500ms, 5s")
     .argParser(parseDuration)
     .default(1e9, "1s");
-  nameArgument(program.command("top"))
+  nameArgument(program.command("top"), HELP)
     .description("the live table of a running pipeline")
     .addOption(interval)
-    .addHelpText("after", HELP)
     .action(async (name: string | undefined, options: { interval: number }) => {
       const { findTarget } = await import("../running.ts");
       await top(await findTarget("top", name), options.interval / 1e6);
