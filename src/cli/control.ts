@@ -121,14 +121,3 @@ function refusedReload(error: unknown): ControlError {
     ...(diagnostics === undefined ? {} : { diagnostics }),
   });
 }
-
-/** A pipeline that can take over what differs in another version of it. */
-interface Reloadable {
-  reload?(pipeline: Pipeline): Promise<Pick<ReloadReply, "changed">>;
-}
-
-export async function reload(running: object, version: Pipeline): Promise<Pick<ReloadReply, "changed">> {
-  const { reload } = running as Reloadable;
-  if (reload === undefined) throw new Error("it cannot be reloaded");
-  return await reload.call(running, version);
-}

@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import type { Pipeline } from "../../config/types.ts";
 import type { Lab } from "../../lab/lab.ts";
 import { checkText, hostTable, progressLine, verdictLine } from "../check-text.ts";
-import { NO_CONTROL, reload, startControl } from "../control.ts";
+import { NO_CONTROL, startControl } from "../control.ts";
 import { EXIT, NotStarted, UsageError } from "../exit.ts";
 import { parseIo, setOption } from "../options.ts";
 import { summary } from "../summary.ts";
@@ -84,7 +84,7 @@ function openControl({ pipeline, running, move }: Lab, file: string, options: La
     report: () => running.report(),
     // Whoever ends the lab ends its command too.
     stop: () => process.emit("SIGTERM", "SIGTERM"),
-    reload: (version) => reload(running, move(version)),
+    reload: (version) => running.reload(move(version)),
     log: (text) => options.quiet !== true && say(text),
   });
 }
