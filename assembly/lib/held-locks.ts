@@ -1,6 +1,9 @@
 // Which locks in shared state this instance holds, written where the host finds it: when the filter traps in between, or does
 // not end, the host lets go of them (src/workers/locks.ts), or every other worker would wait. What a lock protects is then as
 // the trap left it: write it so that each store leaves something sound. And how long others wait at all.
+//
+// A lock is noted after it was got, and forgotten before it is let go of, so that nobody else's is broken. A thread that is ended
+// just between the two leaves it locked. No trap can, and a call that does not end is hardly ever there after 250 ms.
 
 import { contextAddress, now } from "../abi/context";
 import { CONTEXT_LOCK_ENTRIES, CONTEXT_LOCKS } from "../abi/layout";
