@@ -8,8 +8,8 @@ import { STATS_LIMIT } from "./stats.ts";
 const FIRST_INTERVAL = 250;
 
 const HELP = `
-It ends with the pipeline, or by q or Ctrl-C, which the pipeline does not notice.
-On no terminal it prints a line every interval.
+It ends with the pipeline, or by q or Ctrl-C, which the pipeline does not
+notice. On no terminal it prints a line every interval.
 `;
 
 export function registerTop(program: Command): void {
