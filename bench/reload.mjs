@@ -6,8 +6,8 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { load, run } from "../build/library/index.js";
 import { median } from "../build/bench/median.js";
+import { load, run } from "../build/library/index.js";
 
 const TURNS = 5;
 const folder = mkdtempSync(join(tmpdir(), "pktflow-reload-"));
@@ -38,7 +38,9 @@ function write(count, turn) {
 }
 
 console.log("prefixes  reload ms (of which reading the file)  packets/s meanwhile, by before  memory MB");
-for (const count of process.argv.length > 2 ? process.argv.slice(2).map(Number) : [100, 10_000, 100_000, 1_000_000]) {
+for (const count of process.argv.length > 2
+  ? process.argv.slice(2).map(Number)
+  : [100, 10_000, 100_000, 1_000_000]) {
   write(count, 0);
   const running = await run(load(file));
   const packets = () => running.report().filters.bans.packets;
