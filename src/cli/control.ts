@@ -1,4 +1,5 @@
 /** The socket of a pipeline that this process runs: what `pktflow stats`, `top`, `reload` and `stop` talk to. */
+import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Pipeline } from "../config/types.ts";
 import { type About, ControlError, type ReloadReply } from "../control/protocol.ts";
@@ -84,6 +85,7 @@ async function reloadFile(controlled: Controlled): Promise<ReloadReply> {
   const { renderDiagnostic } = await import("../config/diagnostics.ts");
   const warnings: string[] = [];
   try {
+    refuseStreams(controlled.file);
     const pipeline = loadPipeline(controlled.file, {
       set: controlled.set,
       onWarning: (warning) => warnings.push(renderDiagnostic(warning)),
@@ -95,6 +97,12 @@ async function reloadFile(controlled: Controlled): Promise<ReloadReply> {
   } catch (error) {
     throw refusedReload(error);
   }
+}
+
+/** What was piped in is gone, and to wait for more of it would be to wait with all else. @throws Error */
+function refuseStreams(file: string): void {
+  const stat = statSync(file, { throwIfNoEntry: false });
+  if (stat !== undefined && !stat.isFile()) throw new Error(`${file} is no file that can be read again`);
 }
 
 /** `firewall: rules, sets`, a filter a line. */

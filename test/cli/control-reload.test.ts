@@ -1,5 +1,6 @@
 // What the process of a running pipeline makes of a request to reload: its file, read as at the start, and what came of it.
-import { readdirSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeEach, expect, test, vi } from "vitest";
 import { type Controlled, startControl } from "../../src/cli/control.ts";
 import { loadPipeline } from "../../src/config/pipeline.ts";
@@ -103,6 +104,15 @@ test("what this machine does not give is a failure, and no fault of the file", a
     reload = () => Promise.reject(error);
     await expect(ask()).rejects.toMatchObject({ refusal: { code: "failed", message: error.message } });
   }
+});
+
+test("a file that was piped in cannot be read again", async () => {
+  rmSync(file);
+  expect(spawnSync("mkfifo", [file]).status).toBe(0);
+  await expect(ask()).rejects.toMatchObject({
+    refusal: { code: "failed", message: `${file} is no file that can be read again` },
+  });
+  rmSync(file);
 });
 
 test("two at a time are one after the other", async () => {

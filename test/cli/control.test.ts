@@ -1,9 +1,17 @@
 // pktflow stats, top, stop and reload, and the pipelines that they talk to: processes, as a user has them.
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Report } from "../../src/control/report.ts";
-import { type Finished, Pktflow, pktflow, readReport, TemporaryFolder, until } from "../support/pktflow.ts";
+import {
+  type Finished,
+  MAIN,
+  Pktflow,
+  pktflow,
+  readReport,
+  TemporaryFolder,
+  until,
+} from "../support/pktflow.ts";
 
 const folder = new TemporaryFolder();
 afterAll(() => folder.remove());
@@ -99,17 +107,25 @@ describe("with one pipeline", () => {
     "top on a terminal draws its table over itself, and q leaves it (skipped without script(1))",
     async () => {
       await start("one", "--quiet");
-      const top = new Pktflow(["top", "--interval", "20ms"], {
-        env: { ...env, SHELL: "/bin/sh" },
-        prefix: ["sh", "-c", 'tail -f "$0" | script -qefc "$*" /dev/null', folder.file("keys")],
+      const command = `'${process.execPath}' '${MAIN}' top --interval 20ms`;
+      const top = spawn("script", ["-qefc", command, "/dev/null"], {
+        env: { ...process.env, ...env, NO_COLOR: "1", SHELL: "/bin/sh" },
+        stdio: ["pipe", "pipe", "inherit"],
       });
-      running.push(top);
-      writeFileSync(folder.file("keys"), "");
-      await until("it was drawn twice", () => top.stdout.split("in p/s").length > 2, 30_000);
-      expect(top.stdout).toContain("A\x1b[J");
-      expect(top.stdout).toMatch(/one {2}\d+ s {2}1 worker/);
-      writeFileSync(folder.file("keys"), "q");
-      expect((await top.finished).status).toBe(0);
+      let shown = "";
+      top.stdout.setEncoding("utf8").on("data", (text: string) => {
+        shown += text;
+      });
+      const status = new Promise((resolve) => top.on("close", resolve));
+      try {
+        await until("it was drawn twice", () => shown.split("in p/s").length > 2, 60_000);
+        expect(shown).toContain("A\x1b[J");
+        expect(shown).toMatch(/one {2}\d+ s {2}1 worker/);
+        top.stdin.write("q");
+        expect(await status).toBe(0);
+      } finally {
+        top.kill("SIGKILL");
+      }
     },
   );
 
