@@ -29,7 +29,7 @@ beforeEach(async () => {
   handlers = {
     stats: () => report,
     stop: () => ({}),
-    reload: async () => ({ changed: [], warnings: [] }),
+    reload: async () => ({ changed: [], waiting: [], warnings: [] }),
   };
   socket = await openControl(
     about,
@@ -110,7 +110,7 @@ describe("a command", () => {
     expect(await c.ask("info", 10_000)).toEqual(about);
     expect(await c.ask("stats", 10_000)).toEqual(report);
     expect(await c.ask("stop", 10_000)).toEqual({});
-    expect(await c.ask("reload", 10_000)).toEqual({ changed: [], warnings: [] });
+    expect(await c.ask("reload", 10_000)).toEqual({ changed: [], waiting: [], warnings: [] });
   });
 
   test("is refused with all that there is to say", async () => {
@@ -131,7 +131,7 @@ describe("a command", () => {
     let finish = () => {};
     handlers.reload = () =>
       new Promise((resolve) => {
-        finish = () => resolve({ changed: [], warnings: [] });
+        finish = () => resolve({ changed: [], waiting: [], warnings: [] });
       });
     const slow = await connection();
     const reloaded = slow.ask("reload", 10_000);
