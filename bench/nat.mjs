@@ -122,10 +122,16 @@ function open({ memory, module }, place) {
 const insideAddress = (n) => swap32(INSIDE + (n >>> 3));
 const insidePort = (n) => swap16(1024 + (n & 7) * 5);
 
-async function steady(sessions) {
-  const nat = await prepare(Math.max(131072, Math.ceil(sessions * 1.25)), 1);
+/** What twice NAT (both ends change) needs: hosts inside know the remote one by another address. */
+const TWICE = { remote: { inside: "203.0.113.7", outside: "192.0.2.1" } };
+const TWICE_REMOTE = 0xcb007107;
+
+/** @param isTwice both ends of each packet change */
+async function steady(sessions, isTwice = false) {
+  const nat = await prepare(Math.max(131072, Math.ceil(sessions * 1.25)), 1, isTwice ? TWICE : {});
   const worker = open(nat, nat.places[0]);
   const remote = swap32(REMOTE);
+  const destination = isTwice ? swap32(TWICE_REMOTE) : remote;
   const dns = swap16(53);
   const outside = [new Uint32Array(sessions), new Uint16Array(sessions)];
   const rounds = Math.ceil(sessions / BATCH_PACKETS);
@@ -145,7 +151,7 @@ async function steady(sessions) {
     after?.(flows);
     return ns;
   };
-  const outwards = (i, n) => worker.set(i, insideAddress(n), insidePort(n), remote, dns);
+  const outwards = (i, n) => worker.set(i, insideAddress(n), insidePort(n), destination, dns);
   const inwards = (i, n) => worker.set(i, remote, dns, outside[0][n], outside[1][n]);
   for (let i = 0; i < rounds; i++) {
     go(outwards, (flows) => {
@@ -229,14 +235,14 @@ function insertThread() {
 async function main(counts) {
   console.log(`${cpus()[0].model}, node ${process.version}, batches of ${BATCH_PACKETS}, UDP of 64 bytes`);
   console.log("sessions   out ns   in ns   state MB");
-  for (const count of counts) {
-    const { outwards, inwards, megabytes } = await steady(count);
+  for (const [count, isTwice] of [...counts.map((one) => [one, false]), [10_000, true]]) {
+    const { outwards, inwards, megabytes } = await steady(count, isTwice);
     const cells = [
       outwards.toFixed(1).padStart(9),
       inwards.toFixed(1).padStart(8),
       megabytes.toFixed(1).padStart(11),
     ];
-    console.log(`${String(count).padStart(8)}${cells.join("")}`);
+    console.log(`${String(count).padStart(8)}${cells.join("")}${isTwice ? "  twice NAT" : ""}`);
   }
   for (const workers of [1, 2]) {
     const { each, count } = await inserts(1_000_000, workers);
