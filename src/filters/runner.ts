@@ -254,6 +254,7 @@ export class Bench {
   /** Other parameters from here on, as a reload of a pipeline gives them; undefined: the same. */
   reload(config: FilterConfig | undefined): void {
     if (config === undefined) return;
+    for (const { context } of this.instances) this.setTime(context);
     this.reloading.reload(this.instances, this.filter, config);
     this.filter = config;
     this.emitted();
