@@ -64,7 +64,9 @@ function sent({ packets }: Case): Fields[] {
   return packets.flatMap((packet) => {
     const { in: input, device, queue, mark, gso } = packet;
     if (input === undefined) return [];
-    const one = Object.fromEntries(Object.entries({ in: input, device, queue, mark, gso }).filter(([, v]) => v !== undefined));
+    const one = Object.fromEntries(
+      Object.entries({ in: input, device, queue, mark, gso }).filter(([, v]) => v !== undefined),
+    );
     return new Array<Fields>(Math.min(3, Number(packet["repeat"] ?? 1))).fill(one);
   });
 }
@@ -94,41 +96,56 @@ describe.each(builtinFilters().map((folder) => [basename(folder), folder] as con
   );
 
   const pairs = pairsOf(cases);
-  test.skipIf(pairs.length === 0)("started with other parameters and reloaded, it does all that a case says", () => {
-    for (const [first, second] of pairs) {
-      const which = `${at(second)}, started as ${at(first)}`;
-      expect(runCase(startedWith(first, second), core, module), which).toEqual([]);
-    }
-  });
+  test.skipIf(pairs.length === 0)(
+    "started with other parameters and reloaded, it does all that a case says",
+    () => {
+      for (const [first, second] of pairs) {
+        const which = `${at(second)}, started as ${at(first)}`;
+        expect(runCase(startedWith(first, second), core, module), which).toEqual([]);
+      }
+    },
+  );
 
-  test.skipIf(pairs.length === 0)("reloaded with packets under way, it loses none, doubles none, and does not trap", () => {
-    for (const [first, second] of pairs) {
-      const which = `${at(first)}, reloaded as ${at(second)}`;
-      const { layer, devices, slots } = first;
-      if (layer !== second.layer) continue;
-      const bench = new Bench({ ...startedWith(first, second), workers: 2, devices: [...devices, ...second.devices], slots }, core, module);
-      const pass = (packets: Fields[], from: number) =>
-        packets.forEach((packet, i) => {
-          const at = `${from + i}ms`;
-          const failures = bench.send({ ...packet, device: 0, at, worker: i % 2 });
-          expect(failures.filter(({ text }) => IMPOSSIBLE.test(text)), which).toEqual([]);
-          expect(bench.missing, which).toBe(0);
-        });
-      const [before, after] = [sent(first), sent(second)];
-      pass(before, 0);
-      bench.reload({ ...second.filter, outputs: first.filter.outputs });
-      expect(bench.missing, which).toBe(0);
-      pass(after, before.length);
-      pass(before, before.length + after.length);
-      // What still waits leaves, or waits on.
-      bench.send({ at: "100d" });
-      expect(bench.missing, which).toBe(0);
-    }
-  });
+  test.skipIf(pairs.length === 0)(
+    "reloaded with packets under way, it loses none, doubles none, and does not trap",
+    () => {
+      for (const [first, second] of pairs) {
+        const which = `${at(first)}, reloaded as ${at(second)}`;
+        const { layer, devices, slots } = first;
+        if (layer !== second.layer) continue;
+        const bench = new Bench(
+          { ...startedWith(first, second), workers: 2, devices: [...devices, ...second.devices], slots },
+          core,
+          module,
+        );
+        const pass = (packets: Fields[], from: number) =>
+          packets.forEach((packet, i) => {
+            const at = `${from + i}ms`;
+            const failures = bench.send({ ...packet, device: 0, at, worker: i % 2 });
+            expect(
+              failures.filter(({ text }) => IMPOSSIBLE.test(text)),
+              which,
+            ).toEqual([]);
+            expect(bench.missing, which).toBe(0);
+          });
+        const [before, after] = [sent(first), sent(second)];
+        pass(before, 0);
+        bench.reload({ ...second.filter, outputs: first.filter.outputs });
+        expect(bench.missing, which).toBe(0);
+        pass(after, before.length);
+        pass(before, before.length + after.length);
+        // What still waits leaves, or waits on.
+        bench.send({ at: "100d" });
+        expect(bench.missing, which).toBe(0);
+      }
+    },
+  );
 
   const changed = new Set([
     ...pairs.flatMap(([first, second]) => differing(first.filter, second.filter)),
-    ...cases.flatMap(({ filter, reloads }) => [...reloads.values()].flatMap((config) => differing(filter, config))),
+    ...cases.flatMap(({ filter, reloads }) =>
+      [...reloads.values()].flatMap((config) => differing(filter, config)),
+    ),
   ]);
   test.skipIf(!isReloaded)("every parameter that may change while a pipeline runs does in some case", () => {
     const names = manifest.params.filter(({ reload }) => reload === true).map((one) => one.name);

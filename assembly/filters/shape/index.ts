@@ -124,7 +124,8 @@ function takeParams(): void {
  * takes by this one. Each worker does it, and after the first it changes nothing.
  */
 function freeLine(time: u64): void {
-  const bytes = (longestPacket == 0 ? 65535 : longestPacket) + FRAME + <u32>max<i32>(0, params.packetOverhead);
+  const bytes =
+    (longestPacket == 0 ? 65535 : longestPacket) + FRAME + <u32>max<i32>(0, params.packetOverhead);
   const shared = sharedState();
   const isLocked = lock(shared);
   store<u64>(shared, min<u64>(load<u64>(shared, LINE), time + timeOf(bytes, 1)), LINE);
