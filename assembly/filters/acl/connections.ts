@@ -18,6 +18,7 @@ import {
   CLASS_UDP_STREAM,
   openConntrack,
 } from "pktflow/assembly/lib/conntrack";
+import { reapConnections } from "pktflow/assembly/lib/conntrack-expiry";
 import { ConntrackTable } from "pktflow/assembly/lib/conntrack-table";
 import {
   TCP_CLOSE_WAIT,
@@ -119,7 +120,7 @@ export function renewTimeouts(): void {
 /** @returns how many connections have ended */
 export function reap(): u32 {
   if (changetype<usize>(table) == 0) return 0;
-  const removed = table.reap(reapFrom, REAPED, now());
+  const removed = reapConnections(table, reapFrom, REAPED, now());
   reapFrom += REAPED;
   return removed;
 }

@@ -29,9 +29,11 @@ import {
   CT_NEW,
   CT_RELATED,
   confirm,
+  endedByConfirm,
+  evictedByConfirm,
   track,
 } from "pktflow/assembly/lib/conntrack";
-import { endedByMake, evictedByMake, FOUND, FULL } from "pktflow/assembly/lib/conntrack-table";
+import { FOUND, FULL } from "pktflow/assembly/lib/conntrack-table";
 import { FragmentWait } from "pktflow/assembly/lib/fragment-wait";
 import {
   classify4,
@@ -232,8 +234,10 @@ function decide(p: Packet): Output {
 /** The connection of the packet tracked last begins, or the packet is dropped: its answer could not come in. */
 function begin(): Output {
   const confirmed = confirm(now());
-  if (endedByMake != 0) counter(Counters.connectionsEnded).add(endedByMake);
-  if (evictedByMake != 0) counter(Counters.connectionsEvicted).add(evictedByMake);
+  const ended = endedByConfirm();
+  const evicted = evictedByConfirm();
+  if (ended != 0) counter(Counters.connectionsEnded).add(ended);
+  if (evicted != 0) counter(Counters.connectionsEvicted).add(evicted);
   if (confirmed == FOUND) return OUTPUT_NEXT;
   if (confirmed == FULL) return drop(Counters.tableFull);
   counter(Counters.connectionsMade).add(1);

@@ -113,10 +113,10 @@ export function showText(
   const size = (bytes: number | "computed") =>
     bytes === "computed" ? "computed from the parameters" : binaryBytes(bytes);
   const reloaded = manifest.params.filter(({ reload }) => reload).map(({ name }) => name);
-  const prepared = state.prepared === 0 ? "" : `, made of the parameters ${size(state.prepared)}`;
+  const prepared = state.prepared === 0 ? "" : `, prepared ${size(state.prepared)}`;
   const facts = [
     ...(reloaded.length > 0
-      ? [["reload", `takes over, while a pipeline runs, other ${reloaded.join(", ")}`]]
+      ? [["reload", `takes over ${reloaded.join(", ")}; other parameters want a restart`]]
       : []),
     ["state", `of each worker ${size(state.worker)}, shared ${size(state.shared)}${prepared}`],
     ["module", `${shownPath(module.path)} (${binaryBytes(module.bytes)})`],
