@@ -7,11 +7,11 @@ import { run } from "../../src/library/run.ts";
 
 const PACKETS = 20;
 
-function through(workers: number, filter: Record<string, unknown>) {
+function through(workers: number, kind: "shape" | "impair", params: Record<string, unknown>) {
   return pipeline({
     workers,
     devices: { in: { kind: "memory", queues: workers }, out: { kind: "memory" } },
-    filters: { held: filter },
+    filters: { held: { kind, ...params } },
     paths: { main: { from: "in", through: ["held"], to: "out" } },
   });
 }
@@ -24,17 +24,17 @@ describe.each([1, 2])("%i workers", (workers) => {
   const flows = Array.from({ length: workers }, (_, i) => i + 1);
   test.each([
     // So slow that all but the first would wait for minutes.
-    ["shape", { kind: "shape", rate: "1bit" }, { kind: "shape", rate: "1Gbit" }, PACKETS * workers - 1],
-    ["impair", { kind: "impair", delay: "50ms" }, { kind: "impair", delay: "60ms" }, 0],
-  ])("%s", async (_, before, after, least) => {
-    const running = await run(through(workers, before));
+    ["shape", { rate: "1bit" }, { rate: "1Gbit" }, PACKETS * workers - 1],
+    ["impair", { delay: "50ms" }, { delay: "60ms" }, 0],
+  ] as const)("%s", async (kind, before, after, least) => {
+    const running = await run(through(workers, kind, before));
     const send = (number: number) =>
       Promise.all(flows.map((flow, queue) => running.devices.in.write(packet(flow, number), { queue })));
     for (let i = 0; i < PACKETS; i++) await send(i);
     const seen = () => running.report().filters["held"];
     while (seen().packets < PACKETS * workers || seen().held < least)
       await new Promise((resolve) => setTimeout(resolve, 1));
-    await running.reload(through(workers, after));
+    await running.reload(through(workers, kind, after));
     await send(PACKETS);
     running.devices.in.end();
     const came = new Map<number, number[]>(flows.map((flow) => [flow, []]));
