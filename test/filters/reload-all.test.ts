@@ -17,7 +17,10 @@ beforeAll(async () => {
 });
 
 /** Filters from whose parameters a case is reloaded to those of another one, for each case. */
-const MOST_STARTS = 4;
+const MOST_STARTS = 3;
+
+/** Parameters of whose first values something stays, as manifests say: tokens in buckets that were full by them. */
+const LASTING: Record<string, string[]> = { police: ["cir", "cbs", "ebs", "pir", "pbs"] };
 
 const at = (one: Case) => `${relative(PACKAGE, one.file)}:${one.line}`;
 
@@ -100,6 +103,8 @@ describe.each(builtinFilters().map((folder) => [basename(folder), folder] as con
     "started with other parameters and reloaded, it does all that a case says",
     () => {
       for (const [first, second] of pairs) {
+        const lasting = differing(first.filter, second.filter).filter((one) => LASTING[name]?.includes(one));
+        if (lasting.length > 0) continue;
         const which = `${at(second)}, started as ${at(first)}`;
         expect(runCase(startedWith(first, second), core, module), which).toEqual([]);
       }
