@@ -29,6 +29,8 @@ const KINDS = {
 /** Each inside endpoint sends to some remote ones, a packet each; the packets' order is by endpoint. */
 class NatRace extends Race {
   private readonly packets: Uint8Array[];
+  /** Packets dropped for want of a lock so far. */
+  private wasFull = 0;
 
   constructor(kind: keyof typeof KINDS, params: object, endpoints: number, remotes = 1) {
     const packets = Array.from({ length: endpoints * remotes }, (_, n) => {
@@ -44,13 +46,32 @@ class NatRace extends Race {
 
   /** @returns by packet the outside port, undefined where it was dropped: all threads must agree */
   ports(seconds: number, reaped = false): (number | undefined)[] {
-    return this.run(seconds, this.packets, reaped).map((sent, i) => {
-      const answers = sent.map(({ output, bytes }) =>
+    let sent = this.run(seconds, this.packets, reaped);
+    // Where the machine takes the core of one who holds a lock for more than 20 ms, who waits for it drops its packet, and says
+    // so: lib/held-locks.ts. Such packets are sent again, as hosts do; what they get must be what the others got.
+    for (let tries = 5; tries !== 0 && this.full !== this.wasFull; tries--) {
+      const dropped = sent.flat().filter(({ output }) => output !== "next").length;
+      expect(this.full - this.wasFull).toBe(dropped);
+      this.wasFull = this.full;
+      sent = this.run(0, this.packets);
+    }
+    return sent.map((own, i) => {
+      const answers = own.map(({ output, bytes }) =>
         output === "next" ? bytes[SOURCE_PORT_AT] * 256 + bytes[SOURCE_PORT_AT + 1] : undefined,
       );
       expect(new Set(answers).size, `packet ${i} got the ports ${answers}`).toBe(1);
       return answers[0];
     });
+  }
+
+  /** What was counted, but for packets that were sent again. */
+  get counters(): Record<string, number> {
+    const { "table-full": _, ...others } = this.bench.counters;
+    return others;
+  }
+
+  private get full(): number {
+    return this.bench.counters["table-full"] ?? 0;
   }
 }
 
@@ -71,10 +92,10 @@ describe.each(["nat", "nat64"] as const)(`%s: ${THREADS} threads race`, (kind) =
     const ports = race.ports(0);
     expect(ports).not.toContain(undefined);
     expectDistinct(ports);
-    expect(race.bench.counters).toEqual({ "mappings-made": 2000, "sessions-made": 2000 });
+    expect(race.counters).toEqual({ "mappings-made": 2000, "sessions-made": 2000 });
     // Once made they stay.
     expect(race.ports(1)).toEqual(ports);
-    expect(race.bench.counters).toEqual({ "mappings-made": 2000, "sessions-made": 2000 });
+    expect(race.counters).toEqual({ "mappings-made": 2000, "sessions-made": 2000 });
   });
 
   test("to make sessions of the same mappings, while others end: an endpoint has one port, whomever it sends to", () => {
@@ -96,7 +117,7 @@ describe.each(["nat", "nat64"] as const)(`%s: ${THREADS} threads race`, (kind) =
       for (const own of byEndpoint) expect(new Set(own).size).toBe(1);
       expectDistinct(byEndpoint.map(([port]) => port));
     }
-    const { counters } = race.bench;
+    const { counters } = race;
     // A mapping whose old sessions end one by one as new ones come does not end with them, so there may be fewer.
     expect(counters["mappings-made"]).toBeLessThanOrEqual(made);
     expect(counters["sessions-made"]).toBe(made * remotes);
@@ -119,7 +140,7 @@ describe.each(["nat", "nat64"] as const)(`%s: ${THREADS} threads race`, (kind) =
         expired += round === 0 ? 0 : 300;
       }
     }
-    expect(race.bench.counters).toEqual({
+    expect(race.counters).toEqual({
       ...{ "mappings-made": made, "mappings-expired": expired },
       ...{ "sessions-made": made, "sessions-expired": expired },
     });
@@ -131,7 +152,7 @@ describe.each(["nat", "nat64"] as const)(`%s: ${THREADS} threads race`, (kind) =
       const ports = race.ports(3, true);
       expect(ports.filter((port) => port !== undefined).length).toBe(64);
       expectDistinct(ports);
-      expect(race.bench.counters).toEqual({
+      expect(race.counters).toEqual({
         "mappings-made": 64 * round,
         "sessions-made": 64 * round,
         "no-port": (200 - 64) * THREADS * round,
