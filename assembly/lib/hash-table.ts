@@ -132,6 +132,15 @@ export class HashTable {
     }
   }
 
+  /** Where lock() and find() will look first, and, if there is one, the first record there: to touch before they do. */
+  @inline placeOf(key: u64): usize {
+    return this.bucket(key);
+  }
+  @inline firstOf(place: usize): usize {
+    const link = atomic.load<u32>(place) & ~LOCKED;
+    return link == 0 ? place : this.records.at(link - 1);
+  }
+
   /** Address of the bucket: the finalizer of MurmurHash3 (Appleby) over the key and the seed. */
   @inline private bucket(key: u64): usize {
     let h = key ^ this.seed;

@@ -86,6 +86,14 @@ export class MappingTable {
     this.index.unlock(bucket);
   }
 
+  /** See HashTable.placeOf. */
+  @inline placeOf(key: u64): usize {
+    return this.index.placeOf(key);
+  }
+  @inline firstOf(place: usize): usize {
+    return this.index.firstOf(place);
+  }
+
   /** The mapping of a number that a session keeps: see numberOf. */
   @inline at(number: u32): Mapping {
     return changetype<Mapping>(this.index.records.at(number - 1));

@@ -31,6 +31,13 @@ export function refuseFor(counter: u32): void {
   reason = counter;
 }
 
+/** What PortPool.foresee said for the packet at hand, or -1. */
+let foreseen: i32 = -1;
+
+export function foreseePort(port: i32): void {
+  foreseen = port;
+}
+
 /** A mapping of a new port, or one at address 0: then `refusal` says why. */
 export function makeMapping(bucket: usize, key: u64, protocol: u8, all: u64, allPorts: u32): Mapping {
   const none = changetype<Mapping>(0);
@@ -45,7 +52,8 @@ export function makeMapping(bucket: usize, key: u64, protocol: u8, all: u64, all
   }
   const pool = poolOf(allottedOutside, protocol);
   const free = mappings.pool(pool);
-  const port = free.takeLike(bswap<u16>(<u16>allPorts), allottedFirst, allottedLast, params.portBlock == 0);
+  const isWhole = params.portBlock == 0;
+  const port = free.takeLike(bswap<u16>(<u16>allPorts), allottedFirst, allottedLast, isWhole, foreseen);
   if (port >= 0) {
     const mapping = mappings.make(bucket, key, pool, <u16>port);
     if (changetype<usize>(mapping) != 0) {
