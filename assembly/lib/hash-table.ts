@@ -90,7 +90,7 @@ export class HashTable {
 
   @inline unlock(bucket: usize): void {
     forgetLock(bucket | LOCK_BIT_31);
-    atomic.store<u32>(bucket, atomic.load<u32>(bucket) & ~LOCKED);
+    atomic.store<u32>(bucket, load<u32>(bucket) & ~LOCKED);
   }
 
   /** Needs the lock. The record with this key, or 0: there is none. */
@@ -104,11 +104,13 @@ export class HashTable {
     return 0;
   }
 
-  /** Needs the lock, and that the key is absent. Readers see the record, complete, when this returns. */
+  /** Needs the lock, and that the key is absent. Readers see the record, complete, when it is unlocked. */
   insertLocked(bucket: usize, record: usize, key: u64): void {
-    atomic.store<u32>(record, atomic.load<u32>(bucket) & ~LOCKED, RECORD_NEXT);
+    // Plain, before and after the one store that releases: who has gone astray may come here by an old link, and must not see
+    // the key before what it is the key of; others come by the bucket, which unlock() releases.
+    store<u32>(record, load<u32>(bucket) & ~LOCKED, RECORD_NEXT);
     atomic.store<u64>(record, key, RECORD_KEY);
-    atomic.store<u32>(bucket, (this.records.indexOf(record) + 1) | LOCKED);
+    store<u32>(bucket, (this.records.indexOf(record) + 1) | LOCKED);
   }
 
   /** Needs the lock, and that the record is in this chain. It stays the caller's: put it back to the pool. */

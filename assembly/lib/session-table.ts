@@ -24,6 +24,7 @@
 // nothing. A busy session's line is written, and moves between workers, some 7 times a second at most.
 
 import { RecordPool } from "./record-pool";
+import { RecordStash } from "./record-stash";
 import { TupleIndex } from "./tuple-index";
 
 const HEADER: usize = 128;
@@ -101,6 +102,10 @@ export class SessionTable {
   /** Address of a record that is the caller's alone, to be written and then published, or 0: all are in use. */
   take(): usize {
     return this.records.take();
+  }
+  /** The same of those taken in advance, if there are any left. */
+  takeOf(stash: RecordStash): usize {
+    return stash.take(this.records);
   }
 
   /**

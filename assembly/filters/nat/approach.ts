@@ -4,7 +4,7 @@
 // Beside the line of the index in which the packet was looked for, which is near already: the bucket of its mapping and who is
 // there; the port, for which a free one is looked for; and where packets from outside to that port will be looked for.
 
-import { mappingKey } from "./mappings";
+import { foreseePort, mappingKey } from "./mappings";
 import {
   allot,
   allottedFirst,
@@ -19,6 +19,7 @@ import {
 } from "./settings";
 import { inTuple } from "./lookup";
 import { params } from "./params";
+import { fillStashes, giveStashesBack } from "./stash";
 import { ADDRESSES, FORESEEN, KEPT, NEAR, PORTS, SLOW, TUPLE } from "./kept";
 
 let touched: u32 = 0;
@@ -26,13 +27,21 @@ let touched: u32 = 0;
 /** @param kept what the stages keep of the packets, of which those at hand are SLOW */
 export function approach(kept: usize, count: u32): void {
   const end = kept + <usize>count * KEPT;
-  findPlaces(kept, end);
+  const strangers = findPlaces(kept, end);
+  if (strangers != 0) fillStashes(strangers);
   foresee(kept, end);
   touch(kept, end);
 }
 
-/** The bucket of each one's mapping. The others, here and below, are as good as that of the one before. */
-function findPlaces(kept: usize, end: usize): void {
+/** Once the packets have passed: what was for them is nobody's any more. */
+export function forget(): void {
+  foreseePort(-1);
+  giveStashesBack();
+}
+
+/** @returns how many packets there are that may need a session. The bucket of each one's mapping. The others, here and below, are as good as that of the one before. */
+function findPlaces(kept: usize, end: usize): u32 {
+  let strangers: u32 = 0;
   let place = kept;
   let seen: u32 = 0;
   for (let at = kept; at < end; at += KEPT) {
@@ -40,10 +49,12 @@ function findPlaces(kept: usize, end: usize): void {
     if (load<u32>(at, TUPLE) == SLOW && ports != 0 && (ports & KIND_IN) == 0) {
       place = mappings.placeOf(mappingKey(<u8>(ports >> 32), load<u64>(at, ADDRESSES), <u32>ports));
       seen ^= load<u32>(place);
+      strangers++;
     }
     store<u32>(at, <u32>place, NEAR);
   }
   touched = seen;
+  return strangers;
 }
 
 function foresee(kept: usize, end: usize): void {

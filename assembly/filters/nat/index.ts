@@ -36,7 +36,7 @@ import {
 } from "pktflow/assembly/lib/session-table";
 import { isSteady } from "pktflow/assembly/lib/session-tcp";
 import { TupleIndex } from "pktflow/assembly/lib/tuple-index";
-import { approach } from "./approach";
+import { approach, forget } from "./approach";
 import { reapInTurn } from "./expiry";
 import {
   flowCacheSize,
@@ -93,11 +93,13 @@ import {
 } from "./settings";
 import { slow } from "./slow";
 import { isSpecial } from "./special";
+import { openStashes, STASH_BYTES } from "./stash";
 import { refresh, track } from "./usage";
 
-/** Of the worker's state: packets kept, outside addresses, then fragments that wait. */
+/** Of the worker's state: packets kept, outside addresses, records in advance, then fragments that wait. */
 const OUTSIDES: usize = <usize>BATCH_PACKETS * KEPT;
-const WAITING: usize = OUTSIDES + AddressIndex.BYTES;
+const STASHES: usize = OUTSIDES + AddressIndex.BYTES;
+const WAITING: usize = STASHES + STASH_BYTES;
 const PLAIN: u32 = PACKET_FLAG_IPV4 | PACKET_FLAG_FRAGMENT | PACKET_FLAG_MALFORMED;
 
 let kept: usize = 0;
@@ -128,6 +130,7 @@ export function init(): void {
   open();
   kept = workerState();
   openOutsides(kept + OUTSIDES);
+  openStashes(kept + STASHES);
   openWaiting(kept + WAITING);
   openFlowCache(kept + flowsAt());
 }
@@ -318,13 +321,13 @@ function finish(b: Batch, count: u32): void {
     let output = OUTPUT_NEXT;
     if (found > UNTOUCHED) Fast.translate(p, at, found);
     else if (found == SLOW) {
-      foreseePort(foreseen ? load<i32>(at, FORESEEN) : -1);
+      if (foreseen) foreseePort(load<i32>(at, FORESEEN));
       output = slow(p);
     }
     p.output = output;
     if (output == OUTPUT_PENDING) pending = true;
   }
-  foreseePort(-1);
+  if (foreseen) forget();
 }
 
 /** For its one method, which finish() has in line: a function that is called twice would be left out of it. */

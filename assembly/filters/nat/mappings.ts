@@ -4,6 +4,7 @@ import { now } from "pktflow/assembly";
 import { Mapping } from "pktflow/assembly/lib/mapping-table";
 import { Counters, params } from "./params";
 import { rest } from "./resting";
+import { mappingStash } from "./stash";
 import {
   allot,
   allottedFirst,
@@ -55,7 +56,7 @@ export function makeMapping(bucket: usize, key: u64, protocol: u8, all: u64, all
   const isWhole = params.portBlock == 0;
   const port = free.takeLike(bswap<u16>(<u16>allPorts), allottedFirst, allottedLast, isWhole, foreseen);
   if (port >= 0) {
-    const mapping = mappings.make(bucket, key, pool, <u16>port);
+    const mapping = mappings.make(bucket, key, pool, <u16>port, mappingStash);
     if (changetype<usize>(mapping) != 0) {
       mapping.remoteAddress = mappingAddress(<u32>(all >> 32));
       mapping.remotePort = mappingPort(allPorts >> 16);
