@@ -1,11 +1,14 @@
 // Records that a worker takes from a pool for a batch, all at once, so that workers which make many do not wait for each other's
-// every one, and write to lines and pages of their own. What is left of them when the batch is over goes back. In the worker's
-// state: an instance that is made anew after a trap gives back what the one before has left.
+// every one, and write to lines and pages of their own. What is left of them when the batch is over goes back: only an instance
+// that traps in between takes it along. One worker's own; zeroed memory is an empty one.
 //
 //    0      4     8
 //   +------+-----+        indexes of records that were never used: next up to end
 //   | next | end |
 //   +------+-----+
+//
+// They are not read before they are written: the first read of memory that nobody has written maps the kernel's page of zeros, which
+// the first write then replaces on all cores.
 
 import { RecordPool } from "./record-pool";
 

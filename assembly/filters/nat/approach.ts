@@ -4,7 +4,10 @@
 // Beside the line of the index in which the packet was looked for, which is near already: the bucket of its mapping and who is
 // there; the port, for which a free one is looked for; and where packets from outside to that port will be looked for.
 
+import { ADDRESSES, FORESEEN, KEPT, NEAR, PORTS, SLOW, TUPLE } from "./kept";
+import { inTuple } from "./lookup";
 import { foreseePort, mappingKey } from "./mappings";
+import { params } from "./params";
 import {
   allot,
   allottedFirst,
@@ -17,10 +20,7 @@ import {
   poolOf,
   sessions,
 } from "./settings";
-import { inTuple } from "./lookup";
-import { params } from "./params";
 import { fillStashes, giveStashesBack } from "./stash";
-import { ADDRESSES, FORESEEN, KEPT, NEAR, PORTS, SLOW, TUPLE } from "./kept";
 
 let touched: u32 = 0;
 
@@ -74,7 +74,7 @@ function foresee(kept: usize, end: usize): void {
     if (port < 0) continue;
     store<i32>(at, port, FORESEEN);
     const into = ((all >> 32) | ((<u64>poolAddress(pool)) << 32)) & inAddresses;
-    const intoPorts = inTuple(protocol, <u32>(ports >> 16) & 0xffff | ((<u32>bswap<u16>(<u16>port)) << 16));
+    const intoPorts = inTuple(protocol, (<u32>(ports >> 16) & 0xffff) | ((<u32>bswap<u16>(<u16>port)) << 16));
     store<u32>(at, <u32>index.lineOf(index.hash(into, intoPorts)), NEAR);
   }
   touched ^= seen;

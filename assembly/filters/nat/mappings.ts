@@ -4,7 +4,6 @@ import { now } from "pktflow/assembly";
 import { Mapping } from "pktflow/assembly/lib/mapping-table";
 import { Counters, params } from "./params";
 import { rest } from "./resting";
-import { mappingStash } from "./stash";
 import {
   allot,
   allottedFirst,
@@ -17,6 +16,7 @@ import {
   poolOf,
   subscribers,
 } from "./settings";
+import { mappingStash } from "./stash";
 
 const GOLDEN_GAMMA: u64 = 0x9e3779b97f4a7c15;
 const KEYED: u64 = 1 << 63;

@@ -5,16 +5,15 @@ import { mappings, sessions } from "./settings";
 
 /** Of the worker's state, a cache line. */
 export const STASH_BYTES: usize = 64;
-const MAPPING: usize = 8;
+const MAPPING: usize = RecordStash.BYTES;
 
 export let sessionStash: RecordStash = changetype<RecordStash>(0);
 export let mappingStash: RecordStash = changetype<RecordStash>(0);
 
-/** @param at of the worker's state; what an earlier instance left there is given back */
+/** @param at of the worker's state */
 export function openStashes(at: usize): void {
   sessionStash = RecordStash.at(at);
   mappingStash = RecordStash.at(at + MAPPING);
-  giveStashesBack();
 }
 
 /** @param count packets that may need a session, and a mapping */
