@@ -13,33 +13,59 @@ export interface LiveView {
 }
 
 export function startLiveView(out: NodeJS.WriteStream, read: () => Report): LiveView {
-  return out.isTTY ? liveTable(out, read) : liveLines(out, read);
+  const display = displayOn(out);
+  const show = () => display.show(read());
+  show();
+  const timer = setInterval(show, out.isTTY ? TABLE_PERIOD : LINE_PERIOD);
+  return {
+    stop() {
+      clearInterval(timer);
+      display.erase();
+    },
+  };
 }
 
-function liveTable(out: NodeJS.WriteStream, read: () => Report): LiveView {
-  let previous = read();
+/** Where one report after another is shown, as rates since the one before. */
+export interface Display {
+  show(report: Report): void;
+  /** Takes off the screen what can be taken off. */
+  erase(): void;
+}
+
+/** A table that is drawn over itself on a terminal, elsewhere a line for each report but the first. */
+export function displayOn(out: NodeJS.WriteStream): Display {
+  return out.isTTY ? tableDisplay(out) : lineDisplay(out);
+}
+
+function tableDisplay(out: NodeJS.WriteStream): Display {
+  let previous: Report | undefined;
   let lines = 0;
   const erase = () => {
     // To the first column too: a terminal shows ^C where the cursor was.
     if (lines > 0) out.write(`\r\x1b[${lines}A\x1b[J`);
     lines = 0;
   };
-  const draw = () => {
-    const report = read();
-    const text = rateTable(previous, report);
-    previous = report;
-    erase();
-    const shown = fitting(text.split("\n"), out.rows || 24, out.columns || 80);
-    out.write(shown.join("\n") + "\n");
-    lines = shown.length;
-  };
-  draw();
-  const timer = setInterval(draw, TABLE_PERIOD);
   return {
-    stop() {
-      clearInterval(timer);
+    show(report) {
+      const text = rateTable(previous ?? report, report);
+      previous = report;
       erase();
+      const shown = fitting(text.split("\n"), out.rows || 24, out.columns || 80);
+      out.write(shown.join("\n") + "\n");
+      lines = shown.length;
     },
+    erase,
+  };
+}
+
+function lineDisplay(out: NodeJS.WriteStream): Display {
+  let previous: Report | undefined;
+  return {
+    show(report) {
+      if (previous !== undefined) out.write(rateLine(previous, report) + "\n");
+      previous = report;
+    },
+    erase() {},
   };
 }
 
@@ -57,16 +83,6 @@ export function fitting(lines: string[], rows: number, columns: number): string[
 function cut(line: string, columns: number): string {
   const bare = stripVTControlCharacters(line);
   return bare.length > columns ? `${bare.slice(0, Math.max(0, columns - 1))}…` : line;
-}
-
-function liveLines(out: NodeJS.WriteStream, read: () => Report): LiveView {
-  let previous = read();
-  const timer = setInterval(() => {
-    const report = read();
-    out.write(rateLine(previous, report) + "\n");
-    previous = report;
-  }, LINE_PERIOD);
-  return { stop: () => clearInterval(timer) };
 }
 
 function dropsOf(queue: QueueReport): number {

@@ -6,7 +6,11 @@ import { registerBench } from "./commands/bench.ts";
 import { registerCheck } from "./commands/check.ts";
 import { registerFilter } from "./commands/filter.ts";
 import { registerLab } from "./commands/lab.ts";
+import { registerReload } from "./commands/reload.ts";
 import { registerRun } from "./commands/run.ts";
+import { registerStats } from "./commands/stats.ts";
+import { registerStop } from "./commands/stop.ts";
+import { registerTop } from "./commands/top.ts";
 import { registerTuntap } from "./commands/tuntap.ts";
 
 const EXAMPLES = `
@@ -14,6 +18,7 @@ Examples:
   pktflow run pipelines/quickstart.yaml
   pktflow check pipelines/nat-gateway.yaml
   pktflow lab pipelines/nat-gateway.yaml -- ping -c 3 198.51.100.1
+  pktflow stats --json | jq .devices
   pktflow filter new filters/mine
   pktflow tuntap add tun7 mode tun multi_queue
 
@@ -32,7 +37,18 @@ async function main(argv: string[]): Promise<void> {
     .configureOutput({
       outputError: (text, write) => write(`pktflow: ${usageText(text)}${hint(text, argv)}`),
     });
-  const commands = [registerRun, registerCheck, registerLab, registerBench, registerFilter, registerTuntap];
+  const commands = [
+    registerRun,
+    registerCheck,
+    registerLab,
+    registerBench,
+    registerStats,
+    registerTop,
+    registerReload,
+    registerStop,
+    registerFilter,
+    registerTuntap,
+  ];
   for (const register of commands) register(program);
   pointToHelp(program.commands, "pktflow");
   try {

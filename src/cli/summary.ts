@@ -1,18 +1,19 @@
-/** The summary at the end of a run: each queue, each filter, and where every packet went. */
+/** The summary of a run, at its end or before: each queue, each filter, and where every packet went. */
 import colors from "picocolors";
 import { conservation, type Report } from "../control/report.ts";
 import { balanceText } from "./balance.ts";
 import { filterTables } from "./filter-tables.ts";
 import { compact, gigabits, table, terminalWidth, timing, whole, wrapList } from "./format.ts";
 
-export function summary(report: Report): string {
+/** @param isRunning packets are under way, and some move while the counters are read */
+export function summary(report: Report, isRunning = false): string {
   const sections = [
     title(report),
     queueTable(report),
     filterTable(report),
     ...filterTables(report),
     counterLines(report),
-    balance(report),
+    isRunning ? balanceSoFar(report) : balance(report),
   ];
   return sections.filter((section) => section !== "").join("\n\n");
 }
@@ -108,4 +109,12 @@ function balance(report: Report): string {
   const found = conservation(report);
   const line = balanceText(found);
   return found.missing === 0 ? line : colors.red(`${line}: ${whole(found.missing)} unaccounted for`);
+}
+
+function balanceSoFar(report: Report): string {
+  const found = conservation(report);
+  const { missing } = found;
+  if (missing === 0) return balanceText(found);
+  const what = missing > 0 ? "under way" : "more came out while this was read";
+  return `${balanceText(found)}, ${whole(Math.abs(missing))} ${what}`;
 }

@@ -8,6 +8,8 @@ export interface Lab {
   /** As it runs: its devices are in the hosts' namespaces. */
   pipeline: Pipeline;
   running: RunningPipeline;
+  /** Another version of the pipeline, as it would run in this lab. */
+  move(pipeline: Pipeline): Pipeline;
   /** Stops the pipeline, waits for its end and lets the namespaces go. @throws what ended the pipeline */
   end(): Promise<void>;
 }
@@ -21,6 +23,7 @@ export async function startLab(pipeline: Pipeline, options: StartOptions): Promi
       hosts: topology.hosts.slice(),
       pipeline: topology.pipeline,
       running,
+      move: topology.move,
       async end() {
         running.stop();
         try {

@@ -34,6 +34,8 @@ export interface Topology {
   hosts: Host[];
   /** To be started instead of the one that was given. */
   pipeline: Pipeline;
+  /** Another version of that one, with its devices at the same hosts. */
+  move(pipeline: Pipeline): Pipeline;
   /** Once the pipeline has ended. */
   close(): void;
 }
@@ -67,11 +69,14 @@ export function makeTopology(pipeline: Pipeline): Topology {
     closeAll();
     throw error;
   }
-  const devices = pipeline.devices.map((device) => {
-    const host = hosts.find(({ device: id }) => id === device.id);
-    return host ? { ...device, params: hostParams(device.params, host) } : device;
-  });
-  return { hosts, pipeline: { ...pipeline, devices }, close: closeAll };
+  const move = (version: Pipeline): Pipeline => {
+    const devices = version.devices.map((device) => {
+      const host = isHostDevice(device) ? hosts.find(({ device: id }) => id === device.id) : undefined;
+      return host ? { ...device, params: hostParams(device.params, host) } : device;
+    });
+    return { ...version, devices };
+  };
+  return { hosts, pipeline: move(pipeline), move, close: closeAll };
 }
 
 function hostAddress(text: string): HostAddress {

@@ -88,6 +88,34 @@ test.each([
   expect(summary(report as unknown as Report)).toContain(line);
 });
 
+test.each([
+  [5, "in 5 = out 5 + drops 0", "in 5 = out 5 + drops 0"],
+  [7, "in 7 = out 5 + drops 0, 2 under way", "in 7 = out 5 + drops 0: 2 unaccounted for"],
+  [
+    4,
+    "in 4 = out 5 + drops 0, 1 more came out while this was read",
+    "in 4 = out 5 + drops 0: -1 unaccounted for",
+  ],
+])(
+  "of %d packets in, a running pipeline may have some under way, one that has ended none",
+  (packets, runs, ended) => {
+    const none = { packets: 0, bytes: 0, datagrams: 0 };
+    const offload = { segmented: 0, coalesced: 0 };
+    const queue = (rx: number, tx: number) => ({
+      ...{ rx: { ...none, packets: rx }, tx: { ...none, packets: tx } },
+      ...{ drops: {}, malformed: {}, offload },
+    });
+    const report = {
+      ...{ pipeline: "p", seconds: 1, io: "poll", workers: 1, paths: {}, filters: {}, replacedWorkers: 0 },
+      batches: { count: 0, packetsPerBatch: 0 },
+      devices: { a: { queues: [queue(packets, 0), queue(0, 5)] } },
+    } as unknown as Report;
+    const last = (text: string) => stripVTControlCharacters(text).split("\n").at(-1);
+    expect(last(summary(report, true))).toBe(runs);
+    expect(last(summary(report))).toBe(ended);
+  },
+);
+
 test("Words go on below themselves where a terminal is narrow, and below their row where it is narrower", () => {
   const plain = (columns: number) =>
     stripVTControlCharacters(

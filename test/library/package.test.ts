@@ -94,6 +94,7 @@ describe("the tarball", () => {
       /^assembly\/(c\/pktflow\.h|isolated\/asconfig\.json)$/,
       /^bench\/peers\/[a-z-]+\.[ch]$/,
       /^pipelines\//,
+      /^src\/control\/README\.md$/,
       /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|asconfig\.json)$/,
     ];
     expect(paths.filter((path) => !known.some((pattern) => pattern.test(path)))).toEqual([]);

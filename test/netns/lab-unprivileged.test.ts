@@ -1,8 +1,9 @@
 // `pktflow lab` as a user without privileges: in a user namespace of its own, or a word on why not.
 import { spawnSync } from "node:child_process";
+import { chownSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { LACKS } from "../support/namespace.ts";
-import { type Finished, MAIN, Pktflow, pktflow, until } from "../support/pktflow.ts";
+import { type Finished, MAIN, Pktflow, pktflow, TemporaryFolder, until } from "../support/pktflow.ts";
 import { Traces } from "../support/traces.ts";
 
 const NOBODY = "65534";
@@ -59,6 +60,25 @@ describeUnprivileged("a lab without privileges", () => {
 
   test("gives the command's status", async () => {
     expect((await lab(["--quiet", "--", "sh", "-c", "exit 7"])).status).toBe(7);
+  });
+
+  test("is found by the user that it is outside, and from inside", async () => {
+    const folder = new TemporaryFolder();
+    chownSync(folder.path, Number(NOBODY), Number(NOBODY));
+    const options = { prefix: asNobody(), env: { XDG_RUNTIME_DIR: folder.path, PKTFLOW_RUNTIME_DIR: "" } };
+    const script = 'until "$0" "$1" stats; do sleep 0.1; done; exec sleep 300';
+    const command = ["sh", "-c", script, process.execPath, MAIN];
+    const running = new Pktflow(["lab", "pipelines/forward.yaml", "--quiet", "--", ...command], options);
+    try {
+      await until("it is found from inside", () => running.stdout.includes("forward: "), 60_000);
+      const stopped = await pktflow(["stop"], options);
+      const { pid } = running.child;
+      expect(stopped).toMatchObject({ status: 0, stdout: `forward (pid ${pid}) has ended\n`, stderr: "" });
+      expect((await running.finished).status, "as by SIGTERM").toBe(128 + 15);
+    } finally {
+      await running.stop("SIGKILL");
+      folder.remove();
+    }
   });
 
   test("is one process all the way: signals reach it, and kill -9 leaves nothing", async () => {

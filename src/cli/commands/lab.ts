@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import type { Pipeline } from "../../config/types.ts";
 import type { Lab } from "../../lab/lab.ts";
 import { checkText, hostTable, progressLine, verdictLine } from "../check-text.ts";
+import { NO_CONTROL, reload, startControl } from "../control.ts";
 import { EXIT, NotStarted, UsageError } from "../exit.ts";
 import { parseIo, setOption } from "../options.ts";
 import { summary } from "../summary.ts";
@@ -15,6 +16,7 @@ interface LabOptions {
   io: "auto" | "uring" | "poll";
   report?: string;
   quiet?: boolean;
+  control: boolean;
 }
 
 /** A command that was told to end and does not is killed after this long. ms */
@@ -50,6 +52,7 @@ export function registerLab(program: Command): void {
     .option("--io <engine>", "how packets move: auto, uring or poll", parseIo, "auto")
     .option("--report <file>", "write the final report as JSON (- for standard output)")
     .option("--quiet", "no summary; the self-check prints only what is wrong")
+    .option("--no-control", NO_CONTROL)
     .addHelpText("after", HELP)
     .action(async (file: string, command: string[], options: LabOptions) => {
       process.exitCode = await lab(file, command, options);
@@ -62,9 +65,28 @@ async function lab(file: string, argv: string[], options: LabOptions): Promise<n
   await checkUsage(pipeline, file, argv, options);
   if (options.report !== undefined) prepareReport(options.report);
   const started = await start(pipeline, options);
-  return argv.length > 0
-    ? await withCommand(started, argv, options)
-    : await withSelfCheck(started, file, options);
+  const closeControl = options.control ? openControl(started, file, options) : () => {};
+  try {
+    return argv.length > 0
+      ? await withCommand(started, argv, options)
+      : await withSelfCheck(started, file, options);
+  } finally {
+    closeControl();
+  }
+}
+
+function openControl({ pipeline, running, move }: Lab, file: string, options: LabOptions): () => void {
+  return startControl({
+    pipeline,
+    command: "lab",
+    file,
+    set: options.set,
+    report: () => running.report(),
+    // Whoever ends the lab ends its command too.
+    stop: () => process.emit("SIGTERM", "SIGTERM"),
+    reload: (version) => reload(running, move(version)),
+    log: (text) => options.quiet !== true && say(text),
+  });
 }
 
 /** What can be said before anything is made. */

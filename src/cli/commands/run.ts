@@ -3,6 +3,7 @@ import { closeSync, openSync, writeFileSync } from "node:fs";
 import type { Command } from "commander";
 import type { Pipeline } from "../../config/types.ts";
 import type { Report } from "../../control/report.ts";
+import { NO_CONTROL, reload, startControl } from "../control.ts";
 import { NotStarted, UsageError } from "../exit.ts";
 import { startLiveView } from "../live.ts";
 import { parseDuration, parseIo, setOption } from "../options.ts";
@@ -14,6 +15,7 @@ export interface RunOptions {
   io: "auto" | "uring" | "poll";
   report?: string;
   quiet?: boolean;
+  control: boolean;
 }
 
 export function registerRun(program: Command): void {
@@ -26,6 +28,7 @@ export function registerRun(program: Command): void {
     .option("--io <engine>", "how packets move: auto, uring or poll", parseIo, "auto")
     .option("--report <file>", "write the final report as JSON (- for standard output)")
     .option("--quiet", "no live view and no summary")
+    .option("--no-control", NO_CONTROL)
     .action(async (file: string, options: RunOptions) => {
       process.exitCode = await run(file, options);
     });
@@ -48,7 +51,34 @@ async function run(file: string, options: RunOptions): Promise<number> {
     if (error === signals.whileStarting.reason) return undefined;
     throw new NotStarted(error);
   });
-  return running === undefined ? 0 : await watch(running, signals, options);
+  if (running === undefined) return 0;
+  const closeControl = options.control ? openControl(running, pipeline, file, options) : () => {};
+  try {
+    return await watch(running, signals, options);
+  } finally {
+    // Who waits for the end finds the report written.
+    closeControl();
+  }
+}
+
+function openControl(
+  running: import("../../workers/pipeline.ts").RunningPipeline,
+  pipeline: Pipeline,
+  file: string,
+  options: RunOptions,
+): () => void {
+  // A table that is drawn over and over shows what it does.
+  const isSilent = options.quiet === true || process.stdout.isTTY;
+  return startControl({
+    pipeline,
+    command: "run",
+    file,
+    set: options.set,
+    report: () => running.report(),
+    stop: () => running.stop(),
+    reload: (version) => reload(running, version),
+    log: (text) => !isSilent && process.stderr.write(`pktflow: ${text}\n`),
+  });
 }
 
 async function prepare(file: string, options: RunOptions): Promise<Pipeline> {

@@ -1,0 +1,126 @@
+/** The socket of a pipeline that this process runs: what `pktflow stats`, `top`, `reload` and `stop` talk to. */
+import { resolve } from "node:path";
+import type { Pipeline } from "../config/types.ts";
+import { type About, ControlError, type ReloadReply } from "../control/protocol.ts";
+import type { Report } from "../control/report.ts";
+import { EXIT, errorText, exitStatus } from "./exit.ts";
+
+/** What the help of `run` and `lab` says. */
+export const NO_CONTROL = "no socket for pktflow stats, top, reload and stop to talk to";
+
+export interface Controlled {
+  pipeline: Pipeline;
+  command: "run" | "lab";
+  /** The file and options that it was started with. */
+  file: string;
+  set: string[];
+  report(): Report;
+  /** Asks it to end. */
+  stop(): unknown;
+  /**
+   * Takes over what differs in a pipeline, or nothing of it.
+   * @throws Error with `reasons` where what differs wants a restart
+   */
+  reload(pipeline: Pipeline): Promise<Pick<ReloadReply, "changed">>;
+  /** Gets what there is to say of what was asked for. */
+  log(text: string): unknown;
+}
+
+/** When the socket is opened, ms after the start: until then the first packets have the processors for themselves. */
+const DELAY = 50;
+
+/**
+ * Opens the socket when packets flow. That there can be none is said, and is no reason not to run.
+ * @returns what closes it
+ */
+export function startControl(controlled: Controlled): () => void {
+  const started = new Date().toISOString();
+  let isOver = false;
+  let close = () => {};
+  const open = async () => {
+    const { openControl } = await import("../control/server.ts");
+    const socket = await openControl(aboutOf(controlled, started), handlersOf(controlled));
+    if (isOver) socket.close();
+    else close = socket.close;
+  };
+  const timer = setTimeout(() => {
+    open().catch((error: unknown) => {
+      const why = (error as Error).message;
+      if (isOver) return;
+      process.stderr.write(`pktflow: warning: no control socket, so nothing can be asked of it: ${why}\n`);
+    });
+  }, DELAY).unref();
+  return () => {
+    isOver = true;
+    clearTimeout(timer);
+    close();
+  };
+}
+
+function aboutOf({ pipeline, command, file }: Controlled, started: string): About {
+  return { name: pipeline.name, pid: process.pid, file: resolve(file), command, started };
+}
+
+function handlersOf(controlled: Controlled): import("../control/server.ts").Handlers {
+  // One after another: each is held against what the one before it has left.
+  let last: Promise<unknown> = Promise.resolve();
+  return {
+    stats: () => controlled.report(),
+    stop() {
+      controlled.stop();
+      return {};
+    },
+    reload() {
+      const reloaded = last.then(() => reloadFile(controlled));
+      last = reloaded.catch(() => {});
+      return reloaded;
+    },
+  };
+}
+
+/** Reads the file as it was read at the start, and takes over what it may. @throws ControlError: nothing has changed */
+async function reloadFile(controlled: Controlled): Promise<ReloadReply> {
+  const { loadPipeline } = await import("../config/pipeline.ts");
+  const { renderDiagnostic } = await import("../config/diagnostics.ts");
+  const warnings: string[] = [];
+  try {
+    const pipeline = loadPipeline(controlled.file, {
+      set: controlled.set,
+      onWarning: (warning) => warnings.push(renderDiagnostic(warning)),
+    });
+    warnings.push(...(pipeline.warnings ?? []).map((warning) => `pktflow: warning: ${warning}`));
+    const { changed } = await controlled.reload(pipeline);
+    if (changed.length > 0) controlled.log(`reloaded: ${changedText(changed).join("; ")}`);
+    return { changed, warnings };
+  } catch (error) {
+    throw refusedReload(error);
+  }
+}
+
+/** `firewall: rules, sets`, a filter a line. */
+export function changedText(changed: ReloadReply["changed"]): string[] {
+  return changed.map(({ filter, params }) => `${filter}: ${params.join(", ")}`);
+}
+
+function refusedReload(error: unknown): ControlError {
+  const { message, reasons, diagnostics } = error as Error & { reasons?: string[]; diagnostics?: object[] };
+  if (reasons !== undefined) return new ControlError({ code: "not-reloadable", message, reasons });
+  // The file's fault, or a filter's that it names.
+  if (exitStatus(error) !== EXIT.USAGE) return new ControlError({ code: "failed", message });
+  return new ControlError({
+    code: "invalid-file",
+    message: errorText(error).trimEnd(),
+    ...(diagnostics === undefined ? {} : { diagnostics }),
+  });
+}
+
+/** A pipeline that can take over what differs in another version of it. */
+interface Reloadable {
+  reload?(pipeline: Pipeline): Promise<Pick<ReloadReply, "changed">>;
+}
+
+export async function reload(running: object, version: Pipeline): Promise<Pick<ReloadReply, "changed">> {
+  const { reload } = running as Reloadable;
+  if (reload === undefined) throw new Error("it cannot be reloaded");
+  return await reload.call(running, version);
+}
