@@ -14,6 +14,7 @@ import {
   CONTEXT_NOW,
   CONTEXT_OUTPUTS,
   CONTEXT_PARAMS,
+  CONTEXT_PREPARED_STATE,
   CONTEXT_RANDOM,
   CONTEXT_SHARED_STATE,
   CONTEXT_SHARED_STATE_BYTES,
@@ -160,6 +161,17 @@ export function sharedState(): usize {
  */
 export function sharedStateBytes(): u32 {
   return load<u32>(contextAddress, CONTEXT_SHARED_STATE_BYTES);
+}
+
+/**
+ * Address of what prepare() has made of the parameters, `state.prepared` of filter.yaml: all workers read it, nobody writes it. When the
+ * pipeline is reloaded with other parameters it is another one, made anew: reload() says so. Never fails.
+ * @returns a multiple of 64; without state, nothing may be read there
+ * @example
+ *   const routes = load<u32>(preparedState());
+ */
+export function preparedState(): usize {
+  return <usize>load<u32>(contextAddress, CONTEXT_PREPARED_STATE);
 }
 
 /** One of this worker's counters of this filter: counter() gives it. */

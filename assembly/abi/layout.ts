@@ -90,6 +90,7 @@ export const CONTEXT_STEP_TABLES: usize = 116;
 export const CONTEXT_HOLD_LIMIT: usize = 120;
 export const CONTEXT_HELD: usize = 124;
 export const CONTEXT_FRESH: usize = 128;
+export const CONTEXT_PREPARED_STATE: usize = 136;
 export const CONTEXT_LOG: usize = 140;
 export const CONTEXT_TABLES: usize = 144;
 export const CONTEXT_LOCKS: usize = 160;

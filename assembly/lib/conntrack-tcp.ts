@@ -149,6 +149,8 @@ export function tcpInWindow(own: usize, p: Packet, state: u32, isReply: bool): u
   }
   if (load<u32>(sender, MAX_WINDOW) == 0) {
     if (isRst) return WINDOW_INSIDE;
+    // First: were this worker ended in between, nothing would be checked rather than too much.
+    if (!isSyn) beLiberal(own);
     firstOf(sender, p);
     if (isSyn) {
       // Windows are scaled if both sides say so (RFC 7323, 2.2).
@@ -157,7 +159,7 @@ export function tcpInWindow(own: usize, p: Packet, state: u32, isReply: bool): u
         store<u8>(receiver, 0, SCALE);
       }
       if (!isAck) return WINDOW_INSIDE;
-    } else beLiberal(own);
+    }
   } else if (isSyn && !isReply && state == TCP_SYN_SENT) {
     // Sent again, maybe by a host that has begun anew.
     firstOf(sender, p);
@@ -216,9 +218,10 @@ function firstOf(side: usize, p: Packet): void {
   const end = endOf(p);
   store<u32>(side, end);
   store<u32>(side, end, MAX_END);
-  store<u32>(side, max<u32>(tcp.window, 1), MAX_WINDOW);
   store<u8>(side, 0, SCALE);
   if ((tcp.flags & TCP_SYN) != 0) readScale(side, p);
+  // Last: with it, something was seen of the side.
+  store<u32>(side, max<u32>(tcp.window, 1), MAX_WINDOW);
 }
 
 /** The number behind the segment's last octet; SYN and FIN count as one each. Of a super-packet, behind all of it. */

@@ -4,51 +4,13 @@
 
 import { Packet } from "../abi/packet";
 import { be16 } from "../wire/bytes";
-import {
-  ICMP_DESTINATION_UNREACHABLE,
-  ICMP_ECHO,
-  ICMP_ECHO_REPLY,
-  ICMP_HEADER,
-  ICMP_PARAMETER_PROBLEM,
-  ICMP_REDIRECT,
-  ICMP_SOURCE_QUENCH,
-  ICMP_TIME_EXCEEDED,
-  ICMPV6_ECHO_REPLY,
-  ICMPV6_ECHO_REQUEST,
-  ICMPV6_PARAMETER_PROBLEM,
-} from "../wire/icmp";
-import {
-  IPV4_DESTINATION,
-  IPV4_HEADER,
-  IPV4_OFFSET_MASK,
-  IPV4_SOURCE,
-  PROTOCOL_ICMP,
-  PROTOCOL_ICMPV6,
-  PROTOCOL_TCP,
-  PROTOCOL_UDP,
-  RawIpv4,
-} from "../wire/ipv4";
-import {
-  extensionLength,
-  IPV6_DESTINATION,
-  IPV6_HEADER,
-  IPV6_SOURCE,
-  isExtension,
-  NEXT_HEADER_FRAGMENT,
-  RawIpv6,
-} from "../wire/ipv6";
+import { PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/ipv4";
 import { TCP_RST, Tcp } from "../wire/tcp";
-import {
-  ConntrackTable,
-  FOUND,
-  forgetMade,
-  foundRecord,
-  foundWord,
-  RECORD_OWN,
-  setKey,
-  WORD_LOWER_BEGAN,
-  WORD_REPLIED,
-} from "./conntrack-table";
+import { endedForRoom, evictedForRoom, forgetRoom, takeRecord } from "./conntrack-expiry";
+import { isIcmpError, isUntrackedIcmp, requestOf, setQuotedEndpoints } from "./conntrack-icmp";
+import { askedBy, isLower, isSame, setEndpoints } from "./conntrack-key";
+import { RECORD_OWN, WORD_LOWER_BEGAN, WORD_REPLIED } from "./conntrack-record";
+import { ConntrackTable, endedByMake, FOUND, forgetMade, foundRecord, foundWord } from "./conntrack-table";
 import {
   areFlagsValid,
   beLiberal,
@@ -85,7 +47,6 @@ export const CLASS_ICMP: u32 = 12;
 export const CLASS_OTHER: u32 = 13;
 /** UDP that goes on both ways for so long is a stream. */
 const STREAM_AFTER: u64 = 2_000_000_000;
-const MOST_EXTENSION_HEADERS: u32 = 8;
 
 let table: ConntrackTable = changetype<ConntrackTable>(0);
 let isLoose: bool = false;
@@ -93,10 +54,6 @@ let isLoose: bool = false;
 let scratch: usize = 0;
 
 // Of the packet tracked last.
-/** Did the endpoint with the lower number send it? */
-let isLower: bool = false;
-/** Are both endpoints the same? Then everything it sends is from the one that began. */
-let isSame: bool = false;
 /** The class that a connection begins in, if confirm() is to make one. */
 let opening: u32 = 0;
 let openingOwn: usize = 0;
@@ -139,9 +96,20 @@ export function track(p: Packet, header: usize, now: u64): u32 {
 export function confirm(now: u64): i32 {
   if (opening == 0) {
     forgetMade();
+    forgetRoom();
     return FOUND;
   }
-  return table.make(opening, isLower || isSame, openingOwn, now);
+  return table.make(takeRecord(table, now), opening, isLower || isSame, openingOwn, now);
+}
+
+/** How many connections that were over confirm() has ended. */
+export function endedByConfirm(): u32 {
+  return endedByMake + endedForRoom;
+}
+
+/** How many that nobody had answered it has ended to make room. */
+export function evictedByConfirm(): u32 {
+  return evictedForRoom;
 }
 
 function trackDatagrams(timeoutClass: u32, now: u64): u32 {
@@ -241,127 +209,8 @@ function trackIcmp(p: Packet, header: usize, isIpv4: bool, now: u64): u32 {
     opening = 0;
     return CT_INVALID;
   }
-  if (isError(type, isIpv4)) return trackError(p, isIpv4, now);
-  return !isIpv4 && type >= 130 && type <= 137
-    ? CT_UNTRACKED
-    : !isIpv4 && type == 143
-      ? CT_UNTRACKED
-      : CT_INVALID;
-}
-
-/** The type of the request that a type of ICMP asks or answers, or -1. */
-function requestOf(type: u8, isIpv4: bool): i32 {
-  if (!isIpv4) {
-    if (type == ICMPV6_ECHO_REQUEST || type == ICMPV6_ECHO_REPLY) return ICMPV6_ECHO_REQUEST;
-    return type == 139 || type == 140 ? 139 : -1;
+  if (isIcmpError(type, isIpv4)) {
+    return setQuotedEndpoints(p, isIpv4) && table.find(now) ? CT_RELATED : CT_INVALID;
   }
-  if (type == ICMP_ECHO || type == ICMP_ECHO_REPLY) return ICMP_ECHO;
-  // Timestamp, information and address mask (RFC 792, RFC 950).
-  return type >= 13 && type <= 18 ? ((type + 1) & ~1) - 1 : -1;
-}
-
-function isError(type: u8, isIpv4: bool): bool {
-  if (!isIpv4) return type >= 1 && type <= ICMPV6_PARAMETER_PROBLEM;
-  return (
-    type == ICMP_DESTINATION_UNREACHABLE ||
-    type == ICMP_SOURCE_QUENCH ||
-    type == ICMP_REDIRECT ||
-    type == ICMP_TIME_EXCEEDED ||
-    type == ICMP_PARAMETER_PROBLEM
-  );
-}
-
-/** RFC 792, RFC 4443 2.4: an error quotes the packet that it is about, from its IP header on. */
-function trackError(p: Packet, isIpv4: bool, now: u64): u32 {
-  if (!p.hasTransport || p.isFragment) return CT_INVALID;
-  const quoted = p.transport + ICMP_HEADER;
-  const end = p.ipEnd;
-  let protocol: u8 = 0;
-  let at = quoted;
-  if (isIpv4) {
-    if (quoted + IPV4_HEADER > end) return CT_INVALID;
-    const ip = RawIpv4.at(quoted);
-    const length = ip.headerLength;
-    if (load<u8>(quoted) >> 4 != 4 || length < IPV4_HEADER || (ip.fragment & IPV4_OFFSET_MASK) != 0)
-      return CT_INVALID;
-    // Whom the error tells of it is who sent the packet.
-    if (load<u32>(quoted, IPV4_SOURCE) != load<u32>(p.ip, IPV4_DESTINATION)) return CT_INVALID;
-    protocol = ip.protocol;
-    at += length;
-  } else {
-    if (quoted + IPV6_HEADER > end || load<u8>(quoted) >> 4 != 6) return CT_INVALID;
-    if (
-      load<u64>(quoted, IPV6_SOURCE) != load<u64>(p.ip, IPV6_DESTINATION) ||
-      load<u64>(quoted, IPV6_SOURCE + 8) != load<u64>(p.ip, IPV6_DESTINATION + 8)
-    )
-      return CT_INVALID;
-    protocol = RawIpv6.at(quoted).nextHeader;
-    at += IPV6_HEADER;
-    for (let left = MOST_EXTENSION_HEADERS; isExtension(protocol); left--) {
-      if (left == 0 || at + 8 > end) return CT_INVALID;
-      if (protocol == NEXT_HEADER_FRAGMENT && (be16(at + 2) & 0xfff8) != 0) return CT_INVALID;
-      const length = extensionLength(protocol, at);
-      protocol = load<u8>(at);
-      at += length;
-    }
-  }
-  if (protocol == PROTOCOL_UDP || protocol == PROTOCOL_TCP) {
-    if (at + 8 > end) return CT_INVALID;
-    setEndpoints(quoted, isIpv4, be16(at), be16(at + 2), protocol, 0);
-  } else if (protocol == (isIpv4 ? PROTOCOL_ICMP : PROTOCOL_ICMPV6)) {
-    if (at + 8 > end) return CT_INVALID;
-    const type = load<u8>(at);
-    const request = requestOf(type, isIpv4);
-    if (request < 0) return CT_INVALID;
-    setEndpoints(quoted, isIpv4, be16(at + 4), be16(at + 4), protocol, request);
-    askedBy(request == <i32>type);
-  } else setEndpoints(quoted, isIpv4, 0, 0, protocol, 0);
-  return table.find(now) ? CT_RELATED : CT_INVALID;
-}
-
-// The key: endpoints in the order of their numbers, so that both directions have one.
-let keyA: u64 = 0;
-let keyB: u64 = 0;
-let keyC: u64 = 0;
-let keyD: u64 = 0;
-let keyPorts: u32 = 0;
-let keyKind: u32 = 0;
-let keyProtocol: u8 = 0;
-let keyFamily: u32 = 0;
-
-function setEndpoints(ip: usize, isIpv4: bool, from: u16, to: u16, protocol: u8, kind: i32): void {
-  keyProtocol = protocol;
-  keyKind = <u32>kind;
-  if (isIpv4) {
-    const pair = load<u64>(ip, IPV4_SOURCE);
-    const source = ((pair << 32) >> 16) | <u64>from;
-    const destination = ((pair >> 32) << 16) | <u64>to;
-    isLower = source <= destination;
-    isSame = source == destination;
-    keyA = isLower ? pair : (pair << 32) | (pair >> 32);
-    keyB = 0;
-    keyC = 0;
-    keyD = 0;
-    keyFamily = 4;
-  } else {
-    const a = load<u64>(ip, IPV6_SOURCE);
-    const b = load<u64>(ip, IPV6_SOURCE + 8);
-    const c = load<u64>(ip, IPV6_DESTINATION);
-    const d = load<u64>(ip, IPV6_DESTINATION + 8);
-    isSame = a == c && b == d && from == to;
-    isLower = a != c ? a < c : b != d ? b < d : from <= to;
-    keyA = isLower ? a : c;
-    keyB = isLower ? b : d;
-    keyC = isLower ? c : a;
-    keyD = isLower ? d : b;
-    keyFamily = 6;
-  }
-  keyPorts = isLower ? ((<u32>from) << 16) | <u32>to : ((<u32>to) << 16) | <u32>from;
-  setKey(keyA, keyB, keyC, keyD, keyPorts, keyProtocol, keyKind, keyFamily);
-}
-
-/** Two hosts may ask each other with one identifier: who asked is part of the key. */
-function askedBy(isSender: bool): void {
-  const isLowerAsker = isSender == isLower;
-  setKey(keyA, keyB, keyC, keyD, keyPorts, keyProtocol, keyKind | (isLowerAsker ? 0x100 : 0), keyFamily);
+  return isUntrackedIcmp(type, isIpv4) ? CT_UNTRACKED : CT_INVALID;
 }

@@ -2,8 +2,8 @@
 // table is full when the records are, not before. Reading takes no lock; changing a chain locks its bucket alone.
 //
 //    0       8      12        64        68
-//   +-------+------+---------+---------+---------+--            bucket: bit 31 locked, the rest index + 1 of the
-//   | seed  | mask | records | bucket 0| bucket 1| ...                  first record, 0: none
+//   +-------+------+---------+---------+---------+--            bucket: head of a chain (chain.ts) whose links are
+//   | seed  | mask | records | bucket 0| bucket 1| ...                  index + 1 of the records
 //   +-------+------+---------+---------+---------+--
 //    record (of a RecordPool)
 //    0                8                     12
@@ -16,13 +16,10 @@
 // whoever acts on absence asks again under the lock. A record that was found may be removed at any moment after: what
 // is read from it must be validated by the user (mapping-table.ts does it by a generation).
 
-import { forgetLock, giveUp, LOCK_BIT_31, noteLock, patience } from "./held-locks";
+import { chain, firstLink, LONGEST_WALK, lockChain, unchain, unlockChain } from "./chain";
 import { RECORD_KEY, RECORD_NEXT, RecordPool } from "./record-pool";
 
 const HEADER: usize = 64;
-const LOCKED: u32 = 0x80000000;
-/** A chain this long is walked under the lock only; a reader astray in changing chains gives up here. */
-const LONGEST_WALK: u32 = 64;
 
 @unmanaged
 export class HashTable {
@@ -51,7 +48,7 @@ export class HashTable {
   /** The record with this key, or 0: none was seen. */
   find(key: u64): usize {
     const pool = this.records;
-    let link = atomic.load<u32>(this.bucket(key)) & ~LOCKED;
+    let link = firstLink(this.bucket(key));
     for (let steps = LONGEST_WALK; link != 0 && steps != 0; steps--) {
       const record = pool.at(link - 1);
       if (atomic.load<u64>(record, RECORD_KEY) == key) return record;
@@ -66,37 +63,17 @@ export class HashTable {
    */
   lock(key: u64): usize {
     const bucket = this.bucket(key);
-    const word = atomic.load<u32>(bucket);
-    if ((word & LOCKED) != 0 || atomic.cmpxchg<u32>(bucket, word, word | LOCKED) != word) {
-      if (!this.wait(bucket)) return 0;
-    }
-    noteLock(bucket | LOCK_BIT_31);
-    return bucket;
-  }
-
-  /**
-   * Not memory.atomic.wait32: with it in this loop, threads that raced on V8 11.3 (Node 20) lost their way, with --no-liftoff
-   * they did not (test/filters/nat-race.test.ts).
-   */
-  private wait(bucket: usize): bool {
-    for (let spins = patience(); spins != 0; spins--) {
-      const word = atomic.load<u32>(bucket);
-      if ((word & LOCKED) != 0) continue;
-      if (atomic.cmpxchg<u32>(bucket, word, word | LOCKED) == word) return true;
-    }
-    giveUp();
-    return false;
+    return lockChain(bucket) ? bucket : 0;
   }
 
   @inline unlock(bucket: usize): void {
-    forgetLock(bucket | LOCK_BIT_31);
-    atomic.store<u32>(bucket, load<u32>(bucket) & ~LOCKED);
+    unlockChain(bucket);
   }
 
   /** Needs the lock. The record with this key, or 0: there is none. */
   findLocked(bucket: usize, key: u64): usize {
     const pool = this.records;
-    for (let link = atomic.load<u32>(bucket) & ~LOCKED; link != 0; ) {
+    for (let link = firstLink(bucket); link != 0; ) {
       const record = pool.at(link - 1);
       if (atomic.load<u64>(record, RECORD_KEY) == key) return record;
       link = atomic.load<u32>(record, RECORD_NEXT);
@@ -104,34 +81,17 @@ export class HashTable {
     return 0;
   }
 
-  /** Needs the lock, and that the key is absent. Readers see the record, complete, when it is unlocked. */
+  /** Needs the lock, and that the key is absent. Readers see the record, complete, when this returns. */
   insertLocked(bucket: usize, record: usize, key: u64): void {
-    // Plain, before and after the one store that releases: who has gone astray may come here by an old link, and must not see
-    // the key before what it is the key of; others come by the bucket, which unlock() releases.
-    store<u32>(record, load<u32>(bucket) & ~LOCKED, RECORD_NEXT);
     atomic.store<u64>(record, key, RECORD_KEY);
-    store<u32>(bucket, (this.records.indexOf(record) + 1) | LOCKED);
+    chain(bucket, this.records.indexOf(record) + 1, record + RECORD_NEXT);
   }
 
   /** Needs the lock, and that the record is in this chain. It stays the caller's: put it back to the pool. */
   removeLocked(bucket: usize, record: usize): void {
     const pool = this.records;
-    const gone = pool.indexOf(record) + 1;
-    const next = atomic.load<u32>(record, RECORD_NEXT);
+    unchain(bucket, pool.indexOf(record) + 1, pool.nexts, pool.stride);
     atomic.store<u64>(record, 0, RECORD_KEY);
-    let link = atomic.load<u32>(bucket) & ~LOCKED;
-    if (link == gone) {
-      atomic.store<u32>(bucket, next | LOCKED);
-      return;
-    }
-    while (link != 0) {
-      const before = pool.at(link - 1);
-      link = atomic.load<u32>(before, RECORD_NEXT);
-      if (link == gone) {
-        atomic.store<u32>(before, next, RECORD_NEXT);
-        return;
-      }
-    }
   }
 
   /** Where lock() and find() will look first, and, if there is one, the first record there: to touch before they do. */
@@ -139,7 +99,7 @@ export class HashTable {
     return this.bucket(key);
   }
   @inline firstOf(place: usize): usize {
-    const link = atomic.load<u32>(place) & ~LOCKED;
+    const link = firstLink(place);
     return link == 0 ? place : this.records.at(link - 1);
   }
 

@@ -1,6 +1,9 @@
 // Which locks in shared state this instance holds, written where the host finds it: when the filter traps in between, or does
 // not end, the host lets go of them (src/workers/locks.ts), or every other worker would wait. What a lock protects is then as
 // the trap left it: write it so that each store leaves something sound. And how long others wait at all.
+//
+// A lock is noted after it was got, and forgotten before it is let go of, so that nobody else's is broken. A thread that is ended
+// just between the two leaves it locked. No trap can, and a call that does not end is hardly ever there after 250 ms.
 
 import { contextAddress, now } from "../abi/context";
 import { CONTEXT_LOCK_ENTRIES, CONTEXT_LOCKS } from "../abi/layout";
@@ -32,7 +35,6 @@ export function giveUp(): void {
 }
 
 /** A lock was got. @param entry address of its word, a multiple of 4, and LOCK_BIT_31 */
-
 export function noteLock(entry: usize): void {
   const held = load<u32>(contextAddress, CONTEXT_LOCKS);
   if (held < MOST) store<u32>(contextAddress + ((<usize>held) << 2), <u32>entry, CONTEXT_LOCK_ENTRIES);
@@ -40,13 +42,23 @@ export function noteLock(entry: usize): void {
 }
 
 /** A lock is let go of, most often the last one that was got. */
-
 export function forgetLock(entry: usize): void {
   const held = load<u32>(contextAddress, CONTEXT_LOCKS) - 1;
   store<u32>(contextAddress, held, CONTEXT_LOCKS);
   if (held == 0 || held >= MOST) return;
   if (load<u32>(contextAddress + ((<usize>held) << 2), CONTEXT_LOCK_ENTRIES) != <u32>entry)
     moveDown(entry, held);
+}
+
+/** The same for a lock that packet after packet takes, of an instance that holds no other then: three stores in line. */
+export class OnlyLock {
+  @inline static note(entry: usize): void {
+    store<u32>(contextAddress, <u32>entry, CONTEXT_LOCK_ENTRIES);
+    store<u32>(contextAddress, 1, CONTEXT_LOCKS);
+  }
+  @inline static forget(): void {
+    store<u32>(contextAddress, 0, CONTEXT_LOCKS);
+  }
 }
 
 /** The last one takes the place of one that was let go of before it. */

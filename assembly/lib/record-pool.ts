@@ -23,7 +23,7 @@ export class RecordPool {
   free: u64;
   fresh: u32;
   capacity: u32;
-  private stride: u32;
+  stride: u32;
   private records: u32;
 
   static bytes(capacity: u32, stride: u32): usize {
@@ -41,6 +41,11 @@ export class RecordPool {
 
   @inline at(index: u32): usize {
     return <usize>this.records + <usize>index * <usize>this.stride;
+  }
+
+  /** Where the next of link 0 would be, were there one: links of chains are index + 1 (chain.ts). */
+  @inline get nexts(): usize {
+    return <usize>this.records - <usize>this.stride + RECORD_NEXT;
   }
 
   @inline indexOf(record: usize): u32 {

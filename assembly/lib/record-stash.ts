@@ -1,6 +1,6 @@
 // Records that a worker takes from a pool for a batch, all at once, so that workers which make many do not wait for each other's
-// every one, and write to lines and pages of their own. What is left of them when the batch is over goes back: only an instance
-// that traps in between takes it along. One worker's own; zeroed memory is an empty one.
+// every one, and write to lines and pages of their own. What is left of them when the batch is over goes back, or, where the worker
+// was ended in between, when the one in its place begins. One worker's own; zeroed memory is an empty one.
 //
 //    0      4     8
 //   +------+-----+        indexes of records that were never used: next up to end
@@ -30,7 +30,8 @@ export class RecordStash {
   fill(pool: RecordPool, count: u32): void {
     const first = this.next == this.end ? pool.reserve(count, SPARE) : -1;
     if (first < 0) return;
-    this.end = <u32>first + count;
+    // In this order: a worker that is ended in between loses them, but has none that are not its own.
+    this.next = this.end = <u32>first + count;
     this.next = <u32>first;
   }
 

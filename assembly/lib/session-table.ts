@@ -2,11 +2,11 @@
 // entry, RFC 6146's session table entry). Shared by all workers; found by what a packet of either direction shows.
 //
 //    session, one cache line
-//    0                        16                       32      40          48        52       56          60
-//   +------------------------+------------------------+-------+-----------+---------+--------+-----------+------
-//   | out: addresses, ports, | in: addresses, ports,  | timer | the index'| changes | mapping| subscriber| notes
-//   |      kind              |     kind               |       | links     |         |        |           |
-//   +------------------------+------------------------+-------+-----------+---------+--------+-----------+------
+//    0                        16                       32      40        44         48        52       56        60
+//   +------------------------+------------------------+-------+---------+----------+---------+--------+---------+------
+//   | out: addresses, ports, | in: addresses, ports,  | timer | (index) |subscriber| changes | mapping| (index) | notes
+//   |      kind              |     kind               |       |         |          |         |        |         |
+//   +------------------------+------------------------+-------+---------+----------+---------+--------+---------+------
 //    timer
 //    0       8       16           32        64
 //   +-------+-------+------------+----------+         class: which timeout holds; flags: the user's (TCP states);
@@ -22,6 +22,11 @@
 // Who changes what: whoever adds or removes a session of a mapping holds that mapping's lock (mapping-table.ts). Timers
 // change by compare-and-swap only; removing a session changes the generation, so a use that comes too late fails and is
 // nothing. A busy session's line is written, and moves between workers, some 7 times a second at most.
+//
+// Before a session is live, and when it is no longer, its record is HALF in the index. If its worker is ended then, it stays
+// so, and its mapping and its subscriber count it: nothing is lost, for whoever holds the mapping's lock and finds it so ends
+// it (expel). Where a line of the index was not to be had, what is left in it has to be taken out LATER; nothing counts it
+// any more. Until both tuples are out the record is not used again.
 
 import { RecordPool } from "./record-pool";
 import { RecordStash } from "./record-stash";
@@ -36,7 +41,7 @@ export const SESSION_IN: usize = 16;
 export const SESSION_TIMER: usize = 32;
 export const SESSION_CHANGES: usize = 48;
 export const SESSION_MAPPING: usize = 52;
-export const SESSION_SUBSCRIBER: usize = 56;
+export const SESSION_SUBSCRIBER: usize = 44;
 export const SESSION_NOTES: usize = 60;
 const PORTS: usize = 8;
 const KIND: usize = 12;
@@ -45,7 +50,12 @@ const UNIT_SHIFT: u64 = 27;
 export const SESSION_GENERATION: u64 = 0xffff0000;
 /** Of a timer: it is a session's, and not what was left of one. */
 export const SESSION_LIVE: u64 = 0x10000;
-export const TIMEOUT_CLASSES: u32 = 12;
+/** Classes of timers that are not live: see above. */
+const HALF: u8 = 10;
+const LATER: u8 = 11;
+const CLASS: u64 = 0xff;
+/** Those below are the user's. */
+export const TIMEOUT_CLASSES: u32 = HALF;
 /** Timeout classes of translators' sessions; TCP's two are session-tcp.ts's. */
 export const CLASS_UDP: u8 = 0;
 export const CLASS_TRANSITORY: u8 = 1;
@@ -94,6 +104,11 @@ export class SessionTable {
     return <i32>(units - <u32>(timer >> 32)) > <i32>timeout;
   }
 
+  /** Has the time of a session run out, or is something to be expelled? */
+  @inline isOver(timer: u64, units: u32): bool {
+    return (timer & SESSION_LIVE) != 0 ? this.isExpired(timer, units) : <u8>timer >= HALF;
+  }
+
   /** Address of the tuple (SESSION_OUT or SESSION_IN of a session) that is this, or 0. A hint: see TupleIndex.find. */
   find(addresses: u64, ports: u64): usize {
     return this.index.find(this.index.hash(addresses, ports), addresses, ports);
@@ -105,29 +120,26 @@ export class SessionTable {
   }
   /** The same of those taken in advance, if there are any left. */
   takeOf(stash: RecordStash): usize {
-    return stash.take(this.records);
+    return changetype<usize>(stash) == 0 ? this.records.take() : stash.take(this.records);
   }
 
   /**
-   * Makes what was written to a taken record a session. Needs the lock of its mapping.
+   * Makes what was written to a taken record a session. Needs the lock of its mapping, which counts it already.
    * @returns false: one of its tuples is another session's; the record is given back
    */
   publish(record: usize, timeoutClass: u8, flags: u8, units: u32): bool {
     const index = this.index;
+    const rest = ((<u64>units) << 32) | ((<u64>flags) << 8);
+    const generation = (atomic.load<u64>(record, SESSION_TIMER) + 0x20000) & SESSION_GENERATION;
+    atomic.store<u64>(record, rest | generation | <u64>HALF, SESSION_TIMER);
     const out = index.hash(load<u64>(record), load<u64>(record, PORTS));
     const into = index.hash(load<u64>(record, SESSION_IN), load<u64>(record, SESSION_IN + PORTS));
-    const generation = (atomic.load<u64>(record, SESSION_TIMER) + 0x10000) & SESSION_GENERATION;
-    const timer = ((<u64>units) << 32) | generation | ((<u64>flags) << 8) | <u64>timeoutClass;
-    // Released by this store: who finds the session finds all of it.
-    atomic.store<u64>(record, timer, SESSION_TIMER);
-    if (index.insert(out, record, 0)) {
-      if (index.insert(into, record, 1)) return true;
-      // Who found it in between remembers what never was.
-      atomic.add<u32>(changetype<usize>(this), 1, ENDED);
-      index.remove(out, record, 0);
+    if (index.insert(out, record, 0) && index.insert(into, record, 1)) {
+      // Released by this store: who finds the session finds all of it.
+      atomic.store<u64>(record, rest | generation | SESSION_LIVE | <u64>timeoutClass, SESSION_TIMER);
+      return true;
     }
-    atomic.store<u64>(record, (timer + 0x10000) & ~SESSION_LIVE, SESSION_TIMER);
-    this.release(record);
+    this.leave(record, rest | generation);
     return false;
   }
 
@@ -136,14 +148,38 @@ export class SessionTable {
    * @returns false: somebody used it since, or it ended already
    */
   remove(record: usize, timer: u64): bool {
-    const ended = (timer & ~SESSION_GENERATION) | ((timer + 0x10000) & SESSION_GENERATION);
-    if (atomic.cmpxchg<u64>(record, timer, ended, SESSION_TIMER) != timer) return false;
+    const ended = (timer & ~SESSION_GENERATION & ~CLASS) | nextGeneration(timer, 1);
+    if (atomic.cmpxchg<u64>(record, timer, ended | <u64>HALF, SESSION_TIMER) != timer) return false;
     atomic.add<u32>(changetype<usize>(this), 1, ENDED);
-    const index = this.index;
-    index.remove(index.hash(load<u64>(record), load<u64>(record, PORTS)), record, 0);
-    index.remove(index.hash(load<u64>(record, SESSION_IN), load<u64>(record, SESSION_IN + PORTS)), record, 1);
-    this.release(record);
+    this.leave(record, ended);
     return true;
+  }
+
+  /**
+   * Ends what is only half there, as its timer says, which was seen. Needs the lock of its mapping, unless that has ended.
+   * @returns false: nothing was
+   */
+  expel(record: usize, timer: u64): bool {
+    if ((timer & SESSION_LIVE) != 0 || <u8>timer < HALF) return false;
+    const rest = (timer & ~SESSION_GENERATION & ~CLASS) | nextGeneration(timer, 2);
+    // Nobody else holds the lock that what is counted needs. For the other, two may come at once, but one must do it.
+    const own = isCounted(timer) ? rest | <u64>HALF : rest;
+    if (atomic.cmpxchg<u64>(record, timer, own, SESSION_TIMER) != timer) return false;
+    this.leave(record, rest);
+    return true;
+  }
+
+  /** Out of the index, then back to the pool, both now or LATER. @param rest its timer but for the class */
+  private leave(record: usize, rest: u64): void {
+    const index = this.index;
+    const out = index.hash(load<u64>(record), load<u64>(record, PORTS));
+    const into = index.hash(load<u64>(record, SESSION_IN), load<u64>(record, SESSION_IN + PORTS));
+    if (index.remove(out, record, 0) && index.remove(into, record, 1)) {
+      atomic.store<u64>(record, rest, SESSION_TIMER);
+      this.release(record);
+    } else {
+      atomic.store<u64>(record, rest | <u64>LATER, SESSION_TIMER);
+    }
   }
 
   /**
@@ -165,6 +201,15 @@ export class SessionTable {
   get used(): u32 {
     return this.records.used;
   }
+}
+
+/** Of a timer that expel() is given: do its mapping and its subscriber count it? */
+export function isCounted(timer: u64): bool {
+  return <u8>timer != LATER;
+}
+
+function nextGeneration(timer: u64, steps: u64): u64 {
+  return (timer + steps * SESSION_LIVE) & SESSION_GENERATION;
 }
 
 /** The units in which timers count. */

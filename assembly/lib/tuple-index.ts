@@ -4,14 +4,14 @@
 //    line of the index, 64 bytes
 //    0                16                            48        52
 //   +----------------+-----------------------------+---------+--------
-//   | u16 tag x 8,   | u32 entry x 8:              | chain   | (free)      chain: bit 31 locked, the rest entry + 1 of
-//   | 0: none        | record's index * 4 + side   |         |             the first that has no room in the line
+//   | u16 tag x 8,   | u32 entry x 8:              | chain   | (free)      chain: head (chain.ts) of those that have no
+//   | 0: none        | record's index * 4 + side   |         |             room in the line; links are entry + 1
 //   +----------------+-----------------------------+---------+--------
-//    record: side 0's tuple at 0, side 1's at 16; while in a chain, its next (entry + 1) at 40, or 44 for side 1
-//    0              8        12      16             24       28       32          40      44      48
-//   +--------------+--------+-------+--------------+--------+--------+-----------+-------+-------+----------
-//   | a: 64 bits   | b: 32  | kind  | a            | b      | kind   | (user's)  | next 0| next 1| (user's)
-//   +--------------+--------+-------+--------------+--------+--------+-----------+-------+-------+----------
+//    record: side 0's tuple at 0, side 1's at 16; while in a chain, its next at 40, or 56 for side 1
+//    0              8        12      16             24       28       32          40      44        56      60
+//   +--------------+--------+-------+--------------+--------+--------+-----------+-------+---------+-------+-------
+//   | a: 64 bits   | b: 32  | kind  | a            | b      | kind   | (user's)  | next 0| (user's)| next 1| (user's)
+//   +--------------+--------+-------+--------------+--------+--------+-----------+-------+---------+-------+-------
 //
 // kind is never 0 in a tuple, and differs between the sides. Eight tags are compared at once. A line is half full on
 // average when all records are in use; what does not fit is chained, so the table is full when the records are, not before.
@@ -19,7 +19,13 @@
 // Reading takes no lock. A reader may see an entry whose record has become another: it compares the tuple, and whoever
 // uses the record holds its generation against that (session-table.ts). A reader may miss what is moved meanwhile: so find()
 // is a hint when it finds nothing, and whoever acts on absence is told by insert(), which locks the line.
+//
+// A worker that is ended while it holds a line leaves it sound: an entry is written before the tag that makes it one, taking it
+// out is one store, and so it is with chains. What it leaves is a tuple that is there or not. Taking out one that is not is
+// nothing; so whoever finds half of a record's tuples takes out both. But a record that is still in the index must not be used
+// again: see remove().
 
+import { chain, firstLink, LONGEST_WALK, lockChain, unchain, unlockChain } from "./chain";
 import { RecordPool } from "./record-pool";
 
 const HEADER: usize = 64;
@@ -28,11 +34,6 @@ const LINE_SHIFT: usize = 6;
 const ENTRIES: usize = 16;
 const CHAIN: usize = 48;
 const NEXT: usize = 40;
-const LOCKED: u32 = 0x80000000;
-/** A chain this long is walked under the lock only; a reader astray in changing chains gives up here. */
-const LONGEST_WALK: u32 = 64;
-/** Some 20 ms: see held-locks.ts. */
-const SPINS: u32 = 1 << 24;
 export const SIDE: usize = 16;
 
 @unmanaged
@@ -101,7 +102,7 @@ export class TupleIndex {
       const tuple = this.tupleOf(TupleIndex.entryAt(line, ctz<u32>(hits)));
       if (isTuple(tuple, a, b)) return tuple;
     }
-    let link = atomic.load<u32>(line, CHAIN) & ~LOCKED;
+    let link = firstLink(line + CHAIN);
     for (let steps = LONGEST_WALK; link != 0 && steps != 0; steps--) {
       const tuple = this.tupleOf(link - 1);
       if (isTuple(tuple, a, b)) return tuple;
@@ -116,20 +117,24 @@ export class TupleIndex {
    */
   insert(hash: u32, record: usize, side: u32): bool {
     const line = this.lineOf(hash);
-    if (!lock(line)) return false;
+    if (!lockChain(line + CHAIN)) return false;
     const tuple = record + <usize>side * SIDE;
     const fits = !this.isThere(line, hash, load<u64>(tuple), load<u64>(tuple, 8));
     if (fits) this.place(line, hash, this.entryOf(record, side));
-    unlock(line);
+    unlockChain(line + CHAIN);
     return fits;
   }
 
-  /** The record's tuple of one side is found no longer. It must be there. */
+  /**
+   * The record's tuple of one side is found no longer; nor is it if it never was.
+   * @returns false: the line's lock was not to be had. The entry may still name the record, which must be kept from becoming
+   * another until this has been done again: its next would lead from one chain into another.
+   */
   remove(hash: u32, record: usize, side: u32): bool {
     const line = this.lineOf(hash);
-    if (!lock(line)) return false;
+    if (!lockChain(line + CHAIN)) return false;
     this.take(line, hash, this.entryOf(record, side));
-    unlock(line);
+    unlockChain(line + CHAIN);
     return true;
   }
 
@@ -160,7 +165,7 @@ export class TupleIndex {
     for (let hits = TupleIndex.matches(line, TupleIndex.tagOf(hash)); hits != 0; hits &= hits - 1) {
       if (isTuple(this.tupleOf(TupleIndex.entryAt(line, ctz<u32>(hits))), a, b)) return true;
     }
-    for (let link = atomic.load<u32>(line, CHAIN) & ~LOCKED; link != 0; ) {
+    for (let link = firstLink(line + CHAIN); link != 0; ) {
       if (isTuple(this.tupleOf(link - 1), a, b)) return true;
       link = atomic.load<u32>(this.nextOf(link - 1));
     }
@@ -177,8 +182,7 @@ export class TupleIndex {
       store<u16>(line + (i << 1), <u16>TupleIndex.tagOf(hash));
       return;
     }
-    atomic.store<u32>(this.nextOf(entry), atomic.load<u32>(line, CHAIN) & ~LOCKED);
-    atomic.store<u32>(line, (entry + 1) | LOCKED, CHAIN);
+    chain(line + CHAIN, entry + 1, this.nextOf(entry));
   }
 
   private take(line: usize, hash: u32, entry: u32): void {
@@ -188,19 +192,7 @@ export class TupleIndex {
       atomic.store<u16>(line + (i << 1), 0);
       return;
     }
-    let link = atomic.load<u32>(line, CHAIN) & ~LOCKED;
-    if (link == entry + 1) {
-      atomic.store<u32>(line, atomic.load<u32>(this.nextOf(entry)) | LOCKED, CHAIN);
-      return;
-    }
-    while (link != 0) {
-      const before = this.nextOf(link - 1);
-      link = atomic.load<u32>(before);
-      if (link == entry + 1) {
-        atomic.store<u32>(before, atomic.load<u32>(this.nextOf(entry)));
-        return;
-      }
-    }
+    unchain(line + CHAIN, entry + 1, this.nextOf(0) - SIDE, SIDE);
   }
 
   /** A record's index * 4 + side: the address of one of 64 bytes says it without a division. */
@@ -209,25 +201,12 @@ export class TupleIndex {
   }
 
   @inline private nextOf(entry: u32): usize {
-    return this.records.at(entry >> 2) + NEXT + ((<usize>entry & 1) << 2);
+    return this.tupleOf(entry) + NEXT;
   }
 }
 
 function isTuple(tuple: usize, a: u64, b: u64): bool {
   return atomic.load<u64>(tuple) == a && atomic.load<u64>(tuple, 8) == b;
-}
-
-function lock(line: usize): bool {
-  for (let spins = SPINS; spins != 0; spins--) {
-    const word = atomic.load<u32>(line, CHAIN);
-    if ((word & LOCKED) != 0) continue;
-    if (atomic.cmpxchg<u32>(line, word, word | LOCKED, CHAIN) == word) return true;
-  }
-  return false;
-}
-
-function unlock(line: usize): void {
-  atomic.store<u32>(line, atomic.load<u32>(line, CHAIN) & ~LOCKED, CHAIN);
 }
 
 /** A power of two, two to four entries a line when full, up to 2^22 records. */

@@ -12,6 +12,10 @@ export const PIPELINE_CONTROL = {
   COMMAND: 0,
   /** Finite sources that have not ended. */
   FINITE_SOURCES: 4,
+  /** How often the pipeline has been reloaded: a worker that has seen fewer reads CHANGES. */
+  GENERATION: 8,
+  /** Address of what the last reload has changed (CHANGE in change.ts). */
+  CHANGES: 12,
 } as const;
 
 export const COMMAND = {
@@ -44,6 +48,8 @@ export const WORKER_CONTROL = {
   RING_SQE_ADDRESS: 48,
   /** When its loop first began, CLOCK_MONOTONIC in us, modulo 2^32; 0: it has not. A replacement leaves it. */
   STARTED: 56,
+  /** The last PIPELINE_CONTROL.GENERATION that it has gone over to. */
+  GENERATION: 60,
 } as const;
 
 export const WORKER_STATE = {

@@ -167,6 +167,8 @@ export const CONTEXT = {
   HELD: 124,
   /** Packets that it has made out of nothing (u64). */
   FRESH: 128,
+  /** What is made of the parameters alone, and read only: the workers take over another when the pipeline is reloaded. */
+  PREPARED_STATE: 136,
   /** Ring of what the filter says: LOG in log.ts; 0: its manifest has no messages. */
   LOG: 140,
   /** Where the filter keeps the tables that the report shows, u32 each in the order of its manifest, four at most: TABLE in table.ts; 0: none. */

@@ -15,11 +15,17 @@ export class PacketMemory {
 
   constructor(memory: WebAssembly.Memory) {
     this.memory = memory;
-    this.u8 = new Uint8Array(memory.buffer);
-    this.u16 = new Uint16Array(memory.buffer);
-    this.u32 = new Uint32Array(memory.buffer);
-    this.i32 = new Int32Array(memory.buffer);
-    this.u64 = new BigUint64Array(memory.buffer);
+    const { buffer } = memory;
+    this.u8 = new Uint8Array(buffer);
+    this.u16 = new Uint16Array(buffer);
+    this.u32 = new Uint32Array(buffer);
+    this.i32 = new Int32Array(buffer);
+    this.u64 = new BigUint64Array(buffer);
+  }
+
+  /** When the memory has grown, on any thread: views as long as it is. Those that were taken before still see what they saw. */
+  renew(): void {
+    Object.assign(this, new PacketMemory(this.memory));
   }
 }
 

@@ -1,8 +1,10 @@
 /** The socket of a pipeline that this process runs: what `pktflow stats`, `top`, `reload` and `stop` talk to. */
+import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Pipeline } from "../config/types.ts";
 import { type About, ControlError, type ReloadReply } from "../control/protocol.ts";
 import type { Report } from "../control/report.ts";
+import type { Reloaded } from "../workers/reload.ts";
 import { EXIT, errorText, exitStatus } from "./exit.ts";
 
 /** What the help of `run` and `lab` says. */
@@ -17,11 +19,8 @@ export interface Controlled {
   report(): Report;
   /** Asks it to end. */
   stop(): unknown;
-  /**
-   * Takes over what differs in a pipeline, or nothing of it.
-   * @throws Error with `reasons` where what differs wants a restart
-   */
-  reload(pipeline: Pipeline): Promise<Pick<ReloadReply, "changed">>;
+  /** Takes over what differs in another version of the pipeline, or nothing of it. @throws NotReloadable */
+  reload(version: Pipeline): Promise<Reloaded>;
   /** Gets what there is to say of what was asked for. */
   log(text: string): unknown;
 }
@@ -84,17 +83,24 @@ async function reloadFile(controlled: Controlled): Promise<ReloadReply> {
   const { renderDiagnostic } = await import("../config/diagnostics.ts");
   const warnings: string[] = [];
   try {
+    refuseStreams(controlled.file);
     const pipeline = loadPipeline(controlled.file, {
       set: controlled.set,
       onWarning: (warning) => warnings.push(renderDiagnostic(warning)),
     });
     warnings.push(...(pipeline.warnings ?? []).map((warning) => `pktflow: warning: ${warning}`));
-    const { changed } = await controlled.reload(pipeline);
+    const { changed, waiting } = await controlled.reload(pipeline);
     if (changed.length > 0) controlled.log(`reloaded: ${changedText(changed).join("; ")}`);
-    return { changed, warnings };
+    return { changed, waiting, warnings };
   } catch (error) {
-    throw refusedReload(error);
+    throw await refusedReload(error);
   }
+}
+
+/** What was piped in is gone, and to wait for more of it would be to wait with all else. @throws Error */
+function refuseStreams(file: string): void {
+  const stat = statSync(file, { throwIfNoEntry: false });
+  if (stat !== undefined && !stat.isFile()) throw new Error(`${file} is no file that can be read again`);
 }
 
 /** `firewall: rules, sets`, a filter a line. */
@@ -102,9 +108,12 @@ export function changedText(changed: ReloadReply["changed"]): string[] {
   return changed.map(({ filter, params }) => `${filter}: ${params.join(", ")}`);
 }
 
-function refusedReload(error: unknown): ControlError {
-  const { message, reasons, diagnostics } = error as Error & { reasons?: string[]; diagnostics?: object[] };
-  if (reasons !== undefined) return new ControlError({ code: "not-reloadable", message, reasons });
+async function refusedReload(error: unknown): Promise<ControlError> {
+  const { NotReloadable } = await import("../workers/reload.ts");
+  const { message, diagnostics } = error as Error & { diagnostics?: object[] };
+  if (error instanceof NotReloadable) {
+    return new ControlError({ code: "not-reloadable", message, reasons: error.reasons });
+  }
   // The file's fault, or a filter's that it names.
   if (exitStatus(error) !== EXIT.USAGE) return new ControlError({ code: "failed", message });
   return new ControlError({
@@ -112,15 +121,4 @@ function refusedReload(error: unknown): ControlError {
     message: errorText(error).trimEnd(),
     ...(diagnostics === undefined ? {} : { diagnostics }),
   });
-}
-
-/** A pipeline that can take over what differs in another version of it. */
-interface Reloadable {
-  reload?(pipeline: Pipeline): Promise<Pick<ReloadReply, "changed">>;
-}
-
-export async function reload(running: object, version: Pipeline): Promise<Pick<ReloadReply, "changed">> {
-  const { reload } = running as Reloadable;
-  if (reload === undefined) throw new Error("it cannot be reloaded");
-  return await reload.call(running, version);
 }

@@ -22,7 +22,8 @@ Examples:
   pktflow filter new filters/mine
   pktflow tuntap add tun7 mode tun multi_queue
 
-Exit status: 0 done; 1 failed while running; 2 wrong usage or an invalid file; 3 not permitted or not available here.
+Exit status: 0 done; 1 failed while running; 2 wrong usage or an invalid file; 3
+not permitted or not available here.
 `;
 
 async function main(argv: string[]): Promise<void> {

@@ -8,5 +8,6 @@ export const TUNTAP_HELP = `Usage: pktflow tuntap { add | del | show | list | he
   show  lists devices, or the one called NAME (also: list); without any word, all
   help  this text
 
-USER and GROUP are names or numbers: who may open the device without CAP_NET_ADMIN. Words may be shortened, as with ip.
+USER and GROUP are names or numbers: who may open the device without
+CAP_NET_ADMIN. Words may be shortened, as with ip.
 `;

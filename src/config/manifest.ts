@@ -11,7 +11,7 @@ import { readyManifest } from "./ready-manifest.ts";
 import { asItems, asMap, asText, namedEntries, unknownKeys } from "./shape.ts";
 import { Source } from "./source.ts";
 import { readTables } from "./tables.ts";
-import { describe, type Entry, entry, type MapNode, plain } from "./tree.ts";
+import { describe, type Entry, entry, type MapNode, type Node, plain, spanAt } from "./tree.ts";
 import type { Conversion, Manifest } from "./types.ts";
 
 const KEYS = [
@@ -114,7 +114,7 @@ function readManifest(
   const isolation = readIsolation(map, diagnostics);
   const logs = documented(map, "logs", [], diagnostics).map(({ name, doc }) => ({ name, text: doc }));
   const tables = readTables(map, params, diagnostics);
-  return {
+  const manifest: Manifest = {
     kind,
     location,
     summary: summary ? (asText(summary.value, "summary", "text", diagnostics) ?? "") : "",
@@ -131,6 +131,8 @@ function readManifest(
     ...(logs.length > 0 ? { logs } : {}),
     ...(tables.length > 0 ? { tables } : {}),
   };
+  if (paramsEntry) checkReloadable(manifest, paramsEntry.value, diagnostics);
+  return manifest;
 }
 
 function readIsolation(map: MapNode, diagnostics: Diagnostics): "memory" | undefined {
@@ -202,11 +204,12 @@ function readCounters(map: MapNode, params: ParamSpec[], diagnostics: Diagnostic
 
 function readState(map: MapNode, diagnostics: Diagnostics): Manifest["state"] {
   const found = entry(map, "state");
-  const state: Manifest["state"] = { worker: 0, shared: 0 };
+  const state: Manifest["state"] = { worker: 0, shared: 0, prepared: 0 };
   const sizes = found && asMap(found.value, "state", diagnostics);
   if (!sizes) return state;
-  unknownKeys(sizes, ["worker", "shared"], "state", diagnostics);
-  for (const key of ["worker", "shared"] as const) {
+  const keys = ["worker", "shared", "prepared"] as const;
+  unknownKeys(sizes, [...keys], "state", diagnostics);
+  for (const key of keys) {
     const size = entry(sizes, key);
     if (!size) continue;
     const value = plain(size.value);
@@ -235,6 +238,24 @@ function readSuperPackets(map: MapNode, diagnostics: Diagnostics): boolean {
     `super-packets wants yes or no, has ${describe(found.value)}`,
   );
   return true;
+}
+
+/** What the host lays out memory or paths by cannot change while they are used. */
+function checkReloadable(
+  { holds, tables = [], converts = [], params }: Manifest,
+  node: Node,
+  diagnostics: Diagnostics,
+): void {
+  const laidOutBy = [
+    holds,
+    ...tables.map(({ show }) => show),
+    ...converts.flatMap(({ when }) => Object.keys(when ?? {})),
+  ];
+  for (const { name, reload } of params) {
+    if (reload !== true || !laidOutBy.includes(name)) continue;
+    const message = `${name} cannot have reload: true: memory and paths are laid out by its value`;
+    diagnostics.error(spanAt(node, [name, "reload"]), "contradiction", message);
+  }
 }
 
 /** A number of packets, or the parameter that has it. */

@@ -42,17 +42,21 @@ const SCALARS: ScalarType[] = [
   "sets",
 ];
 const CONSTRUCTORS = ["enum", "code", "list", "record"];
-const KEYS = ["type", "of", "fields", "doc", "default", "range", "family", "sets"];
+const KEYS = ["type", "of", "fields", "doc", "default", "range", "family", "sets", "reload"];
 /** Values that a filter can tell from "not given": their zeros are not values (family 0, length 0). */
 const ABSENTABLE = ["ip", "prefix", "interface-address", "string"];
 
 export function readSpecs(node: Node, where: string, diagnostics: Diagnostics): ParamSpec[] {
   const map = asMap(node, where, diagnostics);
   if (!map) return [];
-  return namedEntries(map, "parameter", diagnostics).flatMap((e) => readSpec(e, diagnostics) ?? []);
+  return namedEntries(map, "parameter", diagnostics).flatMap((e) => readSpec(e, where, diagnostics) ?? []);
 }
 
-function readSpec({ key, keySpan, value }: Entry, diagnostics: Diagnostics): ParamSpec | undefined {
+function readSpec(
+  { key, keySpan, value }: Entry,
+  where: string,
+  diagnostics: Diagnostics,
+): ParamSpec | undefined {
   const map = asMap(
     value,
     `parameter ${JSON.stringify(key)}`,
@@ -71,6 +75,7 @@ function readSpec({ key, keySpan, value }: Entry, diagnostics: Diagnostics): Par
     ...readRange(map, type, diagnostics),
     ...readFamily(map, type, diagnostics),
     ...readSetsName(map, type, diagnostics),
+    ...readReload(map, where, diagnostics),
   };
   const standard = entry(map, "default");
   if (!standard) return spec;
@@ -184,6 +189,21 @@ function readSetsName(map: MapNode, type: ParamType, diagnostics: Diagnostics): 
   }
   const name = asText(found.value, "sets", "the name of a parameter", diagnostics);
   return name === undefined ? {} : { sets: name };
+}
+
+/** `reload: true`: it may change while the pipeline runs. */
+function readReload(map: MapNode, where: string, diagnostics: Diagnostics): { reload?: true } {
+  const found = entry(map, "reload");
+  if (!found) return {};
+  if (where !== "params") {
+    const message = "a whole parameter is reloaded, or not: say it there";
+    diagnostics.error(found.keySpan, "unknown-key", message);
+    return {};
+  }
+  const value = plain(found.value);
+  if (typeof value !== "boolean")
+    diagnostics.error(found.value.span, "bad-value", "reload wants true or false");
+  return value === true ? { reload: true } : {};
 }
 
 /** `family: 6`: of a prefix, which it must be of. */

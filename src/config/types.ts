@@ -25,8 +25,8 @@ export interface Manifest {
   logs?: { name: string; text: string }[];
   /** Tables that it keeps for the report, numbered. Absent: none. */
   tables?: TableSpec[];
-  /** Bytes of private state a worker, and of state shared by all workers. */
-  state: { worker: number | "computed"; shared: number | "computed" };
+  /** Bytes of private state a worker, of state shared by all workers, and of what is made of the parameters for all to read. */
+  state: { worker: number | "computed"; shared: number | "computed"; prepared: number | "computed" };
   /** Most packets that it holds at a time on a worker: a number, or the name of the parameter that says it. 0: none. */
   holds: number | string;
   /** false: wants packets one by one, as they are on the wire. */

@@ -28,6 +28,8 @@ export interface About {
 export interface ReloadReply {
   /** By filter, the parameters that are others now; empty: nothing has changed. */
   changed: { filter: string; params: string[] }[];
+  /** Workers that have not gone over to it yet, and will when what they wait for lets them. Mostly none. */
+  waiting: number[];
   /** What is allowed in the file but hardly meant, as text to print. */
   warnings: string[];
 }

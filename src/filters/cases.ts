@@ -26,6 +26,8 @@ export interface Case {
   slots: number;
   devices: { mtu: number; layer: 2 | 3 }[];
   packets: Fields[];
+  /** By packet: the filter's parameters are these from there on. */
+  reloads: Map<number, FilterConfig>;
   /** Instead of the comparison of each packet: what must come out by "next", in order. */
   captured: { file: string; packets: Uint8Array[] } | undefined;
   counters: Record<string, number>;
@@ -49,7 +51,7 @@ const CASE_KEYS = [
 ];
 const PACKET_KEYS = [
   ...["in", "at", "device", "queue", "worker", "mark", "repeat", "gso"],
-  ...["out", "bytes", "changed", "mark-out", "emits"],
+  ...["out", "bytes", "changed", "mark-out", "emits", "reload"],
 ];
 const EMISSION_KEYS = ["packet", "out", "at", "bytes", "changed"];
 /**
@@ -88,8 +90,11 @@ function readCase(
   const isKnown = checkKeys(node, diagnostics);
   const filter = readParams(node, folder, diagnostics);
   if (filter === undefined) return undefined;
+  const reloads = readReloads(node, folder, filter, diagnostics);
+  if (reloads === undefined) return undefined;
+  const last = [...reloads.values()].at(-1) ?? filter;
   const counters = entry(node, "counters")?.value;
-  const areCounted = !counters || unknownKeys(counters, "counters", filter.counters, diagnostics);
+  const areCounted = !counters || unknownKeys(counters, "counters", last.counters, diagnostics);
   if (!isKnown || !areCounted) return undefined;
   try {
     const fields = fieldsOf(plain(node), "a case", CASE_KEYS);
@@ -117,11 +122,12 @@ function readCase(
       packets:
         input?.capture.packets.map(({ bytes, at }) => ({ in: { raw: bytes }, at: `${Math.round(at)}ns` })) ??
         packets.map((packet) => packetOf(packet)),
+      reloads,
       captured: output && {
         file: output.file,
         packets: output.capture.packets.map(({ bytes }) => bytes),
       },
-      counters: fieldsOf(fields["counters"] ?? {}, "counters", filter.counters) as Record<string, number>,
+      counters: fieldsOf(fields["counters"] ?? {}, "counters", last.counters) as Record<string, number>,
       tables: fieldsOf(
         fields["tables"] ?? {},
         "tables",
@@ -244,6 +250,47 @@ function readParams(node: MapNode, folder: string, diagnostics: Diagnostics): Fi
   const section: Node = { kind: "map", entries: [{ key: "filter", keySpan: span, value: map }], span };
   const places = { pipelineFile: join(folder, "cases.yaml"), filtersDirectory: BUILTIN };
   return readFilters(section, places, diagnostics).get("filter")?.config;
+}
+
+/** What `reload` of its packets makes of the case's parameters, each on top of the one before. */
+function readReloads(
+  node: MapNode,
+  folder: string,
+  filter: FilterConfig,
+  diagnostics: Diagnostics,
+): Map<number, FilterConfig> | undefined {
+  const reloads = new Map<number, FilterConfig>();
+  const first = entry(node, "params")?.value;
+  let params = first?.kind === "map" ? first.entries : [];
+  let before = filter;
+  let isRight = true;
+  for (const [i, packet] of itemsOf(node, "packets").entries()) {
+    const found = packet.kind === "map" ? entry(packet, "reload") : undefined;
+    if (found === undefined) continue;
+    if (found.value.kind !== "map") {
+      diagnostics.error(found.value.span, "wrong-type", "reload is a map of parameters");
+      return undefined;
+    }
+    const changed = found.value.entries;
+    params = [...params.filter(({ key }) => !changed.some((one) => one.key === key)), ...changed];
+    const value: MapNode = { kind: "map", entries: params, span: found.value.span };
+    const entries = [{ ...found, key: "params", value }];
+    const config = readParams({ kind: "map", entries, span: node.span }, folder, diagnostics);
+    if (config === undefined) return undefined;
+    for (const { key, keySpan } of changed) {
+      if (filter.manifest.params.some(({ name, reload }) => name === key && reload !== true)) {
+        diagnostics.error(keySpan, "contradiction", `${key} has no reload: true: only a restart changes it`);
+        isRight = false;
+      }
+    }
+    if (config.outputs.some((name) => !before.outputs.includes(name))) {
+      diagnostics.error(found.value.span, "contradiction", "a reload cannot name more outputs");
+      isRight = false;
+    }
+    before = { ...config, outputs: filter.outputs };
+    reloads.set(i, before);
+  }
+  return isRight ? reloads : undefined;
 }
 
 function lineOf({ source, start }: Span): number {

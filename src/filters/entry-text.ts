@@ -7,10 +7,13 @@ const CALLED = [
   "batch",
   "init",
   "initShared",
+  "prepare",
+  "reload",
   "tick",
   "wake",
   "workerStateSize",
   "sharedStateSize",
+  "preparedStateSize",
 ] as const;
 
 export type Called = (typeof CALLED)[number];
@@ -28,14 +31,18 @@ export function entryText(has: (name: Called) => boolean, isolation: Isolation, 
   if (isolation === "memory") {
     parts.push("export function allocate(bytes: i32): i32 { return <i32>heap.alloc(<usize>bytes); }");
   }
-  if (has("initShared")) {
-    parts.push(
-      "export function initShared(context: i32): void { setContext(context); filter.initShared(); }",
-    );
+  for (const name of ["initShared", "prepare"] as const) {
+    if (has(name))
+      parts.push(`export function ${name}(context: i32): void { setContext(context); filter.${name}(); }`);
+  }
+  // What init() has kept of parameters that are another time others, only the filter itself can put right.
+  if (has("reload") || !has("init")) {
+    const call = has("reload") ? "filter.reload();" : "";
+    parts.push(`export function reload(context: i32): void { setContext(context); ${call} }`);
   }
   if (has("tick")) parts.push("export function tick(context: i32): void { filter.tick(); }");
   if (has("wake")) parts.push("export function wake(context: i32): void { filter.wake(); }");
-  for (const name of ["workerStateSize", "sharedStateSize"] as const) {
+  for (const name of ["workerStateSize", "sharedStateSize", "preparedStateSize"] as const) {
     if (!has(name)) continue;
     parts.push(
       `export function ${name}(params: i32): u32 { setParams(params); return <u32>filter.${name}(<usize>params); }`,

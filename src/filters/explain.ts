@@ -206,10 +206,13 @@ const SIGNATURES: Record<string, string> = {
   batch: "batch(b: Batch): void",
   init: "init(): void",
   initShared: "initShared(): void",
+  prepare: "prepare(): void",
+  reload: "reload(): void",
   tick: "tick(): void",
   wake: "wake(): void",
   workerStateSize: "workerStateSize(params: usize): usize",
   sharedStateSize: "sharedStateSize(params: usize): usize",
+  preparedStateSize: "preparedStateSize(params: usize): usize",
 };
 
 /** What the generated entry calls has another signature than it is called with. */

@@ -23,8 +23,13 @@ export interface FilterInstance {
   touched?: WebAssembly.Global;
   /** Once a filter, before the workers start: fills the shared state. */
   initShared?(context: number): void;
+  /** Once a filter, before initShared, and again for other parameters: fills the prepared state. */
+  prepare?(context: number): void;
+  /** Between two calls, when the context has other parameters and another prepared state than it had. */
+  reload?(context: number): void;
   workerStateSize?(params: number): number;
   sharedStateSize?(params: number): number;
+  preparedStateSize?(params: number): number;
 }
 
 /** What an instance with a memory of its own must know beside its context. */
@@ -45,6 +50,7 @@ export interface InstanceShape {
 export interface StateSizes {
   worker: number;
   shared: number;
+  prepared: number;
 }
 
 /** Reads, checks and compiles a module. @throws FilterError */
@@ -111,19 +117,20 @@ export const SCRATCH_PARAMS = 4096;
  * @throws FilterError when the size is to be computed and the module does not, or traps
  */
 export function stateSizes(module: WebAssembly.Module, manifest: Manifest, encoded: Uint8Array): StateSizes {
-  const { worker, shared } = manifest.state;
-  if (isIsolated(module) && (shared !== 0 || worker === "computed")) {
+  const { worker, shared, prepared } = manifest.state;
+  if (isIsolated(module) && (shared !== 0 || prepared !== 0 || worker === "computed")) {
     throw new FilterError(
       `${manifest.kind}: with a memory of its own it can share no state, and need not compute its size: ` +
         "state: { worker: 64KiB }, or what its own memory holds",
     );
   }
-  if (worker !== "computed" && shared !== "computed") return withinLimit(manifest, { worker, shared });
+  if (worker !== "computed" && shared !== "computed" && prepared !== "computed")
+    return withinLimit(manifest, { worker, shared, prepared });
   const pages = Math.ceil((SCRATCH_PARAMS + encoded.length) / PAGE);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   new Uint8Array(memory.buffer).set(encoded, SCRATCH_PARAMS);
   const instance = instantiate(module, memory);
-  const compute = (name: "workerStateSize" | "sharedStateSize"): number => {
+  const compute = (name: "workerStateSize" | "sharedStateSize" | "preparedStateSize"): number => {
     const size = instance[name];
     if (size === undefined) {
       throw new FilterError(
@@ -140,6 +147,7 @@ export function stateSizes(module: WebAssembly.Module, manifest: Manifest, encod
   return withinLimit(manifest, {
     worker: worker === "computed" ? compute("workerStateSize") : worker,
     shared: shared === "computed" ? compute("sharedStateSize") : shared,
+    prepared: prepared === "computed" ? compute("preparedStateSize") : prepared,
   });
 }
 
@@ -147,6 +155,7 @@ function withinLimit(manifest: Manifest, sizes: StateSizes): StateSizes {
   for (const [what, bytes] of [
     ["state for each worker", sizes.worker],
     ["shared state", sizes.shared],
+    ["prepared state", sizes.prepared],
   ] as const) {
     if (bytes <= MOST_STATE) continue;
     const gib = (bytes / 2 ** 30).toFixed(2);

@@ -35,6 +35,11 @@ export function referencePage({
           ]),
         ),
   );
+  const reloaded = params.filter(({ reload }) => reload).map(({ name }) => code(name));
+  if (reloaded.length > 0)
+    parts.push(
+      `While a pipeline runs, \`pktflow reload\` takes over other values of ${reloaded.join(", ")}; of others only a restart.`,
+    );
   parts.push(
     "## Outputs",
     table(["output", "what leaves by it"], [...STANDARD_OUTPUTS, ...outputs].map(documented)),
@@ -61,7 +66,12 @@ export function referencePage({
       table(["column", "what it says"], [...keys, ...values].map(documented)),
     );
   }
-  parts.push("## State", `Of each worker: ${size(state.worker)}. Shared by all: ${size(state.shared)}.`);
+  const prepared =
+    state.prepared === 0 ? "" : ` Made of the parameters, for all to read: ${size(state.prepared)}.`;
+  parts.push(
+    "## State",
+    `Of each worker: ${size(state.worker)}. Shared by all: ${size(state.shared)}.${prepared}`,
+  );
   return `${parts.join("\n\n")}\n`;
 }
 

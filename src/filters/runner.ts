@@ -13,7 +13,9 @@ import {
   u64Read,
   u64Write,
 } from "../batches/memory.ts";
+import { SpareMemory } from "../batches/spare.ts";
 import { readTable } from "../batches/table.ts";
+import type { FilterConfig } from "../config/types.ts";
 import { decodeRow } from "../params/decode.ts";
 import { EncodedParams } from "../params/encode.ts";
 import { tableLayout } from "../params/layout.ts";
@@ -22,7 +24,7 @@ import type { Case, Fields } from "./cases.ts";
 import { FilterError } from "./error.ts";
 import { type Emission, Holding } from "./holding.ts";
 import {
-  type FilterInstance,
+  type InstanceShape,
   instantiate,
   isIsolated,
   makeInstance,
@@ -31,6 +33,7 @@ import {
 } from "./load.ts";
 import { merged } from "./merged.ts";
 import { type BuiltPacket, buildPacket } from "./notation.ts";
+import { type BenchInstance, reloadInstances } from "./reloading.ts";
 
 /** Time does not start at zero, so that a filter cannot mistake "never" for "just now". */
 const FIRST_NOW = 3600e9;
@@ -40,6 +43,8 @@ const HELD = "held";
 /** Variables whose names begin so have a value for one packet only. */
 const ANEW = "any";
 const SLOT_BYTES = 131_072;
+/** So that a reload may grow it. */
+const MOST_PAGES = 65_536;
 /** Guard against a null address: nothing lies below. */
 const FIRST_ADDRESS = 65_536;
 
@@ -87,6 +92,7 @@ export function examineCase(
       const where = `packet ${i + 1}${times > 1 ? ` (time ${n + 1})` : ""}`;
       try {
         beat();
+        if (n === 0) bench.reload(test.reloads.get(i));
         const found = bench.send(packet);
         failures.push(...found.map((failure) => ({ ...failure, text: `${where}: ${failure.text}` })));
       } catch (error) {
@@ -96,7 +102,7 @@ export function examineCase(
       }
     }
   });
-  test.filter.counters.forEach((name, index) => {
+  bench.filter.counters.forEach((name, index) => {
     const expected = test.counters[name] ?? 0;
     const counted = bench.counter(index);
     if (counted !== expected) failures.push({ text: `counter ${name} is ${counted}, not ${expected}` });
@@ -123,7 +129,12 @@ export class Bench {
   private readonly test: Case;
   private readonly m: PacketMemory;
   private readonly core: Core;
-  private readonly instances: { filter: FilterInstance; context: number; counters: number }[];
+  private readonly instances: BenchInstance[];
+  private readonly module: WebAssembly.Module;
+  private readonly spare: SpareMemory;
+  private readonly shape: InstanceShape;
+  /** With the parameters that it has now. */
+  filter: FilterConfig;
   private readonly batch: number;
   /** Of the packet at hand, and the first of all. */
   private descriptor: number;
@@ -144,6 +155,8 @@ export class Bench {
   /** @param slots packets of a batch of time() */
   constructor(test: Case, core: WebAssembly.Module, module: WebAssembly.Module, slots = 1) {
     this.test = test;
+    this.filter = test.filter;
+    this.module = module;
     this.slots = slots;
     const { manifest, outputs, counters } = test.filter;
     const params = new EncodedParams(manifest.params, test.filter.params, outputs, SCRATCH_PARAMS);
@@ -156,6 +169,7 @@ export class Bench {
     };
     const paramsAt = take(params.bytes.length);
     const shared = take(state.shared);
+    const prepared = take(state.prepared);
     const devices = take(test.devices.length * DEVICE_INFO.SIZE);
     const workers = Array.from({ length: test.workers }, () => ({
       context: take(CONTEXT.SIZE),
@@ -174,8 +188,9 @@ export class Bench {
     this.descriptor = this.descriptors;
     this.slot = take(SLOT_BYTES * all);
     const pages = Math.ceil(next / 65_536);
-    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    const memory = new WebAssembly.Memory({ initial: pages, maximum: MOST_PAGES, shared: true });
     this.m = new PacketMemory(memory);
+    this.spare = new SpareMemory(this.m);
     this.core = new WebAssembly.Instance(core, { env: { memory } }).exports as unknown as Core;
     this.m.u8.set(params.at(paramsAt), paramsAt);
     test.devices.forEach((device, i) => {
@@ -191,6 +206,7 @@ export class Bench {
       this.word(context + CONTEXT.WORKER_STATE, worker.state);
       this.word(context + CONTEXT.WORKER_STATE_BYTES, state.worker);
       this.word(context + CONTEXT.SHARED_STATE, shared);
+      this.word(context + CONTEXT.PREPARED_STATE, prepared);
       this.word(context + CONTEXT.SHARED_STATE_BYTES, state.shared);
       this.word(context + CONTEXT.COUNTERS, worker.counters);
       this.word(context + CONTEXT.OUTPUTS, outputs.length);
@@ -215,8 +231,12 @@ export class Bench {
       });
       for (const { context } of workers) this.holding.allow(context, held);
     }
-    if (!isIsolated(module)) instantiate(module, memory).initShared?.(workers[0].context);
-    const shape = {
+    if (!isIsolated(module)) {
+      const filling = instantiate(module, memory);
+      filling.prepare?.(workers[0].context);
+      filling.initShared?.(workers[0].context);
+    }
+    this.shape = {
       slotBytes: SLOT_BYTES,
       paramsBytes: params.bytes.length,
       references: params.references,
@@ -226,10 +246,19 @@ export class Bench {
       scratch: this.scratch + 512,
     };
     this.instances = workers.map(({ context, counters }) => {
-      const filter = makeInstance(module, this.m, shape);
+      const filter = makeInstance(module, this.m, this.shape);
       filter.init(context);
       return { filter, context, counters };
     });
+  }
+
+  /** Other parameters from here on, as a reload of a pipeline gives them; undefined: the same. */
+  reload(config: FilterConfig | undefined): void {
+    if (config === undefined) return;
+    const { m, module, spare, shape } = this;
+    reloadInstances({ m, module, spare, shape }, this.instances, this.filter, config);
+    this.filter = config;
+    this.emitted();
   }
 
   /** The counter's sum over the workers. */
@@ -239,7 +268,7 @@ export class Bench {
 
   /** A table's rows as the report shows them. */
   table(name: string): Fields[] {
-    const { manifest, params } = this.test.filter;
+    const { manifest, params } = this.filter;
     const index = (manifest.tables ?? []).findIndex((table) => table.name === name);
     const { keys, values, show } = (manifest.tables ?? [])[index];
     const shape = { keyBytes: tableLayout(keys, 0).keyBytes, values: values.length, index };

@@ -15,6 +15,7 @@ export type {
 export { conservation } from "../control/report.ts";
 export { FilterError } from "../filters/error.ts";
 export { SystemError } from "../sys/errno.ts";
+export { NotReloadable, type Reloaded } from "../workers/reload.ts";
 export type { DeviceKinds, FilterKinds } from "./kinds.ts";
 export { MemoryDevice, type SendOptions } from "./memory-device.ts";
 export * from "./pipeline.ts";

@@ -5,6 +5,7 @@ import type { LogEntry } from "../control/logs.ts";
 import type { Report } from "../control/report.ts";
 import { parseDuration } from "../params/quantities.ts";
 import { type RunningPipeline, startPipeline } from "../workers/pipeline.ts";
+import type { Reloaded } from "../workers/reload.ts";
 import { MemoryDevice } from "./memory-device.ts";
 import type { Flow } from "./pipeline.ts";
 
@@ -25,8 +26,21 @@ export interface Running<Memory extends string = string> {
   readonly devices: { readonly [M in Memory]: MemoryDevice };
   /** What went wrong without ending it, said once each; grows while it runs. */
   readonly warnings: readonly string[];
+  /** Bytes of memory that it and its filters have between them; more of it may be taken by reload(). */
+  readonly memory: number;
   /** The report so far, by packets, filters and paths: what `pktflow run --report` writes. Costs microseconds, no worker is asked. */
   report(): Report;
+  /**
+   * Takes over the parameters of filters that differ in another version of the pipeline (those that the filters' manifests allow to):
+   * all of them, or none. Packets go on meanwhile, and what filters know of connections stays. One at a time.
+   *
+   *     await running.reload(load("gateway.yaml"));
+   *
+   * @returns what has changed, when every worker has gone over to it
+   * @throws NotReloadable when something else differs, with each reason; FilterError when a filter cannot take its own; Error when the
+   * pipeline has ended
+   */
+  reload(flow: Flow): Promise<Reloaded>;
   /** Tells the workers to send what they have and end. @returns `ended` */
   stop(): Promise<Report>;
   /** The final report, when all workers have ended and all devices are closed; rejects with what failed first. */
@@ -74,7 +88,11 @@ export async function run<Memory extends string>(
   return {
     devices: Object.fromEntries(devices) as { [M in Memory]: MemoryDevice },
     warnings: started.warnings,
+    get memory() {
+      return m.memory.buffer.byteLength;
+    },
     report: () => started.report(),
+    reload: (next) => started.reload(next.pipeline),
     stop: () => {
       stop();
       return ended;

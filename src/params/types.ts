@@ -52,6 +52,8 @@ export interface ParamSpec {
   max?: number;
   /** Of a prefix: the one that it must be of. */
   family?: 4 | 6;
+  /** It may change while the pipeline runs: a reload takes it over. Of a parameter, not of a record's field. */
+  reload?: true;
   /** Of a list of prefixes: the parameter (of type sets) whose names may stand among them. */
   sets?: string;
 }

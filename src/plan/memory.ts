@@ -2,6 +2,8 @@
 import type { Range } from "./types.ts";
 
 export const PAGE = 65536;
+/** Of a memory whose addresses are 32 bits wide. */
+export const MOST_PAGES = 65536;
 const CACHE_LINE = 64;
 
 export class Allocator {

@@ -73,6 +73,7 @@ export function makePlan(pipeline: Pipeline, devices: DeviceFacts[], filters: Fi
     ...(filters[i].isolated ? { isolated: filters[i].isolated } : {}),
     params: memory.range(filters[i].paramsBytes),
     sharedState: memory.range(filters[i].sharedStateBytes),
+    preparedState: memory.range(filters[i].preparedStateBytes),
   }));
   const paths = planPaths(pipeline);
   const workers: WorkerPlan[] = [];
@@ -87,6 +88,7 @@ export function makePlan(pipeline: Pipeline, devices: DeviceFacts[], filters: Fi
     );
   }
   return {
+    generation: 0,
     pipeline: pipeline.name,
     file: pipeline.file,
     bytes: memory.bytes,

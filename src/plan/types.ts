@@ -30,6 +30,7 @@ export interface FilterFacts {
   paramsBytes: number;
   workerStateBytes: number;
   sharedStateBytes: number;
+  preparedStateBytes: number;
   /** With a memory of its own: offsets in the parameters at which addresses stand; undefined: it has none. */
   isolated?: readonly number[];
 }
@@ -70,6 +71,7 @@ export interface FilterPlan {
   holds: number;
   params: Range;
   sharedState: Range;
+  preparedState: Range;
 }
 
 /** Where a step's output leads: a path's index, or -1 for drop. Entries 0 (next) and 1 (drop) are always -1. */
@@ -149,6 +151,8 @@ export interface WorkerPlan {
 }
 
 export interface Plan {
+  /** How often the pipeline has been reloaded before this plan held. */
+  generation: number;
   pipeline: string;
   file: string;
   /** Size of the shared memory. */

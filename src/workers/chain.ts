@@ -4,6 +4,7 @@
  * batches are vectors in the pipeline's memory, and each filter costs one call into Wasm, each step one more to part
  * the batch by output.
  */
+import { CHANGE } from "../batches/change.ts";
 import { HOST_COUNTER } from "../batches/counters.ts";
 import { CONTEXT } from "../batches/layout.ts";
 import { batchCount, batchMove, counterAdd, type PacketMemory } from "../batches/memory.ts";
@@ -182,6 +183,16 @@ export class Chain {
     }
     // A filter of several paths may have emitted into one that has had its turn.
     if (this.holds && this.paths.some((path) => batchCount(this.m, path.batch) > 0)) this.run(now);
+  }
+
+  /** The filters whose parameters a reload has changed go over to them. @param changes CHANGE, of each filter on this worker */
+  reload(changes: number, now: number): void {
+    for (let i = 0; i < this.instances.length; i++) {
+      const change = changes + i * CHANGE.SIZE;
+      if (this.m.u32[(change + CHANGE.PARAMS) >>> 2] === 0) continue;
+      this.instances[i].reload(change, now);
+      if (this.holding[i]) this.core.emit(this.instances[i].context);
+    }
   }
 
   /** Calls tick on every filter that has one. */

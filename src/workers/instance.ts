@@ -9,6 +9,8 @@
  *
  * A call that does not end is the main thread's affair (watchdog.ts): WORKER_CONTROL.FILTER tells it where the worker is.
  */
+
+import { CHANGE } from "../batches/change.ts";
 import { WORKER_CONTROL } from "../batches/control.ts";
 import { HOST_COUNTER } from "../batches/counters.ts";
 import {
@@ -62,7 +64,7 @@ export class Instance {
   private readonly plan: InstancePlan;
   private readonly module: WebAssembly.Module;
   private readonly core: Core;
-  private readonly shape: InstanceShape;
+  private shape: InstanceShape;
   /** Of an isolated filter's batch, while it is dissected again. */
   private readonly outputs: Uint8Array;
   private readonly free: number;
@@ -181,6 +183,57 @@ export class Instance {
     this.core.dissect(batch, layer, scratch + ISOLATED_SCRATCH.RX, scratch + ISOLATED_SCRATCH.MALFORMED);
     for (let i = 0; i < count; i++) {
       this.m.u8[batchAt(this.m, batch, i) + DESCRIPTOR.OUTPUT] = this.outputs[i];
+    }
+  }
+
+  /**
+   * Other parameters: what `change` (a CHANGE) says of this filter holds from the next call on. A filter that does not export reload() is
+   * made anew: what it knew, and packets that it held, it loses.
+   */
+  reload(change: number, now: number): void {
+    const { m, context } = this;
+    const said = (offset: number) => m.u32[(change + offset) >>> 2];
+    const word = (offset: number, value: number) => {
+      m.u32[(context + offset) >>> 2] = value;
+    };
+    this.moveCounters(m.u32[(context + CONTEXT.COUNTERS) >>> 2], change);
+    word(CONTEXT.PARAMS, said(CHANGE.PARAMS));
+    word(CONTEXT.PREPARED_STATE, said(CHANGE.PREPARED_STATE));
+    word(CONTEXT.COUNTERS, said(CHANGE.COUNTERS));
+    const references = said(CHANGE.REFERENCES) >>> 2;
+    this.shape = {
+      ...this.shape,
+      paramsBytes: said(CHANGE.PARAMS_BYTES),
+      counters: said(CHANGE.COUNTER_COUNT),
+      references: Array.from(m.u32.subarray(references, references + said(CHANGE.REFERENCE_COUNT))),
+    };
+    // One that is paused begins with them.
+    if (this.wasm === undefined) return;
+    if (this.wasm.reload === undefined) {
+      this.wasm = undefined;
+      this.onLost?.();
+      this.renew(now);
+      return;
+    }
+    m.i32[this.place] = this.number;
+    try {
+      this.wasm.reload(context);
+    } catch (error) {
+      this.trapped(error, now);
+    } finally {
+      m.i32[this.place] = 0;
+    }
+  }
+
+  private moveCounters(from: number, change: number): void {
+    const { u32 } = this.m;
+    const to = u32[(change + CHANGE.COUNTERS) >>> 2] >>> 2;
+    const kept = u32[(change + CHANGE.KEPT) >>> 2] >>> 2;
+    for (let i = 0; i < u32[(change + CHANGE.COUNTER_COUNT) >>> 2]; i++) {
+      if (u32[kept + i] === 0) continue;
+      const old = (from >>> 2) + 2 * (u32[kept + i] - 1);
+      u32[to + 2 * i] = u32[old];
+      u32[to + 2 * i + 1] = u32[old + 1];
     }
   }
 
@@ -343,6 +396,16 @@ export class Instance {
   }
 }
 
+/**
+ * Where a filter's parameters lie, what was made of them, and where it counts: what a reload changes. Main thread before the
+ * workers start; a worker that takes the place of another, before its filters do.
+ */
+export function writePlaces(m: PacketMemory, filter: FilterPlan, { context, counters }: InstancePlan): void {
+  m.u32[(context + CONTEXT.PARAMS) >>> 2] = filter.params.address;
+  m.u32[(context + CONTEXT.PREPARED_STATE) >>> 2] = filter.preparedState.address;
+  m.u32[(context + CONTEXT.COUNTERS) >>> 2] = counters;
+}
+
 /** Fills what every context of a worker holds but the times. Main thread, before the workers start. */
 export function writeContext(
   m: PacketMemory,
@@ -362,12 +425,11 @@ export function writeContext(
   const seed = crypto.getRandomValues(new Uint32Array(2));
   word(CONTEXT.RANDOM, seed[0] | 1);
   word(CONTEXT.RANDOM + 4, seed[1]);
-  word(CONTEXT.PARAMS, filter.params.address);
+  writePlaces(m, filter, plan);
   word(CONTEXT.WORKER_STATE, plan.workerState.address);
   word(CONTEXT.WORKER_STATE_BYTES, plan.workerState.bytes);
   word(CONTEXT.SHARED_STATE, filter.sharedState.address);
   word(CONTEXT.SHARED_STATE_BYTES, filter.sharedState.bytes);
-  word(CONTEXT.COUNTERS, plan.counters);
   word(CONTEXT.OUTPUTS, filter.outputs.length);
   word(CONTEXT.OUTPUT_COUNTERS, plan.outputCounters);
   word(CONTEXT.FREE, worker.free);

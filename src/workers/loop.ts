@@ -3,6 +3,8 @@
  * Thread: the worker's; synchronous until the run ends. In: an engine, ports and a chain. It owns every batch between
  * receive and transmit.
  */
+
+import { CHANGE } from "../batches/change.ts";
 import { COMMAND, PIPELINE_CONTROL, WORKER_CONTROL } from "../batches/control.ts";
 import { DROP_REASONS } from "../batches/counters.ts";
 import { BATCH_PACKETS, DESCRIPTOR, DEVICE_INFO } from "../batches/layout.ts";
@@ -49,6 +51,8 @@ export class Loop {
   /** Signals every worker: the last finite source of the pipeline has ended. */
   private readonly wakeAll: () => void;
   private nextTick = 0;
+  /** Of what its filters have gone over to. */
+  private generation: number;
   private readonly alarm = new Alarm();
   /** When it fell asleep, if it has just woken; 0: it has not. */
   private asleepSince = 0;
@@ -75,6 +79,7 @@ export class Loop {
     this.core = parts.core;
     this.clock = parts.clock;
     this.wakeAll = parts.wakeAll;
+    this.generation = plan.generation;
   }
 
   /** Runs until the pipeline's command says otherwise. @throws what a device or a filter with `on-trap: stop` throws */
@@ -89,12 +94,14 @@ export class Loop {
 
   private untilCommand(): void {
     const command = (this.plan.control + PIPELINE_CONTROL.COMMAND) >>> 2;
+    const generation = (this.plan.control + PIPELINE_CONTROL.GENERATION) >>> 2;
     const heartbeat = (this.worker.control + WORKER_CONTROL.HEARTBEAT) >>> 2;
     const i32 = this.m.i32;
     let due = 0;
     while (Atomics.load(i32, command) === COMMAND.RUN) {
       i32[heartbeat] = (i32[heartbeat] + 1) | 0;
       const now = this.clock.monotonic();
+      if (Atomics.load(i32, generation) !== this.generation) this.reload(Atomics.load(i32, generation), now);
       // Before the engine's turn: who has just been woken may have a packet in hand.
       due = this.inhale(now, this.cameAt(now));
       if (this.chain.hasTimers && this.wake()) due = 0;
@@ -283,6 +290,21 @@ export class Loop {
     this.engine.wait(timeout);
     Atomics.store(this.m.i32, asleep, 0);
     if (wakeAt !== Number.POSITIVE_INFINITY) this.alarm.woke(wakeAt, this.clock.monotonic());
+  }
+
+  /** The pipeline has been reloaded: between two rounds, all that this worker has in hand is what filters hold. */
+  private reload(generation: number, now: number): void {
+    const { m, plan } = this;
+    // What it is changed to may lie in memory that has been grown since.
+    m.renew();
+    const mine = plan.workers.indexOf(this.worker) * plan.filters.length * CHANGE.SIZE;
+    this.chain.setTime(now, now + this.clock.epochOffset);
+    this.chain.reload(m.u32[(plan.control + PIPELINE_CONTROL.CHANGES) >>> 2] + mine, now);
+    this.generation = generation;
+    Atomics.store(m.i32, (this.worker.control + WORKER_CONTROL.GENERATION) >>> 2, generation);
+    if (!this.chain.holds) return;
+    this.chain.run(now);
+    this.exhale();
   }
 
   private tick(now: number, period: number): void {

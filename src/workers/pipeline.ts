@@ -20,6 +20,7 @@ import { tunSetQueue } from "../sys/if_tun.ts";
 import { watchOffloads } from "./offload-watch.ts";
 import { type Job, type Pool, startPool } from "./pool.ts";
 import { fillMemory, loadFilters } from "./prepare.ts";
+import { type Reloaded, Reloader } from "./reload.ts";
 import { countHang, HANG_REASON, resetWorker, untilGone } from "./replace.ts";
 import { SoftRemains } from "./soft-remains.ts";
 import type { WorkerFailure, WorkerResult, WorkerTask } from "./task.ts";
@@ -52,6 +53,12 @@ export interface RunningPipeline {
   wake(worker: number): void;
   /** The report so far. */
   report(): Report;
+  /**
+   * Takes over the parameters that differ in another version of the pipeline: all of them or, if some only change with a restart or a
+   * filter refuses its own, none. Packets go on meanwhile. One at a time.
+   * @throws NotReloadable, FilterError, Error
+   */
+  reload(next: Pipeline): Promise<Reloaded>;
   /** From now on gets what filters say, as they say it, to the end; what they have said so far comes first. */
   followLogs(listener: (entry: LogEntry) => void): void;
   /** What each worker's thread has done so far, by worker. */
@@ -87,9 +94,11 @@ export async function startPipeline(pipeline: Pipeline, options: StartOptions): 
     m.i32[(plan.control + PIPELINE_CONTROL.FINITE_SOURCES) >>> 2] = finiteSources(plan);
     const core = coreBytes();
     handedOver = true;
+    const wakeAll = () => wakes.forEach(eventfdSignal);
+    const reloader = new Reloader(m, plan, pipeline, filters, wakeAll);
     const task = (worker: number): WorkerTask => ({
       worker,
-      plan,
+      plan: reloader.plan,
       memory: m.memory,
       core,
       modules: filters.loaded.map((filter) => filter.bytes),
@@ -98,7 +107,7 @@ export async function startPipeline(pipeline: Pipeline, options: StartOptions): 
       wakes,
       io: { name: engine.name, auto: options.io === "auto" },
     });
-    const running = new Running(plan, m, pool, task, devices, wakes);
+    const running = new Running(reloader, m, pool, task, devices, wakes);
     running.warnings.unshift(...(pipeline.warnings ?? []));
     if (engine.notice !== undefined) running.warnings.push(engine.notice);
     await running.started;
@@ -129,13 +138,13 @@ function finiteSources(plan: Plan): number {
 }
 
 class Running implements RunningPipeline {
-  readonly plan: Plan;
   readonly warnings: string[] = [];
   readonly usesStdout: boolean;
   readonly ended: Promise<void>;
   /** Resolves when every worker's loop runs; rejects when one could not start, after all is closed. */
   readonly started: Promise<void>;
   readonly m: PacketMemory;
+  private readonly reloader: Reloader;
   private readonly pool: Pool;
   private readonly task: (worker: number) => WorkerTask;
   private readonly jobs: (Job | undefined)[] = [];
@@ -157,15 +166,16 @@ class Running implements RunningPipeline {
   private readonly failures: unknown[] = [];
 
   constructor(
-    plan: Plan,
+    reloader: Reloader,
     m: PacketMemory,
     pool: Pool,
     task: (worker: number) => WorkerTask,
     devices: OpenedDevice[],
     wakes: number[],
   ) {
-    this.plan = plan;
+    this.reloader = reloader;
     this.m = m;
+    const { plan } = this;
     this.pool = pool;
     this.task = task;
     this.endWatch = watchOffloads(m, plan, (warning) => this.warnings.push(warning));
@@ -183,9 +193,22 @@ class Running implements RunningPipeline {
     this.started = this.untilStarted();
   }
 
+  get plan(): Plan {
+    return this.reloader.plan;
+  }
+
+  async reload(next: Pipeline): Promise<Reloaded> {
+    const command = (this.plan.control + PIPELINE_CONTROL.COMMAND) >>> 2;
+    const isRunning = () => this.endTime === undefined && Atomics.load(this.m.i32, command) === COMMAND.RUN;
+    if (!isRunning()) throw new Error("the pipeline has ended");
+    const reloaded = await this.reloader.reload(next, isRunning);
+    this.warnings.push(...(next.warnings ?? []).filter((warning) => !this.warnings.includes(warning)));
+    return reloaded;
+  }
+
   report(): Report {
     const seconds = ((this.endTime ?? performance.now()) - this.startTime) / 1000;
-    return { ...makeReport(this.m, this.plan, seconds), replacedWorkers: this.replaced };
+    return { ...makeReport(this.m, this.reloader.reported, seconds), replacedWorkers: this.replaced };
   }
 
   followLogs(listener: (entry: LogEntry) => void): void {

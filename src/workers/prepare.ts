@@ -4,20 +4,21 @@
  */
 import { BATCH, CONTEXT, DESCRIPTOR, DEVICE_INFO } from "../batches/layout.ts";
 import { batchPush, PacketMemory } from "../batches/memory.ts";
-import type { Manifest, Pipeline } from "../config/types.ts";
+import type { FilterConfig, Manifest, Pipeline } from "../config/types.ts";
 import { factsBeforeOpening } from "../devices/facts.ts";
 import { isBuiltin } from "../filters/build.ts";
 import { FilterError } from "../filters/error.ts";
 import { type LoadedFilter, loadFilter } from "../filters/library.ts";
 import { instantiate, isIsolated, SCRATCH_PARAMS, type StateSizes, stateSizes } from "../filters/load.ts";
 import { EncodedParams } from "../params/encode.ts";
-import { PAGE } from "../plan/memory.ts";
+import { MOST_PAGES, PAGE } from "../plan/memory.ts";
 import { makePlan } from "../plan/plan.ts";
 import type { DeviceFacts, FilterFacts, Plan } from "../plan/types.ts";
 import { ENOMEM, SystemError } from "../sys/errno.ts";
 import { writeHold } from "./hold.ts";
 import { writeContext } from "./instance.ts";
 import { Hang, Trial } from "./trial.ts";
+import type { Filling } from "./trial-thread.ts";
 
 export interface Filters {
   loaded: LoadedFilter[];
@@ -32,23 +33,34 @@ export async function loadFilters(pipeline: Pipeline): Promise<Filters> {
   const params: EncodedParams[] = [];
   for (const filter of pipeline.filters) {
     const one = await loadFilter(filter.manifest, filter.isolation);
-    const encoded = new EncodedParams(filter.manifest.params, filter.params, filter.outputs, SCRATCH_PARAMS);
-    const state = await sizesOf(one, filter.manifest, encoded.bytes);
+    const sized = await sizeFilter(one, filter);
     loaded.push(one);
-    params.push(encoded);
-    facts.push({
-      paramsBytes: encoded.bytes.length,
-      workerStateBytes: state.worker,
-      sharedStateBytes: state.shared,
-      ...(isIsolated(one.module) ? { isolated: encoded.references } : {}),
-    });
+    params.push(sized.params);
+    facts.push(sized.facts);
   }
   return { loaded, facts, params };
 }
 
+/** A filter's parameters in bytes, and what they call for. @throws FilterError */
+export async function sizeFilter(
+  loaded: LoadedFilter,
+  { manifest, params, outputs }: FilterConfig,
+): Promise<{ params: EncodedParams; facts: FilterFacts }> {
+  const encoded = new EncodedParams(manifest.params, params, outputs, SCRATCH_PARAMS);
+  const state = await sizesOf(loaded, manifest, encoded.bytes);
+  const facts = {
+    paramsBytes: encoded.bytes.length,
+    workerStateBytes: state.worker,
+    sharedStateBytes: state.shared,
+    preparedStateBytes: state.prepared,
+    ...(isIsolated(loaded.module) ? { isolated: encoded.references } : {}),
+  };
+  return { params: encoded, facts };
+}
+
 /** What the filter computes of its parameters: a user's, on a thread that ends it if it does not. */
 async function sizesOf(filter: LoadedFilter, manifest: Manifest, encoded: Uint8Array): Promise<StateSizes> {
-  const isComputed = manifest.state.worker === "computed" || manifest.state.shared === "computed";
+  const isComputed = Object.values(manifest.state).includes("computed");
   if (!isComputed || isBuiltin(manifest.location)) return stateSizes(filter.module, manifest, encoded);
   const trial = new Trial(filter.bytes);
   try {
@@ -80,42 +92,54 @@ export async function fillMemory(pipeline: Pipeline, plan: Plan, filters: Filter
       writeContext(m, worker, w, plan.workers.length, plan.deviceInfo, plan.filters[i], i);
       m.u32[(worker.instances[i].context + CONTEXT.DEVICE_COUNT) >>> 2] = plan.devices.length;
     });
-    await initShared(m, plan, filters.loaded[i], i, isBuiltin(manifest.location));
+    await fillState(m, filters.loaded[i], plan.filters[i].id, isBuiltin(manifest.location), {
+      context: plan.workers[0].instances[i].context,
+      calls: ["prepare", "initShared"],
+    });
   }
   for (const worker of plan.workers) writeHold(m, plan, worker);
   return m;
 }
 
-/** @throws SystemError when this machine or its limits (ulimit -v) do not give as much */
+/**
+ * With room to grow: a reload may want more.
+ * @throws SystemError when this machine or its limits (ulimit -v) do not give as much
+ */
 function allocate(pages: number): WebAssembly.Memory {
   try {
-    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    return new WebAssembly.Memory({ initial: pages, maximum: MOST_PAGES, shared: true });
   } catch {
     const size = `${Math.ceil((pages * PAGE) / 2 ** 20)} MiB for the pipeline`;
     throw new SystemError("allocate", size, ENOMEM, { unavailable: true });
   }
 }
 
-async function initShared(
+/**
+ * Fills what all workers of a filter share, by those of its exports that there are.
+ * @param isOurs nobody need watch that its calls end
+ * @throws FilterError when one traps, or does not end
+ */
+export async function fillState(
   m: PacketMemory,
-  plan: Plan,
   filter: LoadedFilter,
-  index: number,
+  id: string,
   isOurs: boolean,
+  { context, calls }: { context: number; calls: Filling[] },
 ): Promise<void> {
   if (isIsolated(filter.module)) return;
-  if (!WebAssembly.Module.exports(filter.module).some(({ name }) => name === "initShared")) return;
-  const { context } = plan.workers[0].instances[index];
-  const trial = new Trial(filter.bytes);
-  try {
-    if (isOurs) instantiate(filter.module, m.memory).initShared?.(context);
-    else await trial.share(m.memory, context);
-  } catch (error) {
-    const { message } = error as Error;
-    const what = error instanceof Hang ? message : `trapped: ${message}`;
-    throw new FilterError(`filter "${plan.filters[index].id}": initShared ${what}`);
-  } finally {
-    await trial.close();
+  const exported = WebAssembly.Module.exports(filter.module).map(({ name }) => name);
+  for (const name of calls.filter((call) => exported.includes(call))) {
+    const trial = new Trial(filter.bytes);
+    try {
+      if (isOurs) instantiate(filter.module, m.memory)[name]?.(context);
+      else await trial.fill(m.memory, context, name);
+    } catch (error) {
+      const { message } = error as Error;
+      const what = error instanceof Hang ? message : `trapped: ${message}`;
+      throw new FilterError(`filter "${id}": ${name} ${what}`);
+    } finally {
+      await trial.close();
+    }
   }
 }
 

@@ -17,7 +17,10 @@ export type Question =
   | { ask: "examine"; test: Case }
   | { ask: "cost"; cases: Case[] }
   | { ask: "sizes"; manifest: Manifest; encoded: Uint8Array }
-  | { ask: "share"; memory: WebAssembly.Memory; context: number };
+  | { ask: "fill"; memory: WebAssembly.Memory; context: number; call: Filling };
+
+/** Exports that fill state for all workers. */
+export type Filling = "prepare" | "initShared";
 
 export interface TrialTask {
   /** Of the control words (WORKER_CONTROL). */
@@ -50,8 +53,8 @@ function answer(question: Question): unknown {
       return measureCost(question.cases, modules[0], modules[1], beat);
     case "sizes":
       return stateSizes(modules[1], question.manifest, question.encoded);
-    case "share":
-      return instantiate(modules[1], question.memory).initShared?.(question.context);
+    case "fill":
+      return instantiate(modules[1], question.memory)[question.call]?.(question.context);
   }
 }
 

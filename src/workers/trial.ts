@@ -14,10 +14,10 @@ import { FilterError } from "../filters/error.ts";
 import { coreBytes } from "../filters/library.ts";
 import type { StateSizes } from "../filters/load.ts";
 import type { Failure } from "../filters/runner.ts";
-import type { Answer, Question, TrialTask } from "./trial-thread.ts";
+import type { Answer, Filling, Question, TrialTask } from "./trial-thread.ts";
 import { TIME_LIMIT, Watchdog } from "./watchdog.ts";
 
-/** Processor time that a filter may take to make itself ready (init, initShared), ms. */
+/** Processor time that a filter may take to make itself ready (init, initShared, prepare), ms. */
 export const SETUP_LIMIT = 5000;
 
 /** A call that did not end. */
@@ -57,9 +57,9 @@ export class Trial {
     return (await this.ask({ ask: "sizes", manifest, encoded })) as StateSizes;
   }
 
-  /** Calls initShared(), if there is one. @param memory the pipeline's @throws Hang, Error when it traps */
-  async share(memory: WebAssembly.Memory, context: number): Promise<void> {
-    await this.ask({ ask: "share", memory, context });
+  /** Calls what fills state for all workers. @param memory the pipeline's @throws Hang, Error when it traps */
+  async fill(memory: WebAssembly.Memory, context: number, call: Filling): Promise<void> {
+    await this.ask({ ask: "fill", memory, context, call });
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,6 @@
 // What the process of a running pipeline makes of a request to reload: its file, read as at the start, and what came of it.
-import { readdirSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeEach, expect, test, vi } from "vitest";
 import { type Controlled, startControl } from "../../src/cli/control.ts";
 import { loadPipeline } from "../../src/config/pipeline.ts";
@@ -7,6 +8,7 @@ import type { Pipeline } from "../../src/config/types.ts";
 import { Connection } from "../../src/control/client.ts";
 import type { Report } from "../../src/control/report.ts";
 import { SystemError } from "../../src/sys/errno.ts";
+import { NotReloadable } from "../../src/workers/reload.ts";
 import { TemporaryFolder, until } from "../support/pktflow.ts";
 
 const folder = new TemporaryFolder();
@@ -59,22 +61,26 @@ afterEach(() => {
 const ask = () => connection.ask("reload", 60_000);
 
 test("it is read with the options of the start, and what has changed is told and logged", async () => {
-  reload = async () => ({ changed: [{ filter: "firewall", params: ["rules", "sets"] }] });
+  reload = async () => ({ changed: [{ filter: "firewall", params: ["rules", "sets"] }], waiting: [1] });
   writeFileSync(file, text("200"));
-  expect(await ask()).toEqual({ changed: [{ filter: "firewall", params: ["rules", "sets"] }], warnings: [] });
+  expect(await ask()).toEqual({
+    changed: [{ filter: "firewall", params: ["rules", "sets"] }],
+    waiting: [1],
+    warnings: [],
+  });
   const [{ params }] = taken[0].devices;
   expect(params).toMatchObject({ packets: 7, flows: [{ size: [200] }] });
   expect(log.mock.calls).toEqual([["reloaded: firewall: rules, sets"]]);
 });
 
 test("that nothing has changed is no news to log", async () => {
-  reload = async () => ({ changed: [] });
-  expect(await ask()).toEqual({ changed: [], warnings: [] });
+  reload = async () => ({ changed: [], waiting: [] });
+  expect(await ask()).toEqual({ changed: [], waiting: [], warnings: [] });
   expect(log).not.toHaveBeenCalled();
 });
 
 test("what is only odd is told as check tells it", async () => {
-  reload = async () => ({ changed: [] });
+  reload = async () => ({ changed: [], waiting: [] });
   writeFileSync(file, `${text("100")}workers: 9\n`);
   expect((await ask()).warnings).toEqual([expect.stringMatching(/^pktflow: warning: .*workers/)]);
 });
@@ -92,9 +98,13 @@ test("a wrong file is not taken over: each of its errors has its place", async (
 });
 
 test("what wants a restart is named, each change", async () => {
-  reload = () => Promise.reject(Object.assign(new Error("no"), { reasons: ["devices.sink", "workers"] }));
+  reload = () => Promise.reject(new NotReloadable(["devices.sink", "workers"]));
   await expect(ask()).rejects.toMatchObject({
-    refusal: { code: "not-reloadable", message: "no", reasons: ["devices.sink", "workers"] },
+    refusal: {
+      code: "not-reloadable",
+      message: "devices.sink\nworkers",
+      reasons: ["devices.sink", "workers"],
+    },
   });
 });
 
@@ -105,6 +115,15 @@ test("what this machine does not give is a failure, and no fault of the file", a
   }
 });
 
+test("a file that was piped in cannot be read again", async () => {
+  rmSync(file);
+  expect(spawnSync("mkfifo", [file]).status).toBe(0);
+  await expect(ask()).rejects.toMatchObject({
+    refusal: { code: "failed", message: `${file} is no file that can be read again` },
+  });
+  rmSync(file);
+});
+
 test("two at a time are one after the other", async () => {
   const order: string[] = [];
   reload = async () => {
@@ -112,7 +131,7 @@ test("two at a time are one after the other", async () => {
     order.push(`${number} begins`);
     await new Promise((resolve) => setImmediate(resolve));
     order.push(`${number} ends`);
-    return { changed: [] };
+    return { changed: [], waiting: [] };
   };
   const other = await Connection.open(
     folder.file(readdirSync(folder.path).find((name) => name.endsWith(".sock"))!),

@@ -1,9 +1,17 @@
 // pktflow stats, top, stop and reload, and the pipelines that they talk to: processes, as a user has them.
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Report } from "../../src/control/report.ts";
-import { type Finished, Pktflow, pktflow, readReport, TemporaryFolder, until } from "../support/pktflow.ts";
+import {
+  type Finished,
+  MAIN,
+  Pktflow,
+  pktflow,
+  readReport,
+  TemporaryFolder,
+  until,
+} from "../support/pktflow.ts";
 
 const folder = new TemporaryFolder();
 afterAll(() => folder.remove());
@@ -21,20 +29,28 @@ afterEach(async () => {
 const ask = (...args: string[]): Promise<Finished> => pktflow(args, { env });
 const names = (): string[] => (existsSync(sockets) ? readdirSync(sockets).sort() : []);
 
-function pipelineFile(name: string, extra = ""): string {
+interface Text {
+  rules?: string;
+  rate?: string;
+  more?: string;
+}
+
+function pipelineFile(name: string, text: Text = {}): string {
   const path = folder.file(`${name}.yaml`);
   const flow = "{ proto: udp, from: 10.0.0.1, to: 10.0.0.2, to-port: 53, size: 100 }";
+  const rules = text.rules ?? "[ { action: accept, proto: udp } ]";
   writeFileSync(
     path,
     `pktflow: 1
 devices:
-  traffic: { kind: generator, rate: 1kpps, flows: [ ${flow} ] }
+  traffic: { kind: generator, rate: ${text.rate ?? "1kpps"}, flows: [ ${flow} ] }
   sink: { kind: discard }
 filters:
-  firewall: { kind: acl, default: drop, rules: [ { action: accept, proto: udp } ] }
+  firewall: { kind: acl, default: drop, rules: ${rules} }
 paths:
   out: { from: traffic, through: [firewall], to: sink }
-${extra}`,
+${text.more ?? ""}
+`,
   );
   return path;
 }
@@ -99,17 +115,25 @@ describe("with one pipeline", () => {
     "top on a terminal draws its table over itself, and q leaves it (skipped without script(1))",
     async () => {
       await start("one", "--quiet");
-      const top = new Pktflow(["top", "--interval", "20ms"], {
-        env: { ...env, SHELL: "/bin/sh" },
-        prefix: ["sh", "-c", 'tail -f "$0" | script -qefc "$*" /dev/null', folder.file("keys")],
+      const command = `'${process.execPath}' '${MAIN}' top --interval 20ms`;
+      const top = spawn("script", ["-qefc", command, "/dev/null"], {
+        env: { ...process.env, ...env, NO_COLOR: "1", SHELL: "/bin/sh" },
+        stdio: ["pipe", "pipe", "inherit"],
       });
-      running.push(top);
-      writeFileSync(folder.file("keys"), "");
-      await until("it was drawn twice", () => top.stdout.split("in p/s").length > 2, 30_000);
-      expect(top.stdout).toContain("A\x1b[J");
-      expect(top.stdout).toMatch(/one {2}\d+ s {2}1 worker/);
-      writeFileSync(folder.file("keys"), "q");
-      expect((await top.finished).status).toBe(0);
+      let shown = "";
+      top.stdout.setEncoding("utf8").on("data", (text: string) => {
+        shown += text;
+      });
+      const status = new Promise((resolve) => top.on("close", resolve));
+      try {
+        await until("it was drawn twice", () => shown.split("in p/s").length > 2, 60_000);
+        expect(shown).toContain("A\x1b[J");
+        expect(shown).toMatch(/one {2}\d+ s {2}1 worker/);
+        top.stdin.write("q");
+        expect(await status).toBe(0);
+      } finally {
+        top.kill("SIGKILL");
+      }
     },
   );
 
@@ -204,9 +228,31 @@ test("kill -9 leaves a socket, which the next command clears away", async () => 
 });
 
 describe("reload", () => {
+  test("takes over what is different in the file, while packets flow, and prints what that was", async () => {
+    const report = folder.file("reload.json");
+    const one = await start("one", "--report", report);
+    expect(await ask("reload")).toMatchObject({ status: 0, stdout: "nothing has changed\n", stderr: "" });
+    const outputs = async () => {
+      const stats = JSON.parse((await ask("stats", "--json")).stdout) as Report;
+      return stats.filters["firewall"].outputs;
+    };
+    while ((await outputs())["next"] === 0);
+    pipelineFile("one", { rules: "[ { action: drop, proto: udp } ]" });
+    const reloaded = await ask("reload", "one");
+    expect(reloaded).toMatchObject({ status: 0, stdout: "firewall: rules\n", stderr: "" });
+    expect(await ask("reload")).toMatchObject({ status: 0, stdout: "nothing has changed\n" });
+    while ((await outputs())["drop"] === 0);
+    expect((await ask("stop")).status).toBe(0);
+    const { filters, devices } = readReport(report);
+    const { next, drop } = filters["firewall"].outputs;
+    expect(next + drop).toBe(devices["traffic"].queues[0].rx.packets);
+    expect(next).toBe(devices["sink"].queues[0].tx.packets);
+    expect((await one.finished).stderr).toBe("pktflow: reloaded: firewall: rules\n");
+  });
+
   test("of a file that is wrong prints what check prints, and nothing has changed", async () => {
     const one = await start("one", "--quiet");
-    const file = pipelineFile("one", "filter: {}\n");
+    const file = pipelineFile("one", { more: "filter: {}" });
     const { status, stderr } = await ask("reload");
     expect(status).toBe(2);
     expect(stderr).toBe((await pktflow(["check", file])).stderr);
@@ -215,5 +261,20 @@ describe("reload", () => {
     expect(await ask("reload")).toMatchObject({ status: 2, stderr: expect.stringContaining("ENOENT") });
     expect((await ask("stats")).status).toBe(0);
     expect(await one.stop()).toMatchObject({ status: 0, stderr: "" });
+  });
+
+  test("of changes that want a restart names each, and takes over none of them", async () => {
+    const one = await start("one", "--quiet", "--set", "devices.traffic.seed=7");
+    const { pid } = one.child;
+    pipelineFile("one", { rules: "[ { action: drop, proto: udp } ]", rate: "2kpps", more: "workers: 2" });
+    const { status, stdout, stderr } = await ask("reload");
+    expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
+    const [head, ...reasons] = stderr.trimEnd().split("\n");
+    expect(head).toBe(`pktflow: reload: these changes want a restart, and one (pid ${pid}) is as it was:`);
+    expect(reasons.map((line) => line.split(":")[0]).sort()).toEqual(["  devices.traffic.rate", "  workers"]);
+    const stats = JSON.parse((await ask("stats", "--json")).stdout) as Report;
+    expect(stats.filters["firewall"].outputs["drop"]).toBe(0);
+    pipelineFile("one");
+    expect((await ask("reload")).stdout, "with the --set of its start").toBe("nothing has changed\n");
   });
 });

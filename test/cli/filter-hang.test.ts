@@ -116,7 +116,7 @@ paths: { main: { from: load, through: [own], to: sink } }
     const { bytes } = await loadFilter(loadManifest(folder.file(make("endless-shared", code))));
     const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
     const trial = new Trial(bytes, 100);
-    const shared = trial.share(memory, 1024);
+    const shared = trial.fill(memory, 1024, "initShared");
     await expect(shared).rejects.toThrow(Hang);
     await expect(shared).rejects.toThrow("did not end within 100 ms of processor time");
     await trial.close();
@@ -126,7 +126,7 @@ paths: { main: { from: load, through: [own], to: sink } }
     const { bytes } = await loadFilter(loadManifest(folder.file(make("shared", code))));
     const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
     const trial = new Trial(bytes);
-    await trial.share(memory, 1024);
+    await trial.fill(memory, 1024, "initShared");
     expect(new Uint32Array(memory.buffer)[128]).toBe(77);
     await trial.close();
   });

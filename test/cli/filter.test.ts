@@ -101,7 +101,7 @@ describe("filter list and show", () => {
       params: [{ name: "port", type: "port", default: "9", range: "" }],
       outputs: [{ name: "next" }, { name: "drop" }, { name: "caught" }],
       counters: [{ name: "malformed" }],
-      state: { worker: 0, shared: 0 },
+      state: { worker: 0, shared: 0, prepared: 0 },
     });
     expect(shown.cost.nsPerPacket).toBeGreaterThan(0);
     expect(shown.module.exports).toContain("process");

@@ -22,7 +22,7 @@ describe("a manifest", () => {
       params: [],
       outputs: [],
       counters: [],
-      state: { worker: 0, shared: 0 },
+      state: { worker: 0, shared: 0, prepared: 0 },
       holds: 0,
       superPackets: true,
     });
@@ -102,7 +102,7 @@ counters:
   it("says how much state it wants, and what it converts", () => {
     const text = "summary: S.\nstate: { worker: 4KiB, shared: computed }\nconverts: { from: 2, to: 3 }";
     expect(manifest(text)).toMatchObject({
-      state: { worker: 4096, shared: "computed" },
+      state: { worker: 4096, shared: "computed", prepared: 0 },
       converts: [{ from: 2, to: 3 }],
     });
     const both = `${text.replace(/converts.*/, "")}params: { action: { type: "enum(on, off)" } }
@@ -269,5 +269,27 @@ describe("the built-in filters", () => {
   it("are the folders that have a manifest", () => {
     expect(listFilters(`${FIXTURES}filters`)).toEqual(["acl", "checksum", "icmp-error", "nat", "ttl"]);
     expect(listFilters(dirname(fileURLToPath(import.meta.url)))).toEqual([]);
+  });
+});
+
+describe("parameters that may change while the pipeline runs", () => {
+  it("say so", () => {
+    const { params } = manifest(
+      "summary: S.\nparams: { a: { type: u8, reload: true }, b: { type: u8, reload: false } }",
+    );
+    expect(params.map(({ reload }) => reload)).toEqual([true, undefined]);
+  });
+  it.each([
+    ["params: { a: { type: u8, reload: yes please } }", "reload wants true or false"],
+    [
+      "params: { a: { type: list, of: { type: record, fields: { b: { type: u8, reload: true } } } } }",
+      "a whole parameter is reloaded, or not: say it there",
+    ],
+    [
+      "params: { a: { type: u16, reload: true, default: 3 } }\nholds: a",
+      "a cannot have reload: true: memory and paths are laid out by its value",
+    ],
+  ])("%s", (text, says) => {
+    expect(complaints(`summary: S.\n${text}`)).toContain(says);
   });
 });

@@ -1,6 +1,7 @@
 // A running pipeline's socket: whoever is wrong, slow, silent or gone on it harms nobody but himself.
 import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { connect, type Socket } from "node:net";
+import fc from "fast-check";
 import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Connection, ConnectionLost, NoAnswer } from "../../src/control/client.ts";
 import { type About, ControlError, LONGEST_REQUEST } from "../../src/control/protocol.ts";
@@ -28,7 +29,7 @@ beforeEach(async () => {
   handlers = {
     stats: () => report,
     stop: () => ({}),
-    reload: async () => ({ changed: [], warnings: [] }),
+    reload: async () => ({ changed: [], waiting: [], warnings: [] }),
   };
   socket = await openControl(
     about,
@@ -109,7 +110,7 @@ describe("a command", () => {
     expect(await c.ask("info", 10_000)).toEqual(about);
     expect(await c.ask("stats", 10_000)).toEqual(report);
     expect(await c.ask("stop", 10_000)).toEqual({});
-    expect(await c.ask("reload", 10_000)).toEqual({ changed: [], warnings: [] });
+    expect(await c.ask("reload", 10_000)).toEqual({ changed: [], waiting: [], warnings: [] });
   });
 
   test("is refused with all that there is to say", async () => {
@@ -130,7 +131,7 @@ describe("a command", () => {
     let finish = () => {};
     handlers.reload = () =>
       new Promise((resolve) => {
-        finish = () => resolve({ changed: [], warnings: [] });
+        finish = () => resolve({ changed: [], waiting: [], warnings: [] });
       });
     const slow = await connection();
     const reloaded = slow.ask("reload", 10_000);
@@ -182,6 +183,32 @@ describe("whoever writes to it", () => {
   ])("%s, is told so, and let go of", async (_, text, message) => {
     const { replies } = await say(text);
     expect(replies).toEqual([bad(message)]);
+  });
+
+  test("anything at all, harms nobody", async () => {
+    const request = fc
+      .constantFrom("info", "stats", "reload")
+      .map((command) => `{"pktflow":1,"command":"${command}"}\n`);
+    const noise = fc.oneof(
+      fc.uint8Array({ maxLength: 6000 }),
+      fc.json().map((json) => Buffer.from(`${json}\n`)),
+    );
+    const piece = fc.oneof(
+      noise,
+      request.map((text) => Buffer.from(text)),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(piece, { maxLength: 6 }), async (pieces) => {
+        const { replies } = await say(Buffer.concat(pieces), true);
+        for (const reply of replies) expect(reply).toMatchObject({ pktflow: 1, ok: expect.any(Boolean) });
+        const bads = replies.filter(
+          (reply) => (reply as { error?: { code: string } }).error?.code === "bad-request",
+        );
+        expect(bads.length).toBeLessThanOrEqual(1);
+        if (bads.length > 0) expect(replies.at(-1)).toBe(bads[0]);
+      }),
+    );
+    expect(await (await connection()).ask("info", 10_000)).toEqual(about);
   });
 
   test("what follows a bad request is not carried out", async () => {

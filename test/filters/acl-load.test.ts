@@ -17,9 +17,9 @@ test("is loaded, in the memory that is documented", () => {
   const [filter] = parsePipeline(text, "big.yaml").filters;
   expect(filter.params["rules"]).toHaveLength(RULES);
   const params = new EncodedParams(filter.manifest.params, filter.params, filter.outputs, SCRATCH_PARAMS);
-  const { shared } = stateSizes(acl.module, acl.manifest, params.bytes);
+  const { prepared } = stateSizes(acl.module, acl.manifest, params.bytes);
   const state = 65536;
-  const paramsAt = state + shared;
+  const paramsAt = state + prepared;
   const memory = new WebAssembly.Memory({
     initial: Math.ceil((paramsAt + params.bytes.length) / 65536),
     maximum: Math.ceil((paramsAt + params.bytes.length) / 65536),
@@ -28,10 +28,10 @@ test("is loaded, in the memory that is documented", () => {
   new Uint8Array(memory.buffer).set(params.at(paramsAt), paramsAt);
   const context = new Uint32Array(memory.buffer, 1024, CONTEXT.SIZE / 4);
   context[CONTEXT.PARAMS / 4] = paramsAt;
-  context[CONTEXT.SHARED_STATE / 4] = state;
-  instantiate(acl.module, memory).initShared?.(1024);
+  context[CONTEXT.PREPARED_STATE / 4] = state;
+  instantiate(acl.module, memory).prepare?.(1024);
   // Documented as the memory that a rule takes, at most.
-  expect(shared / RULES).toBeLessThan(2000);
+  expect(prepared / RULES).toBeLessThan(2000);
 });
 
 /** Both IP versions, all lengths of prefixes, ports, ranges and protocols. */

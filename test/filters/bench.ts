@@ -84,6 +84,7 @@ export class FilterBench {
     const state = stateSizes(module, manifest, unplaced);
     const paramsAt = this.take(unplaced.length);
     const shared = this.take(state.shared);
+    const prepared = this.take(state.prepared);
     const devices = this.take(DEVICE_INFO.SIZE);
     const plans = Array.from({ length: workers }, () => ({
       context: this.take(CONTEXT.SIZE),
@@ -109,6 +110,7 @@ export class FilterBench {
       this.word(context + CONTEXT.WORKER_STATE, workerState);
       this.word(context + CONTEXT.WORKER_STATE_BYTES, state.worker);
       this.word(context + CONTEXT.SHARED_STATE, shared);
+      this.word(context + CONTEXT.PREPARED_STATE, prepared);
       this.word(context + CONTEXT.SHARED_STATE_BYTES, state.shared);
       this.word(context + CONTEXT.COUNTERS, counters);
       this.word(context + CONTEXT.OUTPUTS, this.outputs.length);
@@ -116,7 +118,9 @@ export class FilterBench {
       this.word(context + CONTEXT.DEVICE_COUNT, 1);
       u64Write(this.m, context + CONTEXT.NOW, this.now);
     });
-    instantiate(module, memory).initShared?.(plans[0].context);
+    const filling = instantiate(module, memory);
+    filling.prepare?.(plans[0].context);
+    filling.initShared?.(plans[0].context);
     for (const { context, counters } of plans) {
       const filter = instantiate(module, memory);
       filter.init(context);

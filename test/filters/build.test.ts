@@ -94,7 +94,7 @@ state: { worker: computed, shared: computed }
     const loaded = loadManifest(folder);
     const { module } = await loadFilter(loaded);
     const encoded = Uint8Array.from([0, 0, 0x10, 0, 0, 0, 0, 0]);
-    expect(stateSizes(module, loaded, encoded)).toEqual({ worker: 0x1000000, shared: 0x100001 });
+    expect(stateSizes(module, loaded, encoded)).toEqual({ worker: 0x1000000, shared: 0x100001, prepared: 0 });
     expect(SCRATCH_PARAMS % 8).toBe(0);
   });
 

@@ -48,7 +48,7 @@ class NatRace extends Race {
       const answers = sent.map(({ output, bytes }) =>
         output === "next" ? bytes[SOURCE_PORT_AT] * 256 + bytes[SOURCE_PORT_AT + 1] : undefined,
       );
-      expect(new Set(answers).size, `packet ${i} got the ports ${answers}`).toBe(1);
+      expect(new Set(answers).size, `packet ${i} got the ports ${answers}; ${JSON.stringify(this.bench.counters)}`).toBe(1);
       return answers[0];
     });
   }

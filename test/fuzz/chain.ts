@@ -126,6 +126,7 @@ export class FuzzChain {
         counters: take(8 * counters),
         worker: take(sizes.worker),
         shared: take(sizes.shared),
+        prepared: take(sizes.prepared),
         emitted: manifest.holds === 0 ? 0 : take(BATCH.ENTRIES + 4 * SLOTS),
       };
     });
@@ -149,7 +150,7 @@ export class FuzzChain {
     this.fillSlots();
     let at: 2 | 3 = layer;
     this.places = plans.map(({ manifest, module, outputs, sizes, values }, i) => {
-      const { context, counters, worker, shared, emitted } = states[i];
+      const { context, counters, worker, shared, prepared, emitted } = states[i];
       const holds =
         typeof manifest.holds === "number" ? manifest.holds : Number(values[manifest.holds] as number);
       const word = (at: number, value: number) => this.word(context + at, value);
@@ -159,6 +160,7 @@ export class FuzzChain {
       word(CONTEXT.WORKER_STATE, worker);
       word(CONTEXT.WORKER_STATE_BYTES, sizes.worker);
       word(CONTEXT.SHARED_STATE, shared);
+      word(CONTEXT.PREPARED_STATE, prepared);
       word(CONTEXT.SHARED_STATE_BYTES, sizes.shared);
       word(CONTEXT.COUNTERS, counters);
       word(CONTEXT.OUTPUTS, outputs.length);
@@ -175,7 +177,9 @@ export class FuzzChain {
         this.word(emitted + BATCH.CAPACITY, SLOTS);
       }
       u64Write(this.m, context + CONTEXT.NOW, this.now);
-      instantiate(module, memory).initShared?.(context);
+      const filling = instantiate(module, memory);
+      filling.prepare?.(context);
+      filling.initShared?.(context);
       const filter = instantiate(module, memory);
       filter.init(context);
       const shape = { manifest, params: values };

@@ -71,6 +71,8 @@ describeUnprivileged("a lab without privileges", () => {
     const running = new Pktflow(["lab", "pipelines/forward.yaml", "--quiet", "--", ...command], options);
     try {
       await until("it is found from inside", () => running.stdout.includes("forward: "), 60_000);
+      const reloaded = await pktflow(["reload", "forward"], options);
+      expect(reloaded).toMatchObject({ status: 0, stdout: "nothing has changed\n", stderr: "" });
       const stopped = await pktflow(["stop"], options);
       const { pid } = running.child;
       expect(stopped).toMatchObject({ status: 0, stdout: `forward (pid ${pid}) has ended\n`, stderr: "" });

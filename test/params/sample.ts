@@ -61,7 +61,7 @@ export const sample: Manifest = {
     { name: "rule", doc: "A rule's packets.", each: "rules" },
     { name: "host", doc: "A host's packets.", each: "hosts" },
   ],
-  state: { worker: 0, shared: 0 },
+  state: { worker: 0, shared: 0, prepared: 0 },
   holds: 0,
   superPackets: true,
 };

@@ -20,7 +20,7 @@ const manifest: Manifest = {
   params: [],
   outputs: [],
   counters: [],
-  state: { worker: 100, shared: 1000 },
+  state: { worker: 100, shared: 1000, prepared: 0 },
   holds: 0,
   superPackets: true,
 };
@@ -39,7 +39,12 @@ const withOffloads = (facts: DeviceFacts): DeviceFacts => ({
   offloads: ALL_OFFLOADS,
   vnetHeader: VNET_HEADER,
 });
-const state: FilterFacts = { paramsBytes: 40, workerStateBytes: 100, sharedStateBytes: 1000 };
+const state: FilterFacts = {
+  paramsBytes: 40,
+  workerStateBytes: 100,
+  sharedStateBytes: 1000,
+  preparedStateBytes: 0,
+};
 
 function gateway(workers: number): Pipeline {
   return {

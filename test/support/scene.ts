@@ -39,18 +39,18 @@ export class Scene {
    * Runs a pipeline until its devices are up.
    * @param file its file, relative to the repository or absolute
    * @param devices its devices, each by the name of the host that it belongs to
+   * @param values of --set; how it is run
    */
-  async run(file: string, devices: Record<string, string>, ...values: string[]): Promise<void> {
+  async run(
+    file: string,
+    devices: Record<string, string>,
+    ...values: (string | { env?: NodeJS.ProcessEnv; io?: string })[]
+  ): Promise<void> {
+    const { env = {}, io = "auto" } = values.find((value) => typeof value !== "string") ?? {};
     const all = Object.entries(devices).map(([id, host]) => `devices.${id}.netns=${this.host(host).name}`);
-    const set = [...all, ...values].flatMap((value) => ["--set", value]);
-    const pipeline = new Pktflow([
-      "run",
-      file,
-      "--quiet",
-      "--report",
-      this.folder.file("report.json"),
-      ...set,
-    ]);
+    const set = [...all, ...values].flatMap((value) => (typeof value === "string" ? ["--set", value] : []));
+    const how = ["--quiet", "--io", io, "--report", this.folder.file("report.json")];
+    const pipeline = new Pktflow(["run", file, ...how, ...set], { env });
     this.pipeline = pipeline;
     await until("the devices are up", () => {
       if (pipeline.child.exitCode !== null) throw new Error(pipeline.stderr);
@@ -70,7 +70,7 @@ export class Scene {
   /** A program on a host. */
   start(host: string, ...words: string[]): Program {
     const child = spawn("ip", ["netns", "exec", this.host(host).name, ...words], {
-      stdio: ["ignore", "pipe", "inherit"],
+      stdio: ["pipe", "pipe", "inherit"],
     });
     const program: Program = { output: "", ended: Promise.resolve(""), child };
     child.stdout.setEncoding("utf8").on("data", (text) => {
@@ -79,6 +79,14 @@ export class Scene {
     program.ended = new Promise((resolve) => child.on("close", () => resolve(program.output)));
     this.programs.push(program);
     return program;
+  }
+
+  /** Waits until a program has said something. */
+  async says(program: Program, text: string): Promise<void> {
+    await until(`"${text.trim()}" is said`, () => {
+      if (program.child.exitCode !== null) throw new Error(`it has ended: ${program.output}`);
+      return program.output.includes(text);
+    });
   }
 
   /** A device that scapy_device.py makes on a host, up and with these addresses. */

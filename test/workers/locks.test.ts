@@ -13,8 +13,8 @@ afterAll(() => folder.remove());
 const PACKETS = 20_000;
 const WORKERS = 2;
 
-/** Each way to lock: what locks, and what lets go. */
-const LOCKS = {
+/** Each way to lock: what locks, what lets go, and what traps in between, where that is not just anything. */
+const LOCKS: Record<string, readonly [take: string, letGo: string, trap?: string]> = {
   "spin-lock": [
     `if (!lock(sharedState())) { counter(Counters.locked).add(1); return OUTPUT_DROP; }`,
     `unlock(sharedState());`,
@@ -25,15 +25,27 @@ const LOCKS = {
   if (bucket == 0) { counter(Counters.locked).add(1); return OUTPUT_DROP; }`,
     `table.unlock(bucket);`,
   ],
+  "a line of TupleIndex": [
+    `const index = changetype<TupleIndex>(sharedState());
+  if (!index.remove(0, index.records.at(0), 0)) { counter(Counters.locked).add(1); return OUTPUT_DROP; }`,
+    "",
+    // Under the lock it reads the tuple.
+    "index.insert(0, 0xffffff00, 0);",
+  ],
+  "a connection": [
+    `const word = holdRecord(sharedState(), WORD_LIVE);
+  if (word == 0) { counter(Counters.locked).add(1); return OUTPUT_DROP; }`,
+    `releaseRecord(sharedState(), word, 0, 0, false, now());`,
+  ],
   "two, let go of in the order in which they were taken": [
     `if (!lock(sharedState()) || !lock(sharedState() + 4)) { counter(Counters.locked).add(1); return OUTPUT_DROP; }
   unlock(sharedState());`,
     `unlock(sharedState() + 4);`,
   ],
-} as const;
+};
 
 /** Packets to 1000 ports, of which one is port 1500, on two workers, through a filter that locks for each of them. */
-function scene(name: string, [take, letGo]: readonly [string, string], bad: string) {
+function scene(name: string, [take, letGo]: readonly [string, string, string?], bad: string) {
   const path = join(folder.path, name);
   mkdirSync(path, { recursive: true });
   writeFileSync(
@@ -42,13 +54,17 @@ function scene(name: string, [take, letGo]: readonly [string, string], bad: stri
   );
   writeFileSync(
     join(path, "index.ts"),
-    `import { counter, OUTPUT_DROP, OUTPUT_NEXT, Output, Packet, sharedState, Udp } from "pktflow/assembly";
+    `import { counter, now, OUTPUT_DROP, OUTPUT_NEXT, Output, Packet, sharedState, Udp } from "pktflow/assembly";
+import { holdRecord, releaseRecord, WORD_LIVE } from "pktflow/assembly/lib/conntrack-record";
 import { HashTable } from "pktflow/assembly/lib/hash-table";
 import { RecordPool } from "pktflow/assembly/lib/record-pool";
 import { lock, unlock } from "pktflow/assembly/lib/spin-lock";
+import { TupleIndex } from "pktflow/assembly/lib/tuple-index";
 import { Counters } from "./params";
 export function initShared(): void {
   if (${take.includes("HashTable")}) HashTable.format(sharedState(), RecordPool.format(sharedState() + 1024, 16, 16), 7);
+  if (${take.includes("TupleIndex")}) TupleIndex.format(sharedState(), RecordPool.format(sharedState() + 1024, 16, 64), 7);
+  if (${take.includes("holdRecord")}) store<u64>(sharedState(), WORD_LIVE);
 }
 export function packet(p: Packet): Output {
   ${take}
@@ -76,7 +92,8 @@ export function packet(p: Packet): Output {
 
 describe.each(Object.entries(LOCKS))("%s", (_, lock) => {
   test("a trap while it is held loses the packet at fault and no other", async () => {
-    const report = await (await run(scene(`trap-${lock[0].length}`, lock, "unreachable();"))).ended;
+    const report = await (await run(scene(`trap-${lock[0].length}`, lock, lock[2] ?? "unreachable();")))
+      .ended;
     const { traps, trapped, counters, outputs } = report.filters["own"];
     expect({ traps, trapped, rest: counters["locked"] + outputs["next"] }).toEqual({
       traps: PACKETS / 1000,
@@ -90,12 +107,15 @@ describe.each(Object.entries(LOCKS))("%s", (_, lock) => {
   });
 });
 
-test("a call that does not end while it holds one is ended; a worker that waits for it is not, and goes on", async () => {
-  const hang = "while (atomic.load<u32>(<usize>p.slot) != 0xdeadbeef) {}";
-  const report = await (await run(scene("hang", LOCKS["spin-lock"], hang))).ended;
-  const { traps, trapped, counters, outputs } = report.filters["own"];
-  // The port's flow is on one worker, which leaves the filter alone then.
-  expect({ traps, replaced: report.replacedWorkers }).toEqual({ traps: 1, replaced: 1 });
-  expect(outputs["next"] + counters["locked"] + trapped).toBe(PACKETS);
-  expect(conservation(report).missing).toBe(0);
-});
+test.each(["spin-lock", "a connection"])(
+  "a call that does not end while it holds %s is ended; a worker that waits for it is not, and goes on",
+  async (which) => {
+    const hang = "while (atomic.load<u32>(<usize>p.slot) != 0xdeadbeef) {}";
+    const report = await (await run(scene(`hang-${which.length}`, LOCKS[which], hang))).ended;
+    const { traps, trapped, counters, outputs } = report.filters["own"];
+    // The port's flow is on one worker, which leaves the filter alone then.
+    expect({ traps, replaced: report.replacedWorkers }).toEqual({ traps: 1, replaced: 1 });
+    expect(outputs["next"] + counters["locked"] + trapped).toBe(PACKETS);
+    expect(conservation(report).missing).toBe(0);
+  },
+);

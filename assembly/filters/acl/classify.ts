@@ -86,11 +86,16 @@ export function roomForOthers(): usize {
   return keys + SCRATCH - 128;
 }
 
-/** Bytes of a worker's state: the cache is needed where there are trees. */
-export function scratchSize(hasTrees: bool): usize {
-  return SCRATCH + (hasTrees ? cacheSize() : 0);
+/** Bytes of a worker's state. Where there are no trees, nobody touches the cache. */
+export function scratchSize(): usize {
+  return SCRATCH + cacheSize();
 }
 const SCRATCH: usize = 4096;
+
+/** What the flows of packets found: it holds for the rules that there were. */
+export function forgetFlows(): void {
+  memory.fill(cache, 0, cacheSize());
+}
 
 /**
  * The first box that an IPv4 packet lies in and whose rule it matches, as the first packet of its flow found it.

@@ -1,4 +1,4 @@
-// Once, before the workers start: the parameters' rules to the form of rule.ts, and the trees over them.
+// Before the workers see them: the parameters' rules to the form of rule.ts, and the trees over them.
 
 import { be32, be64 } from "pktflow/assembly";
 import { Boxes, boxCount, emitBoxes } from "./boxes";
@@ -61,7 +61,7 @@ import {
   VALUE,
 } from "./rule";
 import { setTcpFlags } from "./tcp-flags";
-import { BOX4, BOX6, buildTrees, SMALL, treeSize } from "./tree";
+import { BOX4, BOX6, buildTrees, treeSize } from "./tree";
 
 const CRITERIA: u32 = 0x7fffffff;
 
@@ -78,16 +78,6 @@ export function compiledSize(): usize {
   }
   const rules = <usize>params.rules.length * (RULE + VALUE) + 8;
   return STATE_HEADER + rules + criteria + treeSize(boxes4, BOX4) + treeSize(boxes6, BOX6) + 32;
-}
-
-/** May there be more boxes than lie in one leaf? */
-export function hasTrees(): bool {
-  let boxes: u32 = 0;
-  for (let i = 0; i < params.rules.length && boxes <= SMALL; i++) {
-    const rule = params.rules.at(i);
-    boxes += max(boxCount(rule, true), boxCount(rule, false));
-  }
-  return boxes > SMALL;
 }
 
 // Where the next criterion goes.

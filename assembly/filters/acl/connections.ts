@@ -1,5 +1,5 @@
 // What the filter knows beside its rules: connections and the first fragments of datagrams, in the state that the workers
-// share, behind the compiled rules.
+// share. It outlives the rules: they may change while the pipeline runs.
 
 import {
   now,
@@ -18,6 +18,7 @@ import {
   CLASS_UDP_STREAM,
   openConntrack,
 } from "pktflow/assembly/lib/conntrack";
+import { reapConnections } from "pktflow/assembly/lib/conntrack-expiry";
 import { ConntrackTable } from "pktflow/assembly/lib/conntrack-table";
 import {
   TCP_CLOSE_WAIT,
@@ -37,7 +38,6 @@ import {
   FragmentTable,
 } from "pktflow/assembly/lib/fragment-table";
 import { params } from "./params";
-import { STATE_ASKS, STATE_CONNTRACK, STATE_FRAGMENTS } from "./rule";
 
 const SECOND: u64 = 1_000_000_000;
 /** Records that a worker looks through each tick for connections that have ended. */
@@ -48,57 +48,79 @@ let fragments: FragmentTable = changetype<FragmentTable>(0);
 let header: usize = 0;
 let reapFrom: u32 = 0;
 
-/** Bytes behind the compiled rules. */
+// The tables lie behind their addresses.
+//    0           4           64
+//   +-----------+-----------+-------------+-----------+
+//   | conntrack | fragments | connections | fragments |
+//   +-----------+-----------+-------------+-----------+
+const TABLES_CONNTRACK: usize = 0;
+const TABLES_FRAGMENTS: usize = 4;
+const TABLES_HEADER: usize = 64;
+
 export function tablesSize(): usize {
-  let bytes: usize = 64;
+  let bytes = TABLES_HEADER;
   if (params.stateful) bytes += align64(ConntrackTable.bytes(params.connections));
   if (params.reassembly != 0) bytes += FragmentTable.bytes(params.reassembly);
   return bytes;
 }
 
-/** Once, before the workers start. @param at behind the compiled rules */
-export function formatTables(state: usize, at: usize): void {
-  at = align64(at);
+/** Once, before the workers start. @param tables a multiple of 64 */
+export function formatTables(tables: usize): void {
+  let at = tables + TABLES_HEADER;
   if (params.stateful) {
-    store<u32>(state, <u32>at, STATE_CONNTRACK);
-    const made = ConntrackTable.format(at, params.connections, random());
-    // As Linux's net.netfilter.nf_conntrack_*_timeout*.
-    made.setTimeout(TCP_SYN_SENT, 120 * SECOND);
-    made.setTimeout(TCP_SYN_SENT_BOTH, 120 * SECOND);
-    made.setTimeout(TCP_SYN_RECEIVED, 60 * SECOND);
-    made.setTimeout(TCP_ESTABLISHED, params.tcpEstablishedTimeout);
-    made.setTimeout(TCP_FIN_WAIT, 120 * SECOND);
-    made.setTimeout(TCP_CLOSE_WAIT, 60 * SECOND);
-    made.setTimeout(TCP_LAST_ACK, 30 * SECOND);
-    made.setTimeout(TCP_TIME_WAIT, 120 * SECOND);
-    made.setTimeout(TCP_CLOSED, 10 * SECOND);
-    made.setTimeout(CLASS_UDP, params.udpTimeout);
-    made.setTimeout(CLASS_UDP_STREAM, params.udpStreamTimeout);
-    made.setTimeout(CLASS_ICMP, params.icmpTimeout);
-    made.setTimeout(CLASS_OTHER, params.otherTimeout);
-    at = align64(at + ConntrackTable.bytes(params.connections));
+    store<u32>(tables, <u32>at, TABLES_CONNTRACK);
+    setTimeouts(ConntrackTable.format(at, params.connections, random()));
+    at += align64(ConntrackTable.bytes(params.connections));
   }
-  // Rules that look at addresses alone treat all fragments of a datagram alike.
-  if (params.reassembly != 0 && (params.stateful || load<u32>(state, STATE_ASKS) != 0)) {
-    store<u32>(state, <u32>at, STATE_FRAGMENTS);
+  if (params.reassembly != 0) {
+    store<u32>(tables, <u32>at, TABLES_FRAGMENTS);
     FragmentTable.format(at, params.reassembly, random(), params.fragmentTimeout);
   }
 }
 
-/** In each worker. @param room 128 bytes of its own @returns are there connections? */
-export function openTables(state: usize, room: usize): bool {
-  fragments = FragmentTable.at(<usize>load<u32>(state, STATE_FRAGMENTS));
+/** As Linux's net.netfilter.nf_conntrack_*_timeout*. */
+function setTimeouts(made: ConntrackTable): void {
+  made.setTimeout(TCP_SYN_SENT, 120 * SECOND);
+  made.setTimeout(TCP_SYN_SENT_BOTH, 120 * SECOND);
+  made.setTimeout(TCP_SYN_RECEIVED, 60 * SECOND);
+  made.setTimeout(TCP_ESTABLISHED, params.tcpEstablishedTimeout);
+  made.setTimeout(TCP_FIN_WAIT, 120 * SECOND);
+  made.setTimeout(TCP_CLOSE_WAIT, 60 * SECOND);
+  made.setTimeout(TCP_LAST_ACK, 30 * SECOND);
+  made.setTimeout(TCP_TIME_WAIT, 120 * SECOND);
+  made.setTimeout(TCP_CLOSED, 10 * SECOND);
+  made.setTimeout(CLASS_UDP, params.udpTimeout);
+  made.setTimeout(CLASS_UDP_STREAM, params.udpStreamTimeout);
+  made.setTimeout(CLASS_ICMP, params.icmpTimeout);
+  made.setTimeout(CLASS_OTHER, params.otherTimeout);
+}
+
+/**
+ * In each worker, at the start and whenever the rules have changed.
+ * @param asks some rule asks for ports, flags or ICMP types: those that look at addresses alone treat all fragments of a
+ * datagram alike
+ * @param room 128 bytes of its own
+ * @returns are there connections?
+ */
+export function openTables(tables: usize, asks: bool, room: usize): bool {
+  const at = <usize>load<u32>(tables, TABLES_CONNTRACK);
+  const isStateful = at != 0;
+  fragments = FragmentTable.at(isStateful || asks ? <usize>load<u32>(tables, TABLES_FRAGMENTS) : 0);
   header = room + 64;
-  const at = <usize>load<u32>(state, STATE_CONNTRACK);
   table = changetype<ConntrackTable>(at);
-  if (at != 0) openConntrack(at, room, params.tcpLoose);
-  return at != 0;
+  if (isStateful) openConntrack(at, room, params.tcpLoose);
+  return isStateful;
+}
+
+/** Other timeouts hold at once, for the connections that there are as well. Each worker writes the same. */
+export function renewTimeouts(): void {
+  if (changetype<usize>(table) != 0) setTimeouts(table);
 }
 
 /** @returns how many connections have ended */
 export function reap(): u32 {
   if (changetype<usize>(table) == 0) return 0;
-  const removed = table.reap(reapFrom, REAPED, now());
+  const removed = reapConnections(table, reapFrom, REAPED, now());
   reapFrom += REAPED;
   return removed;
 }

@@ -18,6 +18,7 @@ import {
   Packet,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
+  preparedState,
   sharedState,
   Tcp,
   workerState,
@@ -28,9 +29,11 @@ import {
   CT_NEW,
   CT_RELATED,
   confirm,
+  endedByConfirm,
+  evictedByConfirm,
   track,
 } from "pktflow/assembly/lib/conntrack";
-import { endedByMake, evictedByMake, FOUND, FULL } from "pktflow/assembly/lib/conntrack-table";
+import { FOUND, FULL } from "pktflow/assembly/lib/conntrack-table";
 import { FragmentWait } from "pktflow/assembly/lib/fragment-wait";
 import {
   classify4,
@@ -38,12 +41,13 @@ import {
   classifyFrame,
   find4,
   find6,
+  forgetFlows,
   littleTree4,
   openRules,
   roomForOthers,
   scratchSize,
 } from "./classify";
-import { compile, compiledSize, hasTrees } from "./compile";
+import { compile, compiledSize } from "./compile";
 import {
   DATAGRAM_EVICTED,
   DATAGRAM_PENDING,
@@ -54,12 +58,13 @@ import {
   formatTables,
   openTables,
   reap,
+  renewTimeouts,
   tablesSize,
 } from "./connections";
 import { forget, kind, port0, port1, readWith } from "./criteria";
 import { decideLittle, NEVER, NOT_YET, PLAIN, PLAIN_IS, someNotYet, unmatchedLittle } from "./little";
 import { Counters, params } from "./params";
-import { KIND_TCP, KIND_UDP, markOf, marksOf, NO_RULE, outputOf } from "./rule";
+import { KIND_TCP, KIND_UDP, markOf, marksOf, NO_RULE, outputOf, STATE_ASKS } from "./rule";
 import { BOX_FLAGS, BOX_MARKS, BOX_OUTPUT, BOX_RULE } from "./tree";
 
 let compiled: usize = 0;
@@ -68,31 +73,44 @@ let isStateful: bool = false;
 let isPending: bool = false;
 let waiting: FragmentWait = changetype<FragmentWait>(0);
 
+export function preparedStateSize(_at: usize): usize {
+  return compiledSize();
+}
+
 export function sharedStateSize(_at: usize): usize {
-  return compiledSize() + tablesSize();
+  return tablesSize();
 }
 
 export function workerStateSize(_at: usize): usize {
-  return waitingAt() + FragmentWait.bytes(params.fragmentsHeld);
+  return scratchSize() + FragmentWait.bytes(params.fragmentsHeld);
 }
 
-function waitingAt(): usize {
-  return (scratchSize(hasTrees()) + 7) & ~7;
+export function prepare(): void {
+  compile(preparedState());
 }
 
 export function initShared(): void {
-  const state = sharedState();
-  compile(state);
-  formatTables(state, state + compiledSize());
+  formatTables(sharedState());
 }
 
 export function init(): void {
-  compiled = sharedState();
-  openRules(compiled);
-  isStateful = openTables(compiled, roomForOthers());
+  open();
   // An instance that is made anew has lost what it held.
-  waiting = FragmentWait.format(workerState() + waitingAt());
+  waiting = FragmentWait.format(workerState() + scratchSize());
   isPending = false;
+}
+
+/** Other rules. Connections and fragments that wait stay: what has begun goes on, as under any connection tracking. */
+export function reload(): void {
+  open();
+  forgetFlows();
+  renewTimeouts();
+}
+
+function open(): void {
+  compiled = preparedState();
+  openRules(compiled);
+  isStateful = openTables(sharedState(), load<u32>(compiled, STATE_ASKS) != 0, roomForOthers());
 }
 
 export function tick(): void {
@@ -210,14 +228,16 @@ function decide(p: Packet): Output {
     return params.invalid;
   }
   const output = decideByRules(p, header, flags);
-  return state == CT_NEW && output == OUTPUT_NEXT ? open() : output;
+  return state == CT_NEW && output == OUTPUT_NEXT ? begin() : output;
 }
 
 /** The connection of the packet tracked last begins, or the packet is dropped: its answer could not come in. */
-function open(): Output {
+function begin(): Output {
   const confirmed = confirm(now());
-  if (endedByMake != 0) counter(Counters.connectionsEnded).add(endedByMake);
-  if (evictedByMake != 0) counter(Counters.connectionsEvicted).add(evictedByMake);
+  const ended = endedByConfirm();
+  const evicted = evictedByConfirm();
+  if (ended != 0) counter(Counters.connectionsEnded).add(ended);
+  if (evicted != 0) counter(Counters.connectionsEvicted).add(evicted);
   if (confirmed == FOUND) return OUTPUT_NEXT;
   if (confirmed == FULL) return drop(Counters.tableFull);
   counter(Counters.connectionsMade).add(1);

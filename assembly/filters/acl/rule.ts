@@ -1,5 +1,5 @@
-// A compiled rule: what compile.ts writes and classify.ts reads. All of it lies in the state that the workers share and
-// nobody changes after the start.
+// A compiled rule: what compile.ts writes and classify.ts reads. All of it lies in the prepared state: nobody changes it, and
+// other rules are made elsewhere, for the workers to go over to.
 //
 //  state
 //    0       4       8        12       16        20        64
@@ -82,9 +82,6 @@ export const STATE_ROOTS4: usize = 16;
 export const STATE_ROOTS6: usize = 32;
 /** Does some rule ask for what is in a transport header? */
 export const STATE_ASKS: usize = 48;
-/** Addresses of the ConntrackTable and the FragmentTable; 0: there is none. */
-export const STATE_CONNTRACK: usize = 52;
-export const STATE_FRAGMENTS: usize = 56;
 /** Kinds, of IPv4, and 4 bits further of IPv6, in whose trees a packet has little to look at. */
 export const STATE_LITTLE: usize = 60;
 export const STATE_HEADER: usize = 64;

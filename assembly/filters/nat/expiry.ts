@@ -3,6 +3,7 @@
 
 import { counter, now, worker, workers } from "pktflow/assembly";
 import {
+  isCounted,
   SESSION_IN,
   SESSION_LIVE,
   SESSION_MAPPING,
@@ -25,8 +26,12 @@ const REAP_NO_ROOM: u32 = 1024;
 let reapFrom: u32 = 0;
 let reapedAt: u64 = 0;
 
-/** Ends a session, and its mapping with the last one. Needs the lock. @returns false: it was used meanwhile */
+/**
+ * Ends a session that is over, and its mapping with the last one; and what is left of a session. Needs the lock.
+ * @returns false: it was used meanwhile
+ */
 export function endLocked(bucket: usize, at: usize, seen: u64): bool {
+  if ((seen & SESSION_LIVE) == 0 && !isCounted(seen)) return sessions.expel(at, seen);
   const mapping = mappings.at(load<u32>(at, SESSION_MAPPING));
   // Read before its record may become another's.
   const inside = load<u32>(at);
@@ -39,7 +44,8 @@ export function endLocked(bucket: usize, at: usize, seen: u64): bool {
   const shownPort = load<u16>(at, 10);
   const remote = isTwice ? load<u32>(at, SESSION_IN) : shown;
   const remotePort = isTwice ? load<u16>(at, SESSION_IN + 8) : shownPort;
-  if (!sessions.remove(at, seen)) return false;
+  const isEnded = (seen & SESSION_LIVE) != 0 ? sessions.remove(at, seen) : sessions.expel(at, seen);
+  if (!isEnded) return false;
   counter(Counters.sessionsExpired).add(1);
   say(SESSION_ENDED, protocol, inside, insidePort, outside, outsidePort, remote, remotePort);
   if (isTwice) leaveTwicePort(protocol, shown, shownPort);
@@ -82,7 +88,7 @@ function reap(from: u32, count: u32): void {
   for (let left = min(count, used); left != 0; left--) {
     const candidate = records.at(at);
     const seen = timerOf(candidate);
-    if ((seen & SESSION_LIVE) != 0 && sessions.isExpired(seen, units)) reapOne(candidate, seen);
+    if (sessions.isOver(seen, units)) reapOne(candidate, seen);
     at = at + 1 == used ? 0 : at + 1;
   }
 }
@@ -92,7 +98,10 @@ function reapOne(candidate: usize, seen: u64): void {
   if (mapping == 0) return;
   // If the session ended since, this may be another mapping's key, or none: then the timer has changed, too.
   const key = mappings.keyOf(mapping);
-  if (key == 0) return;
+  if (key == 0) {
+    if (!isCounted(seen)) sessions.expel(candidate, seen);
+    return;
+  }
   const bucket = mappings.lock(key);
   if (bucket == 0) return;
   if (timerOf(candidate) == seen) endLocked(bucket, candidate, seen);

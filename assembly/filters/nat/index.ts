@@ -93,13 +93,12 @@ import {
 } from "./settings";
 import { slow } from "./slow";
 import { isSpecial } from "./special";
-import { openStashes, STASH_BYTES } from "./stash";
+import { openStashes } from "./stash";
 import { refresh, track } from "./usage";
 
-/** Of the worker's state: packets kept, outside addresses, records in advance, then fragments that wait. */
+/** Of the worker's state: packets kept, outside addresses, then fragments that wait. */
 const OUTSIDES: usize = <usize>BATCH_PACKETS * KEPT;
-const STASHES: usize = OUTSIDES + AddressIndex.BYTES;
-const WAITING: usize = STASHES + STASH_BYTES;
+const WAITING: usize = OUTSIDES + AddressIndex.BYTES;
 const PLAIN: u32 = PACKET_FLAG_IPV4 | PACKET_FLAG_FRAGMENT | PACKET_FLAG_MALFORMED;
 
 let kept: usize = 0;
@@ -130,7 +129,7 @@ export function init(): void {
   open();
   kept = workerState();
   openOutsides(kept + OUTSIDES);
-  openStashes(kept + STASHES);
+  openStashes();
   openWaiting(kept + WAITING);
   openFlowCache(kept + flowsAt());
 }

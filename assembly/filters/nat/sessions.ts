@@ -94,7 +94,7 @@ function makeLocked(bucket: usize, key: u64, protocol: u8, all: u64, allPorts: u
     // Another worker was faster; or one whose time is over was not removed yet.
     if (isFoundOut(protocol, all, allPorts, remote)) return MADE;
     const seen = timerOf(sessionOf(tuple));
-    if (!sessions.isExpired(seen, unitsOf(now())) || !endLocked(bucket, sessionOf(tuple), seen)) return AGAIN;
+    if (!sessions.isOver(seen, unitsOf(now())) || !endLocked(bucket, sessionOf(tuple), seen)) return AGAIN;
   }
   const real = <u64>(<u32>all) | ((<u64>remote) << 32);
   let mapping = mappings.find(bucket, key);
@@ -148,7 +148,10 @@ function addSession(
   if (made != 0) {
     if (remote == <u32>(all >> 32)) write(made, mapping, protocol, all, allPorts);
     else writeTwice(made, mapping, protocol, all, allPorts, remote, remotePort);
+    // Counted first: should this worker be ended in between, no mapping ends before its sessions have.
+    mapping.sessions++;
     result = sessions.publish(made, firstClass(protocol), flags, unitsOf(now())) ? MADE : AGAIN;
+    if (result != MADE) mapping.sessions--;
   }
   if (result != MADE) {
     refuseFor(Counters.tableFull);
@@ -156,7 +159,7 @@ function addSession(
     return result;
   }
   see(made);
-  if (mapping.sessions++ == 0) {
+  if (mapping.sessions == 1) {
     counter(Counters.mappingsMade).add(1);
     tell(MAPPING_MADE, made, false);
   }
@@ -227,7 +230,7 @@ function endOld(bucket: usize, mapping: Mapping, tuple: usize): i32 {
   const old = sessionOf(tuple);
   const seen = timerOf(old);
   if (load<u32>(old, SESSION_MAPPING) != mappings.numberOf(mapping)) return NO_ROOM;
-  return !sessions.isExpired(seen, unitsOf(now())) || !endLocked(bucket, old, seen) ? AGAIN : MADE;
+  return !sessions.isOver(seen, unitsOf(now())) || !endLocked(bucket, old, seen) ? AGAIN : MADE;
 }
 
 /** Fills a session's record; publish() makes it one. */

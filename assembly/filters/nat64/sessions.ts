@@ -14,6 +14,7 @@ import {
   CLASS_ICMP,
   CLASS_TRANSITORY,
   CLASS_UDP,
+  isCounted,
   isSame,
   SESSION_IN,
   SESSION_LIVE,
@@ -184,7 +185,7 @@ function makeLocked(
     const old = sessionOf(tuple);
     const seen = timerOf(old);
     if (load<u32>(old, SESSION_SUBSCRIBER) != host) return NO_ROOM;
-    if (!sessions.isExpired(seen, unitsOf(now())) || !endLocked(bucket, old, seen)) return AGAIN;
+    if (!sessions.isOver(seen, unitsOf(now())) || !endLocked(bucket, old, seen)) return AGAIN;
   }
   let mapping = mappings.find(bucket, key);
   const isNew = changetype<usize>(mapping) == 0;
@@ -242,8 +243,12 @@ function addSession(mapping: Mapping, protocol: u8, high: u64, low: u64, remote:
   store<u64>(at, inTuple(protocol, remotePort | (outsidePort << 16)), SESSION_IN + 8);
   store<u32>(at, mappings.numberOf(mapping), SESSION_MAPPING);
   store<u32>(at, mapping.subscriber, SESSION_SUBSCRIBER);
-  if (!sessions.publish(at, firstClass(protocol), 0, unitsOf(now()))) return AGAIN;
+  // Counted first: should this worker be ended in between, no mapping ends before its sessions have.
   mapping.sessions++;
+  if (!sessions.publish(at, firstClass(protocol), 0, unitsOf(now()))) {
+    mapping.sessions--;
+    return AGAIN;
+  }
   counter(Counters.sessionsMade).add(1);
   seenRecord = at;
   seenTimer = timerOf(at);
@@ -259,10 +264,15 @@ function firstClass(protocol: u8): u8 {
   return protocol == PROTOCOL_TCP ? CLASS_TRANSITORY : protocol == PROTOCOL_ICMP ? CLASS_ICMP : CLASS_UDP;
 }
 
-/** Ends a session, and its mapping with the last one. Needs the lock. @returns false: it was used meanwhile */
+/**
+ * Ends a session that is over, and its mapping with the last one; and what is left of a session. Needs the lock.
+ * @returns false: it was used meanwhile
+ */
 function endLocked(bucket: usize, at: usize, seen: u64): bool {
+  if ((seen & SESSION_LIVE) == 0 && !isCounted(seen)) return sessions.expel(at, seen);
   const mapping = mappings.at(load<u32>(at, SESSION_MAPPING));
-  if (!sessions.remove(at, seen)) return false;
+  const isEnded = (seen & SESSION_LIVE) != 0 ? sessions.remove(at, seen) : sessions.expel(at, seen);
+  if (!isEnded) return false;
   counter(Counters.sessionsExpired).add(1);
   if (--mapping.sessions != 0) return true;
   const address = hosts.addressOf(mapping.subscriber);
@@ -290,7 +300,7 @@ function reap(from: u32, count: u32): void {
   for (let left = min(count, used); left != 0; left--) {
     const candidate = records.at(at);
     const seen = timerOf(candidate);
-    if ((seen & SESSION_LIVE) != 0 && sessions.isExpired(seen, units)) reapOne(candidate, seen);
+    if (sessions.isOver(seen, units)) reapOne(candidate, seen);
     at = at + 1 == used ? 0 : at + 1;
   }
 }
@@ -300,7 +310,10 @@ function reapOne(candidate: usize, seen: u64): void {
   if (mapping == 0) return;
   // If the session ended since, this may be another mapping's key, or none: then the timer has changed, too.
   const key = mappings.keyOf(mapping);
-  if (key == 0) return;
+  if (key == 0) {
+    if (!isCounted(seen)) sessions.expel(candidate, seen);
+    return;
+  }
   const bucket = mappings.lock(key);
   if (bucket == 0) return;
   if (timerOf(candidate) == seen) endLocked(bucket, candidate, seen);

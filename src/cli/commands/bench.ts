@@ -8,11 +8,13 @@ import { collect, parseDuration, parseIo, setOption } from "../options.ts";
 import { prepareReport } from "./run.ts";
 
 const HELP = `
-Each measurement has hosts of its own in private network namespaces, as in pktflow lab. With --load udp a host sends UDP
-to another one as fast as its kernel takes it, and what gets through is dropped and counted as it arrives. With tcp it
-sends over connections, and the other one reads. With ping it waits for each answer, and round trips are compared.
-Sizes are bytes of IP packets. CPU is the workers' time on a processor; latency is one way, from the send to the far
-interface.
+Each measurement has hosts of its own in private network namespaces, as in
+pktflow lab. With --load udp a host sends UDP to another one as fast as its
+kernel takes it, and what gets through is dropped and counted as it arrives.
+With tcp it sends over connections, and the other one reads. With ping it waits
+for each answer, and round trips are compared. Sizes are bytes of IP packets.
+CPU is the workers' time on a processor; latency is one way, from the send to
+the far interface.
 
   pktflow bench pipelines/forward.yaml --sizes 64,1400 --queues 1,2
   pktflow bench pipelines/nat-gateway.yaml --load tcp --queues 1 --against forward-vnet,kernel

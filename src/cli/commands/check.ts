@@ -148,7 +148,10 @@ function heldLines(plan: Plan): string[] {
 }
 
 function memoryLine(plan: Plan): string {
-  const shared = plan.filters.reduce((sum, filter) => sum + filter.sharedState.bytes, 0);
+  const shared = plan.filters.reduce(
+    (sum, filter) => sum + filter.sharedState.bytes + filter.preparedState.bytes,
+    0,
+  );
   const slots = plan.workers.reduce((sum, worker) => sum + worker.slots.count * worker.slots.bytes, 0);
   return (
     `memory: ${binaryBytes(plan.pages * 65536)}, of which packet slots ${binaryBytes(slots)}, ` +

@@ -10,7 +10,8 @@ Examples:
   pktflow filter build filters/mine
   pktflow filter test filters/mine --watch
 
-A pipeline uses a filter by its path: kind: ./filters/mine. run, check and lab build what is stale by themselves.
+A pipeline uses a filter by its path: kind: ./filters/mine. run, check and lab
+build what is stale by themselves.
 `;
 const NEW_HELP = `
 Templates:
@@ -27,8 +28,9 @@ Examples:
   pktflow filter build                   the filter in this folder
   pktflow filter build filters/mine
 
-The module goes to the cache ($XDG_CACHE_HOME/pktflow/filters), and is made again only when its sources, its parameters,
-the SDK or the compiler have changed. Exit status: 2 when it does not compile, or the module is refused.
+The module goes to the cache ($XDG_CACHE_HOME/pktflow/filters), and is made
+again only when its sources, its parameters, the SDK or the compiler have
+changed. Exit status: 2 when it does not compile, or the module is refused.
 `;
 const TEST_HELP = `
 Examples:
@@ -36,7 +38,8 @@ Examples:
   pktflow filter test filters/mine --watch     again at every change
   pktflow filter test nat                      a built-in one
 
-Exit status: 0 when all cases pass, 1 when one does not, 2 when the filter or its cases.yaml is not right.
+Exit status: 0 when all cases pass, 1 when one does not, 2 when the filter or
+its cases.yaml is not right.
 `;
 
 export function registerFilter(program: Command): void {

@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import type { Pipeline } from "../../config/types.ts";
 import type { Lab } from "../../lab/lab.ts";
 import { checkText, hostTable, progressLine, verdictLine } from "../check-text.ts";
-import { NO_CONTROL, reload, startControl } from "../control.ts";
+import { NO_CONTROL, startControl } from "../control.ts";
 import { EXIT, NotStarted, UsageError } from "../exit.ts";
 import { parseIo, setOption } from "../options.ts";
 import { summary } from "../summary.ts";
@@ -23,21 +23,26 @@ interface LabOptions {
 const PATIENCE = 5000;
 
 const HELP = `
-Each tun or tap device gets a network namespace of its own as a host: the device's address is the host's, and its
-default route leads into the pipeline. Nothing of it is seen outside, and nothing is left, even after kill -9.
+Each tun or tap device gets a network namespace of its own as a host: the
+device's address is the host's, and its default route leads into the pipeline.
+Nothing of it is seen outside, and nothing is left, even after kill -9.
 
-COMMAND runs on the first device's host, or on that of --in, in a pid namespace of its own: whatever it leaves running
-ends with it. Its environment has PKTFLOW_PIPELINE, PKTFLOW_DEVICE and, for each device, PKTFLOW_NETNS_DEVICE, to
+COMMAND runs on the first device's host, or on that of --in, in a pid namespace
+of its own: whatever it leaves running ends with it. Its environment has
+PKTFLOW_PIPELINE, PKTFLOW_DEVICE and, for each device, PKTFLOW_NETNS_DEVICE, to
 reach the others:
   pktflow lab pipelines/nat-gateway.yaml -- sh -c 'nsenter --net=$PKTFLOW_NETNS_WAN iperf3 -s -D -p 443; sleep 1;
     iperf3 -c 198.51.100.1 -p 443'
 Exit status: COMMAND's, or 128 + N when signal N killed it.
 
-Without COMMAND every host sends ICMP, UDP and TCP to every other one. Exit status: 0 when something got through, all
-that did not is explained by the pipeline's counters, and no packet is unaccounted for; else 1. A single host sends to
-an address that nobody has, so nothing has to get through; what such a pipeline does, a COMMAND shows.
+Without COMMAND every host sends ICMP, UDP and TCP to every other one. Exit
+status: 0 when something got through, all that did not is explained by the
+pipeline's counters, and no packet is unaccounted for; else 1. A single host
+sends to an address that nobody has, so nothing has to get through; what such a
+pipeline does, a COMMAND shows.
 
-Without privileges it runs in a user namespace, where those are allowed and /dev/net/tun may be opened.
+Without privileges it runs in a user namespace, where those are allowed and
+/dev/net/tun may be opened.
 `;
 
 export function registerLab(program: Command): void {
@@ -84,7 +89,7 @@ function openControl({ pipeline, running, move }: Lab, file: string, options: La
     report: () => running.report(),
     // Whoever ends the lab ends its command too.
     stop: () => process.emit("SIGTERM", "SIGTERM"),
-    reload: (version) => reload(running, move(version)),
+    reload: (version) => running.reload(move(version)),
     log: (text) => options.quiet !== true && say(text),
   });
 }

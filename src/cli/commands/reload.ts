@@ -29,8 +29,8 @@ async function reload({ connection, title }: Target): Promise<number> {
   const { ControlError } = await import("../../control/protocol.ts");
   const { changedText } = await import("../control.ts");
   try {
-    const { changed, warnings } = await connection.ask("reload", LIMIT);
-    for (const warning of warnings) process.stderr.write(`${warning}\n`);
+    const { changed, waiting, warnings } = await connection.ask("reload", LIMIT);
+    for (const warning of [...warnings, ...waiting.map(waitingText)]) process.stderr.write(`${warning}\n`);
     const lines = changed.length === 0 ? ["nothing has changed"] : changedText(changed);
     process.stdout.write(`${lines.join("\n")}\n`);
     return EXIT.OK;
@@ -46,6 +46,10 @@ async function reload({ connection, title }: Target): Promise<number> {
   } finally {
     connection.close();
   }
+}
+
+function waitingText(worker: number): string {
+  return `pktflow: warning: worker ${worker} is still at work on what was there before, and goes over to it later`;
 }
 
 function reasonsText(title: string, reasons: string[]): string {

@@ -3,7 +3,7 @@ import { closeSync, openSync, writeFileSync } from "node:fs";
 import type { Command } from "commander";
 import type { Pipeline } from "../../config/types.ts";
 import type { Report } from "../../control/report.ts";
-import { NO_CONTROL, reload, startControl } from "../control.ts";
+import { NO_CONTROL, startControl } from "../control.ts";
 import { NotStarted, UsageError } from "../exit.ts";
 import { startLiveView } from "../live.ts";
 import { parseDuration, parseIo, setOption } from "../options.ts";
@@ -76,7 +76,7 @@ function openControl(
     set: options.set,
     report: () => running.report(),
     stop: () => running.stop(),
-    reload: (version) => reload(running, version),
+    reload: (version) => running.reload(version),
     log: (text) => !isSilent && process.stderr.write(`pktflow: ${text}\n`),
   });
 }

@@ -1,5 +1,5 @@
 /** `pktflow top [NAME]`: the live table of a pipeline that runs elsewhere. */
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { parseDuration } from "../options.ts";
 import { nameArgument, type Target } from "../running.ts";
 import { STATS_LIMIT } from "./stats.ts";
@@ -7,14 +7,17 @@ import { STATS_LIMIT } from "./stats.ts";
 /** On a terminal rates are shown after this long, however long the interval. ms */
 const FIRST_INTERVAL = 250;
 
+/** ns */
+const LEAST_INTERVAL = 10e6;
+
 const HELP = `
-It ends with the pipeline, or by q or Ctrl-C, which the pipeline does not notice.
-On no terminal it prints a line every interval.
+It ends with the pipeline, or by q or Ctrl-C, which the pipeline does not
+notice. On no terminal it prints a line every interval.
 `;
 
 export function registerTop(program: Command): void {
   const interval = new Option("--interval <duration>", "how often it is drawn: 500ms, 5s")
-    .argParser(parseDuration)
+    .argParser(parseInterval)
     .default(1e9, "1s");
   nameArgument(program.command("top"), HELP)
     .description("the live table of a running pipeline")
@@ -31,49 +34,59 @@ async function top({ connection, title }: Target, interval: number): Promise<voi
   const { after } = await import("./run.ts");
   const out = process.stdout;
   const display = displayOn(out);
-  const leaving = untilLeft(process.stdin);
-  let hasEnded = false;
-  const over = Promise.race([leaving.left, connection.ended.then(() => (hasEnded = true))]).then(() => true);
+  let hasLeft = false;
+  let isOver = false;
+  /** Ends a wait. */
+  let wake = () => {};
+  // Also while it is asked: one that is stopped would not answer.
+  const stopListening = onLeaving(process.stdin, () => {
+    hasLeft = true;
+    connection.close();
+  });
+  connection.ended.then(() => {
+    isOver = true;
+    wake();
+  });
   try {
-    for (let wait = out.isTTY ? Math.min(FIRST_INTERVAL, interval) : interval; ; wait = interval) {
+    for (let wait = out.isTTY ? Math.min(FIRST_INTERVAL, interval) : interval; !isOver; wait = interval) {
       display.show(await connection.ask("stats", STATS_LIMIT));
-      let cancel = () => {};
-      const passed = new Promise<boolean>((resolve) => {
-        cancel = after(wait, () => resolve(false));
-      });
-      const isOver = await Promise.race([passed, over]);
-      cancel();
       if (isOver) break;
+      await new Promise<void>((resolve) => {
+        const cancel = after(wait, resolve);
+        wake = () => {
+          cancel();
+          resolve();
+        };
+      });
     }
   } catch (error) {
     if (!(error instanceof ConnectionLost)) throw error;
-    hasEnded = true;
   } finally {
-    leaving.close();
+    stopListening();
     connection.close();
   }
-  if (hasEnded) process.stderr.write(`${title} has ended\n`);
+  if (!hasLeft) process.stderr.write(`${title} has ended\n`);
 }
 
 const LEAVING = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 const LEAVING_KEYS = Buffer.from("qQ\u0003\u0004");
 
-/** q, Ctrl-C or a signal. */
-function untilLeft(keys: NodeJS.ReadStream): { left: Promise<void>; close(): void } {
-  let leave = () => {};
-  const left = new Promise<void>((resolve) => {
-    leave = resolve;
-  });
+/** Calls `leave` at q, Ctrl-C or a signal. @returns what ends that, and gives the terminal back */
+function onLeaving(keys: NodeJS.ReadStream, leave: () => void): () => void {
   // A terminal that hands over every key sends Ctrl-C and Ctrl-D as such.
   const onKey = (typed: Buffer) => typed.some((key) => LEAVING_KEYS.includes(key)) && leave();
   const hasKeys = keys.isTTY && process.stdout.isTTY;
   if (hasKeys) keys.setRawMode(true).on("data", onKey);
   for (const signal of LEAVING) process.on(signal, leave);
-  return {
-    left,
-    close() {
-      for (const signal of LEAVING) process.off(signal, leave);
-      if (hasKeys) keys.off("data", onKey).setRawMode(false).pause();
-    },
+  return () => {
+    for (const signal of LEAVING) process.off(signal, leave);
+    if (hasKeys) keys.off("data", onKey).setRawMode(false).pause();
   };
+}
+
+/** @returns ns */
+function parseInterval(text: string): number {
+  const interval = parseDuration(text);
+  if (interval < LEAST_INTERVAL) throw new InvalidArgumentError("at least 10ms, or nobody can read it.");
+  return interval;
 }

@@ -112,8 +112,13 @@ export function showText(
   }
   const size = (bytes: number | "computed") =>
     bytes === "computed" ? "computed from the parameters" : binaryBytes(bytes);
+  const reloaded = manifest.params.filter(({ reload }) => reload).map(({ name }) => name);
+  const prepared = state.prepared === 0 ? "" : `, prepared ${size(state.prepared)}`;
   const facts = [
-    ["state", `of each worker ${size(state.worker)}, shared ${size(state.shared)}`],
+    ...(reloaded.length > 0
+      ? [["reload", `takes over ${reloaded.join(", ")}; other parameters want a restart`]]
+      : []),
+    ["state", `of each worker ${size(state.worker)}, shared ${size(state.shared)}${prepared}`],
     ["module", `${shownPath(module.path)} (${binaryBytes(module.bytes)})`],
     ["exports", module.exports.join(" ")],
   ];

@@ -1,0 +1,120 @@
+/**
+ * What differs between a pipeline that runs and its file as it is now, by what may change while it runs: parameters of filters whose
+ * manifests say `reload: true`. In: two checked pipelines. Pure.
+ */
+import { isDeepStrictEqual } from "node:util";
+import type { ParamSpec, ParamValue, ParamValues } from "../params/types.ts";
+import type { FilterConfig, Pipeline } from "./types.ts";
+
+/** A filter that has other parameters. */
+export interface FilterChange {
+  /** Its place among the filters of the pipeline that runs. */
+  index: number;
+  /** As the running pipeline numbers its outputs. */
+  config: FilterConfig;
+  /** Which: a parameter's name, `sets.NAME` for a named set. */
+  params: string[];
+}
+
+export interface Changes {
+  filters: FilterChange[];
+  /** What only a restart changes, a line each, by its place in the file; with any of these, nothing may be taken over. */
+  restart: string[];
+}
+
+/** @param before what runs @param after its file now */
+export function changesBetween(before: Pipeline, after: Pipeline): Changes {
+  const restart: string[] = [];
+  const differs = (place: string, a: unknown, b: unknown) => {
+    if (!isDeepStrictEqual(a, b)) restart.push(`${place}: only a restart changes it`);
+  };
+  differs("name", before.name, after.name);
+  differs("workers", before.workers, after.workers);
+  compareById("devices", before.devices, after.devices, restart, (a, b) => {
+    differs(`devices.${a.id}.kind`, a.kind, b.kind);
+    if (a.kind !== b.kind) return;
+    for (const name of new Set([...Object.keys(a.params), ...Object.keys(b.params)]))
+      differs(`devices.${a.id}.${name}`, a.params[name], b.params[name]);
+  });
+  const filters: FilterChange[] = [];
+  compareById("filters", before.filters, after.filters, restart, (a, b) => {
+    const index = before.filters.indexOf(a);
+    const change = filterChange(a, b, restart);
+    if (change.params.length > 0) filters.push({ index, ...change });
+  });
+  compareById("paths", before.paths, after.paths, restart, (a, b) => differs(`paths.${a.id}`, a, b));
+  return { filters, restart };
+}
+
+function compareById<T extends { id: string }>(
+  section: string,
+  before: T[],
+  after: T[],
+  restart: string[],
+  compare: (a: T, b: T) => void,
+): void {
+  const now = new Map(after.map((one) => [one.id, one]));
+  for (const one of before) {
+    const twin = now.get(one.id);
+    if (twin === undefined) restart.push(`${section}.${one.id}: only a restart takes it away`);
+    else compare(one, twin);
+    now.delete(one.id);
+  }
+  for (const id of now.keys()) restart.push(`${section}.${id}: only a restart adds it`);
+}
+
+function filterChange(before: FilterConfig, after: FilterConfig, restart: string[]) {
+  const place = `filters.${before.id}`;
+  const none = { config: before, params: [] };
+  if (before.manifest.location !== after.manifest.location) {
+    restart.push(`${place}.kind: only a restart changes it`);
+    return none;
+  }
+  if (!isDeepStrictEqual(before.manifest, after.manifest)) {
+    restart.push(`${place}: its filter.yaml has changed, which only a restart takes over`);
+    return none;
+  }
+  if (before.onTrap !== after.onTrap) restart.push(`${place}.on-trap: only a restart changes it`);
+  if (before.isolation !== after.isolation) restart.push(`${place}.isolation: only a restart changes it`);
+  const params: string[] = [];
+  for (const spec of before.manifest.params) {
+    const names = differences(spec, before.params, after.params);
+    if (spec.reload === true) params.push(...names);
+    else restart.push(...names.map((name) => `${place}.${name}: only a restart changes it`));
+  }
+  if (params.length > 0 && !isDeepStrictEqual(new Set(before.outputs), new Set(after.outputs))) {
+    const news = after.outputs.filter((name) => !before.outputs.includes(name));
+    restart.push(`${place}: only a restart changes its outputs (${news.join(", ") || "fewer than now"})`);
+  }
+  // Its packets part by the numbers that its outputs have now.
+  return { config: { ...after, outputs: before.outputs }, params };
+}
+
+function differences({ name, type }: ParamSpec, before: ParamValues, after: ParamValues): string[] {
+  const [a, b] = [before[name], after[name]];
+  if (isDeepStrictEqual(a, b)) return [];
+  if (type.kind !== "sets") return [name];
+  const [old, now] = [a, b].map((value) => (value ?? {}) as { [set: string]: ParamValue });
+  const sets = new Set([...Object.keys(old), ...Object.keys(now)]);
+  return [...sets].filter((set) => !isDeepStrictEqual(old[set], now[set])).map((set) => `${name}.${set}`);
+}
+
+/**
+ * Where each counter of a filter stood before its parameters changed: counters keep their values under their names. Elements without
+ * a name are told apart by their places, as long as there are as many; otherwise by what they say.
+ * @returns for each counter now, its number before, or -1: it begins at 0
+ */
+export function keptCounters(before: FilterConfig, after: FilterConfig): number[] {
+  const places = new Map(before.counters.map((name, i) => [name, i]));
+  const changed = new Set<string>();
+  for (const { name, each } of after.manifest.counters) {
+    if (each === undefined) continue;
+    const [old, now] = [before, after].map(({ params }) => (params[each] ?? []) as ParamValue[]);
+    if (old.length === now.length) continue;
+    now.forEach((element, i) => {
+      const isNamed = Boolean((element as { name?: string }).name);
+      if (!isNamed && !isDeepStrictEqual(element, old[i])) changed.add(`${name}.${i}`);
+    });
+  }
+  return after.counters.map((name) => (changed.has(name) ? -1 : (places.get(name) ?? -1)));
+}
