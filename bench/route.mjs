@@ -110,8 +110,8 @@ paths: { q: { from: a, through: [{ table: { ${wires.join(", ")} } }], to: b }, p
       read.toFixed(2).padStart(8),
       one.times.encode.toFixed(0).padStart(7),
       one.times.compile.toFixed(0).padStart(9),
-      (one.sizes.shared / 1e6).toFixed(1).padStart(10),
-      (one.sizes.shared / count).toFixed(1).padStart(13),
+      (one.sizes.prepared / 1e6).toFixed(1).padStart(10),
+      (one.sizes.prepared / count).toFixed(1).padStart(13),
     ];
     console.log(cells.join(" "));
   }

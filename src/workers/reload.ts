@@ -11,6 +11,7 @@ import { NoMemory, SpareMemory } from "../batches/spare.ts";
 import { changesBetween, type FilterChange, keptCounters } from "../config/changes.ts";
 import type { Pipeline } from "../config/types.ts";
 import { isBuiltin } from "../filters/build.ts";
+import { loadFilter } from "../filters/library.ts";
 import type { EncodedParams } from "../params/encode.ts";
 import type { FilterFacts, FilterPlan, InstancePlan, Plan, Range } from "../plan/types.ts";
 import { type Filters, fillState, sizeFilter } from "./prepare.ts";
@@ -84,6 +85,7 @@ export class Reloader {
     let done = false;
     try {
       const { filters, restart } = changesBetween(this.pipeline, next);
+      restart.push(...(await this.otherCode(next)));
       if (restart.length > 0) throw new NotReloadable(restart);
       const ready = await this.prepareAll(filters);
       if (!isRunning()) throw new Error("the pipeline has ended");
@@ -100,6 +102,19 @@ export class Reloader {
     } finally {
       if (!done) this.isWaiting = false;
     }
+  }
+
+  /** Filters of the user's whose sources or modules are not those that run. @throws FilterError when they do not build */
+  private async otherCode({ filters }: Pipeline): Promise<string[]> {
+    const others: string[] = [];
+    for (const { id, manifest, isolation } of filters) {
+      const index = this.pipeline.filters.findIndex((one) => one.id === id);
+      if (isBuiltin(manifest.location) || index < 0) continue;
+      const { bytes } = await loadFilter(manifest, isolation);
+      if (Buffer.compare(bytes, this.filters.loaded[index].bytes) !== 0)
+        others.push(`filters.${id}: its code has changed, which only a restart takes over`);
+    }
+    return others;
   }
 
   /** The pipeline that runs, with other parameters. */

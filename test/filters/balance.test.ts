@@ -24,13 +24,15 @@ function bench(backends: Backend[], more: object = {}): FilterBench {
   return new FilterBench(balance, { backends: backends.map((one) => ({ ...one, via: one.name })), ...more });
 }
 
-/** The table of those that take new connections, read from the filter's state. */
+/** The table of those that take new connections, as indices of backends, read from what the filter has prepared. */
 function table(b: FilterBench, backends: number): number[] {
-  const state = b.m.u32[(b.workers[0].context + CONTEXT.SHARED_STATE) >>> 2];
+  const state = b.m.u32[(b.workers[0].context + CONTEXT.PREPARED_STATE) >>> 2];
   const size = b.m.u32[state >>> 2];
+  const places = 8 * 2 ** Math.ceil(Math.log2(backends));
+  const indices = Array.from({ length: places }, (_, i) => b.m.u16[(state + 64 + 8 * i + 4) >>> 1]);
   const scratch = Math.ceil((backends * 16) / 64) * 64;
-  const first = (state + 64 + scratch) >>> 1;
-  return Array.from(b.m.u16.slice(first, first + size));
+  const first = (state + 64 + 8 * places + scratch) >>> 1;
+  return Array.from(b.m.u16.slice(first, first + size), (place) => indices[place]);
 }
 
 const packet = (flow: number, flags: string[]) =>
@@ -176,5 +178,78 @@ describe("packets", () => {
       (output, flow) => output !== "backend-3" && without.send(packet(flow, ["ack"])).output !== output,
     );
     expect(moved.length / FLOWS).toBeLessThan(0.02);
+  });
+});
+
+describe("after a reload", () => {
+  const NAMES = ["a", "b", "c", "d", "e", "f"];
+  const backends = fc
+    .uniqueArray(
+      fc.record({
+        name: fc.constantFrom(...NAMES),
+        weight: fc.constantFrom(0, 1, 1, 1, 5),
+        drain: fc.constantFrom(false, false, true),
+      }),
+      { minLength: 1, selector: ({ name }) => name },
+    )
+    .map((some) => some.map((one) => ({ ...one, via: one.name })));
+  const params = fc.record({ backends, size: fc.constantFrom(31, 257) });
+  const arrivals = fc.array(fc.record({ flow: fc.nat(30), begins: fc.boolean(), worker: fc.nat(1) }), {
+    minLength: 10,
+    maxLength: 60,
+  });
+
+  test("a connection goes where it went while that is there, else where a balancer started anew sends it", () => {
+    let movedInAll = 0;
+    fc.assert(
+      fc.property(fc.array(fc.tuple(params, arrivals), { minLength: 2, maxLength: 5 }), (versions) => {
+        // Outputs are those that there were at the start.
+        const all = NAMES.map((name) => ({ name, via: name }));
+        const b = new FilterBench(balance, { backends: all, size: 31 }, { workers: 2 });
+        const went = new Map<number, string>();
+        let moved = 0;
+        for (const [version, packets] of versions) {
+          b.reload(version);
+          const there = new Map(version.backends.map((one) => [one.name, one]));
+          // Each answers one question alone: it has nothing to remember.
+          const anew = (flow: number, flags: string[]) =>
+            new FilterBench(balance, version).send(packet(flow, flags)).output;
+          for (const { flow, begins, worker } of packets) {
+            const known = went.get(flow);
+            const backend = known === undefined ? undefined : there.get(known);
+            let expected = known;
+            if (backend === undefined || (begins && backend.drain)) {
+              expected = anew(flow, [begins || known !== undefined ? "syn" : "ack"]);
+              if (expected !== "drop") {
+                if (known !== undefined && backend === undefined) moved++;
+                went.set(flow, expected);
+              }
+            }
+            expect(b.send(packet(flow, [begins ? "syn" : "ack"]), worker).output).toBe(expected);
+          }
+        }
+        expect(b.counters["moved"] ?? 0).toBe(moved);
+        movedInAll += moved;
+      }),
+      { numRuns: 40, seed: 5 },
+    );
+    expect(movedInAll).toBeGreaterThan(100);
+  });
+
+  test("of two hundred backends one that goes takes its own connections with it and no others, and what is new is spread anew", () => {
+    const FLOWS = 3000;
+    const b = bench(named(200));
+    const send = (flow: number, flags: string[]) => b.send(packet(flow, flags)).output;
+    const before = Array.from({ length: FLOWS }, (_, flow) => send(flow, ["syn"]));
+    const gone = before[0];
+    const left = named(200).filter(({ name }) => name !== gone);
+    // In another order: places in the list mean nothing to a connection.
+    left.reverse();
+    b.reload({ backends: left.map((one) => ({ ...one, via: one.name })) });
+    const after = before.map((_, flow) => send(flow, ["ack"]));
+    const moved = before.flatMap((backend, flow) => (after[flow] === backend ? [] : [flow]));
+    expect(moved).toEqual(before.flatMap((backend, flow) => (backend === gone ? [flow] : [])));
+    expect(b.counters["moved"]).toBe(moved.length);
+    expect(after).not.toContain(gone);
   });
 });

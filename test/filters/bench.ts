@@ -6,17 +6,21 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { BATCH, CONTEXT, DESCRIPTOR, DEVICE_INFO, HEADROOM } from "../../src/batches/layout.ts";
 import { descriptorReset, PacketMemory, u64Read, u64Write } from "../../src/batches/memory.ts";
+import { SpareMemory } from "../../src/batches/spare.ts";
 import { loadManifest } from "../../src/config/manifest.ts";
-import type { Manifest } from "../../src/config/types.ts";
+import type { FilterConfig, Manifest } from "../../src/config/types.ts";
 import { buildCore, PACKAGE } from "../../src/filters/build.ts";
 import { loadFilter } from "../../src/filters/library.ts";
 import { type FilterInstance, instantiate, SCRATCH_PARAMS, stateSizes } from "../../src/filters/load.ts";
+import { reloadInstances } from "../../src/filters/reloading.ts";
 import { encodeParams } from "../../src/params/encode.ts";
 import { namedOutputs, parseParams } from "../../src/params/parse.ts";
 import type { ParamValue } from "../../src/params/types.ts";
 import type { CoreExports } from "../assembly/core.ts";
 
 const PAGE = 65536;
+/** Room to grow for reloads: 256 MiB. */
+const MORE_PAGES = 4096;
 const FIRST = PAGE;
 const GUARD = 512;
 const PATTERN = 0xa5;
@@ -37,6 +41,27 @@ export async function filterModule(kind: string): Promise<FilterModule> {
   return { manifest, module, core };
 }
 
+function parse(manifest: Manifest, params: object): Record<string, ParamValue> {
+  const parsed = parseParams(manifest.params, params);
+  if ("problems" in parsed) throw new Error(parsed.problems.map(({ message }) => message).join("; "));
+  return parsed.value;
+}
+
+function configOf(manifest: Manifest, params: Record<string, ParamValue>, outputs: string[]): FilterConfig {
+  const counters = manifest.counters.flatMap(({ name, each }) =>
+    each === undefined ? [name] : (params[each] as ParamValue[]).map((_, i) => `${name}.${i}`),
+  );
+  return {
+    id: manifest.kind,
+    manifest,
+    params,
+    outputs,
+    counters,
+    onTrap: "drop",
+    isolation: manifest.isolation ?? "none",
+  };
+}
+
 export interface BenchOptions {
   workers?: number;
   layer?: 2 | 3;
@@ -55,7 +80,9 @@ export class FilterBench {
   readonly outputs: string[];
   readonly workers: { filter: FilterInstance; context: number; counters: number }[] = [];
   now = 3600e9;
-  private readonly counterNames: string[];
+  private readonly module: WebAssembly.Module;
+  private readonly spare: SpareMemory;
+  private config: FilterConfig;
   private readonly core: CoreExports;
   private readonly layer: 2 | 3;
   private readonly batch: number;
@@ -67,18 +94,13 @@ export class FilterBench {
   /** @param params as a pipeline file would say them */
   constructor({ manifest, module, core }: FilterModule, params: object, options: BenchOptions = {}) {
     const { workers = 1, layer = 3, extra = 0, isParsed = false } = options;
-    const parsed = isParsed
-      ? { value: params as Record<string, ParamValue> }
-      : parseParams(manifest.params, params);
-    if ("problems" in parsed) throw new Error(parsed.problems.map(({ message }) => message).join("; "));
-    const values = parsed.value;
+    const values = isParsed ? (params as Record<string, ParamValue>) : parse(manifest, params);
     this.layer = layer;
     this.outputs = ["next", "drop", ...manifest.outputs.map(({ name }) => name)];
     for (const name of namedOutputs(manifest.params, values))
       if (!this.outputs.includes(name)) this.outputs.push(name);
-    this.counterNames = manifest.counters.flatMap(({ name, each }) =>
-      each === undefined ? [name] : (values[each] as ParamValue[]).map((_, i) => `${name}.${i}`),
-    );
+    this.module = module;
+    this.config = configOf(manifest, values, this.outputs);
     const encode = (address: number) => encodeParams(manifest.params, values, this.outputs, address);
     const unplaced = encode(SCRATCH_PARAMS);
     const state = stateSizes(module, manifest, unplaced);
@@ -89,15 +111,16 @@ export class FilterBench {
     const plans = Array.from({ length: workers }, () => ({
       context: this.take(CONTEXT.SIZE),
       state: this.take(state.worker),
-      counters: this.take(this.counterNames.length * 8),
+      counters: this.take(this.config.counters.length * 8),
     }));
     this.batch = this.take(BATCH.ENTRIES + 4);
     this.scratch = this.take(1024);
     this.descriptor = this.take(DESCRIPTOR.SIZE);
     this.slot = this.take(GUARD + LONG_SLOT + GUARD) + GUARD;
     const pages = Math.ceil((this.next + extra) / PAGE);
-    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages + MORE_PAGES, shared: true });
     this.m = new PacketMemory(memory);
+    this.spare = new SpareMemory(this.m);
     this.core = new WebAssembly.Instance(core, { env: { memory } }).exports as unknown as CoreExports;
     this.m.u8.set(encode(paramsAt), paramsAt);
     this.word(devices + DEVICE_INFO.MTU, 1500);
@@ -133,6 +156,27 @@ export class FilterBench {
     const address = this.next;
     this.next += Math.ceil(bytes / 64) * 64;
     return address;
+  }
+
+  /** Other parameters from here on, on all workers, as a reload of a pipeline gives them. */
+  reload(params: object): void {
+    const { m, module, spare, config } = this;
+    const after = configOf(config.manifest, parse(config.manifest, params), this.outputs);
+    const shape = {
+      slotBytes: SLOT,
+      paramsBytes: 0,
+      references: [],
+      workerStateBytes: 0,
+      counters: 0,
+      devices: 1,
+    };
+    reloadInstances(
+      { m, module, spare, shape: { ...shape, scratch: this.scratch } },
+      this.workers,
+      config,
+      after,
+    );
+    this.config = after;
   }
 
   /** Moves the time of all workers on, and gives each its tick. */
@@ -221,7 +265,7 @@ export class FilterBench {
   /** All counters that are not zero, summed over the workers. */
   get counters(): Record<string, number> {
     const found: Record<string, number> = {};
-    this.counterNames.forEach((name, i) => {
+    this.config.counters.forEach((name, i) => {
       const sum = this.workers.reduce((total, { counters }) => total + u64Read(this.m, counters + 8 * i), 0);
       if (sum !== 0) found[name] = sum;
     });

@@ -20,13 +20,19 @@ export class ReferenceMeter {
   private committed: bigint;
   private second: bigint;
   private last: bigint;
-  private readonly o: MeterOptions;
+  private o: MeterOptions;
 
   constructor(o: MeterOptions, now: bigint) {
     this.o = o;
     this.committed = o.cbs * SECOND;
     this.second = (o.pir > 0n ? o.pbs : o.ebs) * SECOND;
     this.last = now;
+  }
+
+  /** Other rates and burst sizes, in the same units, for the tokens that there are; those over the smaller CBS come over it next. */
+  change(o: MeterOptions): void {
+    this.o = o;
+    this.second = least(this.second, (o.pir > 0n ? o.pbs : o.ebs) * SECOND);
   }
 
   /** @param tokens that the packet takes; @param first those that its first packet takes, if it is a super-packet */

@@ -296,6 +296,19 @@ describe("a filter of the user's", () => {
     const report = await finish(running);
     expect(report.filters["own"]).toMatchObject({ traps: 0, counters: { seen: 3 } });
   });
+  test("whose code has changed is not mixed with what runs", async () => {
+    const source = `function limit(): u32 { return params.limit; }\n${COUNTING}`;
+    const kind = own("edited", source, "state: { worker: 8 }\n");
+    const running = await run(wired(kind, { limit: 1 }));
+    own("edited", source.replace("<= limit()", "> limit()"), "state: { worker: 8 }\n");
+    await expect(running.reload(wired(kind, { limit: 2 }))).rejects.toThrow(
+      "filters.own: its code has changed, which only a restart takes over",
+    );
+    own("edited", `${source}nonsense`, "state: { worker: 8 }\n");
+    await expect(running.reload(wired(kind, { limit: 2 }))).rejects.toThrow(FilterError);
+    expect(await through(running, udp("10.0.0.1"), "own")).toBe(1);
+    await finish(running);
+  });
   test("whose prepare() traps refuses them", async () => {
     const kind = own(
       "prepare-traps",

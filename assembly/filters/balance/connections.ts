@@ -2,7 +2,7 @@
 //
 //   set     0      4       16
 //          +------+-------+-----------+-------------+--
-//          | lock |       | key (8)   | seen | which | ... seven of them        key: 0, free; seen: s; which: backend (u32)
+//          | lock |       | key (8)   | seen | which | ... seven of them        key: 0, free; seen: s; which: backend's id (u32)
 //          +------+-------+-----------+-------------+--
 
 import { lock, unlock } from "pktflow/assembly/lib/spin-lock";
@@ -31,25 +31,25 @@ export function openConnections(at: usize, connections: u32): void {
   mask = sets(connections) - 1;
 }
 
-/** The connection's backend, or -1: it is not known. What is known has been seen now. @param now s; @param timeout s */
-export function recall(key: u64, now: u32, timeout: u32): i32 {
+/** The identity of the connection's backend, or 0: it is not known. What is known has been seen now. @param now s; @param timeout s */
+export function recall(key: u64, now: u32, timeout: u32): u32 {
   const set = setOf(key);
-  if (!lock(set)) return -1;
-  let found = -1;
+  if (!lock(set)) return 0;
+  let found: u32 = 0;
   for (let i: u32 = 0; i < WAYS; i++) {
     const at = set + ENTRIES + <usize>i * ENTRY;
     if (load<u64>(at) != key) continue;
     if (silence(at, now) > timeout) break;
     store<u32>(at, now, SEEN);
-    found = load<i32>(at, BACKEND);
+    found = load<u32>(at, BACKEND);
     break;
   }
   unlock(set);
   return found;
 }
 
-/** Remembers a connection. @returns whether another, not yet silent for the timeout, was forgotten for it */
-export function remember(key: u64, backend: i32, now: u32, timeout: u32): bool {
+/** Remembers a connection. @param backend its identity @returns whether another, not yet silent for the timeout, was forgotten for it */
+export function remember(key: u64, backend: u32, now: u32, timeout: u32): bool {
   const set = setOf(key);
   if (!lock(set)) return false;
   let place = set + ENTRIES;
@@ -70,7 +70,7 @@ export function remember(key: u64, backend: i32, now: u32, timeout: u32): bool {
   }
   store<u64>(place, key);
   store<u32>(place, now, SEEN);
-  store<i32>(place, backend, BACKEND);
+  store<u32>(place, backend, BACKEND);
   unlock(set);
   return !isFree;
 }

@@ -4,6 +4,16 @@
 //
 // Drain without memory: a TCP segment that begins no connection belongs to one that began before, maybe at a backend that is
 // drained since. So there are two tables: of those that take new connections, and of all.
+//
+// Tables are made anew for other backends; connections stay, each with its backend's identity. One whose backend is gone goes
+// where a new one would.
+//
+//   prepared state
+//    0      64
+//   +------+----------+---------------+-------------+--------------+      backends: backends.ts; scratch, tables: maglev.ts
+//   | size | backends | maglev's      | table: open | table: whole |
+//   |      |          | scratch       |             |              |
+//   +------+----------+---------------+-------------+--------------+
 
 import {
   counter,
@@ -13,12 +23,24 @@ import {
   Output,
   Packet,
   PROTOCOL_TCP,
+  preparedState,
   sharedState,
   TCP_ACK,
   TCP_SYN,
   Tcp,
 } from "pktflow/assembly";
 import { flowKey, prefixKey } from "pktflow/assembly/lib/flow-key";
+import {
+  backendOf,
+  backendsBytes,
+  buildBackends,
+  drains,
+  idOf,
+  indexOf,
+  openBackends,
+  placeAt,
+  viaOf,
+} from "./backends";
 import { connectionsBytes, openConnections, recall, remember } from "./connections";
 import { build, ENTRY, NONE, primeFrom, SCRATCH } from "./maglev";
 import { By, Counters, params } from "./params";
@@ -41,29 +63,41 @@ function scratchBytes(): usize {
   return (<usize>params.backends.length * SCRATCH + 63) & ~63;
 }
 
-export function sharedStateSize(_: usize): usize {
-  return (
-    HEADER + scratchBytes() + 2 * tableBytes(primeFrom(params.size)) + connectionsBytes(params.connections)
-  );
+export function preparedStateSize(_: usize): usize {
+  return HEADER + backendsBytes() + scratchBytes() + 2 * tableBytes(primeFrom(params.size));
 }
 
-export function initShared(): void {
+export function sharedStateSize(_: usize): usize {
+  return connectionsBytes(params.connections);
+}
+
+export function prepare(): void {
   const entries = primeFrom(params.size);
-  const state = sharedState();
-  const scratch = state + HEADER;
+  const state = preparedState();
+  const scratch = state + HEADER + backendsBytes();
   store<u32>(state, entries);
+  buildBackends(state + HEADER, scratch);
   build(scratch + scratchBytes(), entries, scratch, false);
   build(scratch + scratchBytes() + tableBytes(entries), entries, scratch, true);
 }
 
 export function init(): void {
-  const state = sharedState();
-  size = load<u32>(state);
-  open = state + HEADER + scratchBytes();
-  whole = open + tableBytes(size);
-  openConnections(whole + tableBytes(size), params.connections);
-  timeout = <u32>(params.timeout / SECOND);
+  openConnections(sharedState(), params.connections);
   byFlow = params.by == By.flow;
+  openTables();
+}
+
+export function reload(): void {
+  openTables();
+}
+
+function openTables(): void {
+  const state = preparedState();
+  size = load<u32>(state);
+  openBackends(state + HEADER);
+  open = state + HEADER + backendsBytes() + scratchBytes();
+  whole = open + tableBytes(size);
+  timeout = <u32>(params.timeout / SECOND);
 }
 
 export function packet(p: Packet): Output {
@@ -75,21 +109,27 @@ export function packet(p: Packet): Output {
   const time = <u32>(now() / SECOND);
   const isTcp = p.isTransport(PROTOCOL_TCP);
   const begins = isTcp && (Tcp.of(p).flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-  let backend = recall(key, time, timeout);
+  const known = recall(key, time, timeout);
+  let backend: usize = known == 0 ? 0 : backendOf(known);
   // The same addresses and ports again: a new connection all the same.
-  if (backend >= 0 && begins && params.backends.at(backend).drain) backend = -1;
-  if (backend < 0) {
-    const table = isTcp && !begins ? whole : open;
-    const entry = <u32>(((key >> 32) * <u64>size) >> 32);
-    const found = load<u16>(table + <usize>entry * ENTRY);
-    if (found == NONE) {
+  if (begins && backend != 0 && drains(backend)) backend = 0;
+  if (backend == 0) {
+    backend = choose(key, isTcp && !begins && known == 0);
+    if (backend == 0) {
       counter(Counters.noBackend).add(1);
       return OUTPUT_DROP;
     }
-    backend = <i32>found;
-    if (remember(key, backend, time, timeout)) counter(Counters.evicted).add(1);
-    counter(Counters.connections + <u32>backend).add(1);
+    if (known != 0 && backendOf(known) == 0) counter(Counters.moved).add(1);
+    if (remember(key, idOf(backend), time, timeout)) counter(Counters.evicted).add(1);
+    counter(Counters.connections + indexOf(backend)).add(1);
   }
-  counter(Counters.packets + <u32>backend).add(1);
-  return params.backends.at(backend).via;
+  counter(Counters.packets + indexOf(backend)).add(1);
+  return viaOf(backend);
+}
+
+/** A backend by the table. @param all of all, for what may have begun at one that is drained since @returns 0: there is none */
+function choose(key: u64, all: bool): usize {
+  const entry = <u32>(((key >> 32) * <u64>size) >> 32);
+  const found = load<u16>((all ? whole : open) + <usize>entry * ENTRY);
+  return found == NONE ? 0 : placeAt(found);
 }

@@ -7,14 +7,15 @@
 import { mix } from "pktflow/assembly/lib/flow-key";
 import { params } from "./params";
 
-/** Bytes of an entry, a backend's index. */
+/** Bytes of an entry, a backend's place (backends.ts). */
 export const ENTRY: usize = 2;
 /** No backend. */
 export const NONE: u16 = 0xffff;
-/** What build() needs of each backend: next (u32), skip (u32), turns (u32), in units of the largest weight. */
+/** What build() needs of each backend: next (u32), skip (u32), turns (u32), in units of the largest weight; its place (u32). */
 export const SCRATCH: usize = 16;
 const SKIP: usize = 4;
 const TURNS: usize = 8;
+export const PLACE: usize = 12;
 const FNV_OFFSET: u64 = 0xcbf29ce484222325;
 const FNV_PRIME: u64 = 0x100000001b3;
 
@@ -30,8 +31,8 @@ function isPrime(n: u32): bool {
   return true;
 }
 
-/** FNV-1a (Fowler, Noll, Vo), mixed: of a backend's name and which of its two hashes it is. */
-function nameHash(backend: i32, which: u64): u64 {
+/** FNV-1a (Fowler, Noll, Vo), mixed: of a backend's name and which of its hashes it is. */
+export function nameHash(backend: i32, which: u64): u64 {
   const name = params.backends.at(backend).name;
   let hash = FNV_OFFSET ^ which;
   for (let i: u32 = 0; i < name.length; i++) hash = (hash ^ <u64>load<u8>(name.address + i)) * FNV_PRIME;
@@ -45,8 +46,8 @@ function weightOf(backend: i32, all: bool): u32 {
 }
 
 /**
- * Fills a table: a backend's index for each entry, ENTRY bytes each.
- * @param size a prime; @param scratch SCRATCH bytes for each backend; @param all whether drained ones take part
+ * Fills a table: a backend's place for each entry, ENTRY bytes each.
+ * @param size a prime; @param scratch SCRATCH bytes for each backend, its PLACE set; @param all whether drained ones take part
  */
 export function build(table: usize, size: u32, scratch: usize, all: bool): void {
   const count = params.backends.length;
@@ -68,7 +69,7 @@ export function build(table: usize, size: u32, scratch: usize, all: bool): void 
       let turns = load<u32>(at, TURNS) + weightOf(i, all);
       if (turns >= largest) {
         turns -= largest;
-        take(table, size, at, <u16>i);
+        take(table, size, at, <u16>load<u32>(at, PLACE));
         filled++;
       }
       store<u32>(at, turns, TURNS);

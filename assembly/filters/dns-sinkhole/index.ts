@@ -36,11 +36,11 @@ import { answer, answers } from "./reply";
 const PORT: u16 = 53;
 const MULTICAST4: u32 = 0xe0000000;
 
-export function sharedStateSize(_: usize): usize {
+export function preparedStateSize(_: usize): usize {
   return namesBytes();
 }
 
-export function initShared(): void {
+export function prepare(): void {
   buildNames();
 }
 

@@ -8,9 +8,10 @@
 //   +------+------+---------+--------+--------+--
 //    a slot, 8 bytes: the text's address, 0: none; then 23 bits of its hash, an exception or not, its length
 //
-// Open addressing with linear probing, at most half full. Built before the workers start, and read by all of them.
+// Open addressing with linear probing, at most half full. Built before the workers have it, and read by all of them; other lists make
+// another one.
 
-import { random, sharedState } from "pktflow/assembly";
+import { preparedState, random } from "pktflow/assembly";
 import { mix } from "pktflow/assembly/lib/flow-key";
 import { params, Text } from "./params";
 import { labelCount, labelStart, nameLength, nameText } from "./question";
@@ -50,7 +51,7 @@ function namesIn(text: Text): u32 {
 }
 
 export function buildNames(): void {
-  const state = sharedState();
+  const state = preparedState();
   store<u64>(state, random());
   store<u32>(state, slots() - 1, MASK);
   for (let i = 0; i < params.names.length; i++) insertAll(params.names.at(i), 0);
@@ -69,7 +70,7 @@ function insertAll(text: Text, flag: u32): void {
 }
 
 function insert(at: usize, length: u32, flag: u32): void {
-  const state = sharedState();
+  const state = preparedState();
   let hash = load<u64>(state);
   let labels: u32 = 1;
   for (let i = length; i > 0; i--) {
@@ -96,7 +97,7 @@ function tagOf(hash: u64, length: u32): u32 {
 
 /** The slot of a name, or the free one where it would be. */
 function find(text: usize, length: u32, hash: u64): usize {
-  const state = sharedState();
+  const state = preparedState();
   const mask = load<u32>(state, MASK);
   const tag = tagOf(hash, length);
   let i = <u32>hash & mask;
@@ -114,7 +115,7 @@ function isName(slot: usize, tag: u32, text: usize, length: u32): bool {
 
 /** Whether the query's name, or one above it, is listed: what holds for the longest that is. */
 export function findName(): u32 {
-  const state = sharedState();
+  const state = preparedState();
   const deepest = load<u32>(state, DEEPEST);
   const text = nameText();
   let hash = load<u64>(state);

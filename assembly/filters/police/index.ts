@@ -1,6 +1,6 @@
 // A policer: each packet is metered and coloured, and its colour decides. With `per`, each prefix or flow has a meter of its
 // own, in a table that all workers share: sets of eight records, each set with a lock. A record's place is taken by another
-// only when its buckets are full again, so forgetting it changes nothing.
+// only when its buckets are full again, so forgetting it changes nothing. Records outlive other rates.
 //
 //    0       8       64                 128     192                            448
 //   +-------+-------+------------------+-------+-----------------+-----------+
@@ -21,7 +21,7 @@ import {
 } from "pktflow/assembly";
 import { flowKey, prefixKey } from "pktflow/assembly/lib/flow-key";
 import { lock, unlock } from "pktflow/assembly/lib/spin-lock";
-import { colour, fill, GREEN, KEY, prepare, RECORD, RED, start, YELLOW } from "./meter";
+import { colour, fill, GREEN, KEY, KIND, kind, RECORD, RED, readRates, start, YELLOW } from "./meter";
 import { Action, ColorAware, Counters, Per, params } from "./params";
 
 const SEED: usize = 8;
@@ -35,6 +35,8 @@ let per: u8 = 0;
 let aware: u8 = 0;
 let mask: u32 = 0;
 let seed: u64 = 0;
+/** Of records that are metered as it is now. */
+let metered: u64 = 0;
 
 export function sharedStateSize(_: usize): usize {
   return SETS + <usize>sets() * SET;
@@ -48,17 +50,27 @@ function sets(): u32 {
 }
 
 export function initShared(): void {
-  prepare();
+  readRates();
   store<u64>(sharedState(), random(), SEED);
-  start(sharedState() + COMMON, 1, now());
+  start(sharedState() + COMMON, kind(), now());
 }
 
 export function init(): void {
-  prepare();
   per = params.per;
-  aware = params.colorAware;
   mask = sets() - 1;
   seed = load<u64>(sharedState(), SEED);
+  readParams();
+}
+
+/** Other rates, for the buckets that there are. */
+export function reload(): void {
+  readParams();
+}
+
+function readParams(): void {
+  readRates();
+  metered = kind();
+  aware = params.colorAware;
 }
 
 export function batch(b: Batch): void {
@@ -70,7 +82,7 @@ export function batch(b: Batch): void {
   // One bucket for all: its lock is taken once.
   const shared = sharedState();
   const isLocked = lock(shared);
-  fill(shared + COMMON, time);
+  fillCommon(shared + COMMON, time);
   for (let i: u32 = 0; i < b.count; i++) {
     const p = b.at(i);
     p.output = leave(p, meter(p, shared + COMMON));
@@ -83,9 +95,10 @@ function police(p: Packet, time: u64): void {
     per == Per.flow
       ? flowKey(p, seed)
       : prefixKey(p, per == Per.to ? 1 : 0, params.prefix4, params.prefix6, seed);
+  // Its place is told by its upper bits.
   const set = sharedState() + SETS + <usize>(<u32>(key >> 32) & mask) * SET;
   if (lock(set)) {
-    const record = find(set + SET_RECORDS, key, time);
+    const record = find(set + SET_RECORDS, (key & ~KIND) | metered, time);
     if (record != 0) {
       const colour = meter(p, record);
       unlock(set);
@@ -97,9 +110,15 @@ function police(p: Packet, time: u64): void {
   counter(Counters.crowded).add(p.datagrams);
   const shared = sharedState();
   const isLocked = lock(shared);
-  fill(shared + COMMON, time);
+  fillCommon(shared + COMMON, time);
   p.output = leave(p, meter(p, shared + COMMON));
   if (isLocked) unlock(shared);
+}
+
+/** What is metered otherwise than before begins anew. */
+function fillCommon(record: usize, time: u64): void {
+  if (load<u64>(record, KEY) == metered) fill(record, time);
+  else start(record, metered, time);
 }
 
 /** The key's record, filled, or one that can be spared; 0: none can. */
@@ -111,7 +130,8 @@ function find(first: usize, key: u64, time: u64): usize {
     return record;
   }
   for (let record = first; record < end; record += RECORD) {
-    if (load<u64>(record, KEY) != 0 && !fill(record, time)) continue;
+    // Tokens of another kind: nobody finds them any more.
+    if ((load<u64>(record, KEY) & KIND) == metered && !fill(record, time)) continue;
     start(record, key, time);
     return record;
   }

@@ -6,6 +6,9 @@
 //   | key   | Tc      | Te, Tp  | last   |     key, 0: unused. Credits, i64: tokens times 10^9, so that a rate a second
 //   +-------+---------+---------+--------+     times ns is exact. last: ns, until when tokens have been filled in
 //
+// Other rates and burst sizes, which a reload brings, hold for the tokens that there are: what is over a smaller burst runs over.
+// Tokens of another unit, or of another second bucket, say nothing: the key's lowest bits say which they are (kind()).
+//
 // A token is a bit or a packet. A super-packet stands for many packets that follow each other at once: it has the colour of
 // the first, and takes tokens for all; what is then missing is owed. So the rate holds, and a burst is exceeded by less than
 // one super-packet.
@@ -14,6 +17,7 @@ import { params, RateUnit } from "./params";
 
 export const RECORD: usize = 32;
 export const KEY: usize = 0;
+export const KIND: u64 = 7;
 const COMMITTED: usize = 8;
 /** The excess bucket, or the peak bucket. */
 const SECOND: usize = 16;
@@ -40,7 +44,7 @@ let longest: u64 = 0;
 let longestSecond: u64 = 0;
 
 /** Reads the parameters. */
-export function prepare(): void {
+export function readRates(): void {
   cir = params.cir.value;
   pir = params.pir.value;
   inBits = params.cir.unit == RateUnit.bit;
@@ -49,6 +53,12 @@ export function prepare(): void {
   fullSecond = pir != 0 ? burst(params.pbs, pir, secondInBits) : tokens(params.ebs, inBits);
   longest = cir == 0 ? u64.MAX_VALUE : MOST / cir;
   longestSecond = pir == 0 ? u64.MAX_VALUE : MOST / pir;
+}
+
+/** Which buckets and units there are, 1 to 6: the lowest bits of a record's key, KIND. */
+export function kind(): u64 {
+  if (pir == 0) return inBits ? 1 : 2;
+  return <u64>(inBits ? 3 : 4) + <u64>(secondInBits ? 0 : 2);
 }
 
 function tokens(size: u64, bits: bool): i64 {

@@ -1,5 +1,5 @@
 // Longest prefix match: which output a packet leaves by is a matter of its address alone. The table is built before the
-// workers start, and all of them read it.
+// workers have it, and all of them read it; other routes make another one.
 //
 //    0     4       8        12      16       20       24        64
 //   +-----+-------+--------+-------+--------+--------+---------+-------+---------+---------+---------+-------+--------+
@@ -17,7 +17,7 @@ import {
   IPV6_DESTINATION,
   IPV6_SOURCE,
   Output,
-  sharedState,
+  preparedState,
   workerState,
 } from "pktflow/assembly";
 import { By, Counters, params } from "./params";
@@ -74,15 +74,15 @@ function measure(): void {
   leavesNeeded += countedLeaves();
 }
 
-export function sharedStateSize(_: usize): usize {
+export function preparedStateSize(_: usize): usize {
   measure();
   const tables = directBytes(bits4) + directBytes(bits6);
   return HEADER + Build.BYTES + tables + nodeBytes(nodesNeeded) + ((<usize>leavesNeeded) << 1);
 }
 
-export function initShared(): void {
+export function prepare(): void {
   measure();
-  const state = sharedState();
+  const state = preparedState();
   const b = changetype<Build>(state + HEADER);
   const tables = state + HEADER + Build.BYTES;
   b.scratch = state + HEADER + 64;
@@ -104,7 +104,16 @@ export function initShared(): void {
 }
 
 export function init(): void {
-  const state = sharedState();
+  open();
+}
+
+/** Other routes, for the next packet. */
+export function reload(): void {
+  open();
+}
+
+function open(): void {
+  const state = preparedState();
   bits4 = load<u32>(state, BITS4);
   direct4 = <usize>load<u32>(state, DIRECT4);
   bits6 = load<u32>(state, BITS6);
