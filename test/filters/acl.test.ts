@@ -229,6 +229,14 @@ describe("with so many rules that they are cut into trees", () => {
       return { ...base, from: addresses[0], to: addresses[1], ...ports };
     });
 
+  function sendBatch(bench: FilterBench, packets: AclPacket[]): string[] {
+    const descriptors = packets.map((one) => bench.place(bytesOf(one)));
+    const vector = bench.take(4 * packets.length);
+    bench.m.u32.set(descriptors, vector >>> 2);
+    bench.workers[0].filter.process(vector, packets.length);
+    return descriptors.map((descriptor) => bench.result(descriptor).output);
+  }
+
   test.each([
     ["all of one length", 1],
     ["and some that nearly all packets match", 40],
@@ -243,16 +251,27 @@ describe("with so many rules that they are cut into trees", () => {
           const list = [...many.slice(0, many.length >> 1), ...few, ...many.slice(many.length >> 1)];
           const bench = new FilterBench(acl, { rules: list, reassembly: 0 });
           const counted: Record<string, number> = {};
+          const decided = packets.map((one) => ({ one, ...decide(list, one) }));
+          const outputs: string[] = [];
           // Each comes twice: the second time its flow is known.
-          for (const one of [...packets, ...packets]) {
-            const { hits, action } = decide(list, one);
+          for (const { one, hits, action } of [...decided, ...decided]) {
             for (const hit of hits) count(counted, `rules.${hit}`);
             if (action === undefined) count(counted, "unmatched");
             matched += hits.length;
             const output = action === "accept" ? "next" : (action ?? "drop");
+            outputs.push(output);
             expect(bench.send(bytesOf(one)).output, JSON.stringify(one)).toBe(output);
           }
           expect(bench.counters).toEqual(counted);
+          // The same in batches: first with flows that nobody knows, then with some that are known.
+          const batches = new FilterBench(acl, { rules: list, reassembly: 0 }, { extra: 1 << 20 });
+          for (const size of [64, 7]) {
+            for (let i = 0; i < packets.length; i += size) {
+              const batch = packets.slice(i, i + size);
+              expect(sendBatch(batches, batch), JSON.stringify(batch)).toEqual(outputs.slice(i, i + size));
+            }
+          }
+          expect(batches.counters).toEqual(counted);
         },
       ),
       { numRuns: 20 },

@@ -1,7 +1,22 @@
-// The boxes (tree.ts) that a rule is: one for each combination of its prefixes, ports and kinds of protocol. Where that
+// The boxes (layout.ts) that a rule is: one for each combination of its prefixes, ports and kinds of protocol. Where that
 // were too many, a list is left out of the product, and the rule itself is asked about it.
 
 import { ethertypeOf, kindOf, mask64 } from "./kinds";
+import {
+  BOX_DECIDES,
+  BOX_FLAGS,
+  BOX_KINDS,
+  BOX_MARKS,
+  BOX_OUTPUT,
+  BOX_RULE,
+  BOX4,
+  BOX6,
+  LAST_PORT,
+  MASK4,
+  MASK6,
+  PORTS4,
+  PORTS6,
+} from "./layout";
 import { PortRange, PortRangeList, PrefixList, Rule } from "./params";
 import {
   ALL_KINDS,
@@ -25,21 +40,6 @@ import {
   SAYS_TCP_FLAGS,
   SAYS_TO_PORT,
 } from "./rule";
-import {
-  BOX_DECIDES,
-  BOX_FLAGS,
-  BOX_KINDS,
-  BOX_MARKS,
-  BOX_OUTPUT,
-  BOX_RULE,
-  BOX4,
-  BOX6,
-  LAST_PORT,
-  MASK4,
-  MASK6,
-  PORTS4,
-  PORTS6,
-} from "./tree";
 
 /** Most elements of one list that become boxes of their own, and most boxes of a rule (times two groups of protocols). */
 const MOST_PREFIXES: u32 = 1024;

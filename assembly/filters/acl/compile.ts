@@ -3,6 +3,7 @@
 import { be32, be64 } from "pktflow/assembly";
 import { Boxes, boxCount, emitBoxes } from "./boxes";
 import { mask64 } from "./kinds";
+import { BOX4, BOX6 } from "./layout";
 import { PortRangeList, PrefixList, params, Rule } from "./params";
 import { fillAll, normalize, subtract } from "./ranges";
 import {
@@ -61,7 +62,7 @@ import {
   VALUE,
 } from "./rule";
 import { setTcpFlags } from "./tcp-flags";
-import { BOX4, BOX6, buildTrees, treeSize } from "./tree";
+import { buildTrees, treeSize } from "./tree";
 
 const CRITERIA: u32 = 0x7fffffff;
 

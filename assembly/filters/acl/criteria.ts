@@ -1,4 +1,4 @@
-// What a rule asks of a packet that no box (tree.ts) says: the packet's facts, and the rule held against them.
+// What a rule asks of a packet that no box (layout.ts) says: the packet's facts, and the rule held against them.
 
 import {
   be16,
@@ -75,7 +75,7 @@ let toLow: u64 = 0;
 let tcpFlags: u8 = 0;
 let length: u32 = 0;
 let dscp: u64 = 0;
-/** What boxes say of the transport header: the kind of protocol, and the two ports as tree.ts has them. */
+/** What boxes say of the transport header: the kind of protocol, and the two ports as layout.ts has them. */
 export let kind: u32 = 0;
 export let port0: u32 = 0;
 export let port1: u32 = 0;

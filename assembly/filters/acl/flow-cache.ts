@@ -1,4 +1,4 @@
-// What the packets of a flow found before: a worker's private table from addresses, protocol and ports to the box (tree.ts)
+// What the packets of a flow found before: a worker's private table from addresses, protocol and ports to the box (layout.ts)
 // that decided. An entry stays right as long as the rules do: when they change, all is forgotten. It is kept only where no rule
 // was asked for what may differ from packet to packet (flags, lengths, marks). Whoever invents flows makes it
 // useless, not wrong: a packet that is not in it costs some 5 ns more than without.

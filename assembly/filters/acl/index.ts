@@ -62,10 +62,11 @@ import {
   tablesSize,
 } from "./connections";
 import { forget, kind, port0, port1, readWith } from "./criteria";
+import { BOX_FLAGS, BOX_MARKS, BOX_OUTPUT, BOX_RULE } from "./layout";
 import { decideLittle, NEVER, NOT_YET, PLAIN, PLAIN_IS, someNotYet, unmatchedLittle } from "./little";
 import { Counters, params } from "./params";
 import { KIND_TCP, KIND_UDP, markOf, marksOf, NO_RULE, outputOf, STATE_ASKS } from "./rule";
-import { BOX_FLAGS, BOX_MARKS, BOX_OUTPUT, BOX_RULE } from "./tree";
+import { Staged, stage } from "./stages";
 
 let compiled: usize = 0;
 let isStateful: bool = false;
@@ -139,6 +140,10 @@ function decidePlain(b: Batch): void {
   } else {
     for (let i: u32 = 0; i < count; i++) b.at(i).output = NOT_YET;
   }
+  const staged = stage(b, count);
+  for (let i: u32 = 0; i < staged; i++)
+    Staged.packet(i).output = decideByBox(Staged.packet(i), Staged.box(i));
+  if (staged == count) return;
   for (let i: u32 = 0; i < count; i++) {
     const p = b.at(i);
     if (p.output != NOT_YET) continue;
@@ -152,7 +157,11 @@ function decidePlain(b: Batch): void {
 function decideByPorts(p: Packet, kind: u32): Output {
   const ports = bswap<u32>(load<u32>(p.transport));
   forget();
-  const box = find4(p, load<u64>(p.ip, IPV4_SOURCE), kind, ports >> 16, ports & 0xffff);
+  return decideByBox(p, find4(p, load<u64>(p.ip, IPV4_SOURCE), kind, ports >> 16, ports & 0xffff));
+}
+
+/** @param box what was found, 0: nothing */
+function decideByBox(p: Packet, box: usize): Output {
   if (box == 0) {
     counter(Counters.unmatched).add(1);
     return params.default_;

@@ -12,7 +12,6 @@ import {
   PROTOCOL_TCP,
   PROTOCOL_UDP,
 } from "pktflow/assembly";
-import { KIND_TCP, KIND_UDP } from "./rule";
 import {
   BOX_DECIDES,
   BOX_FLAGS,
@@ -22,6 +21,7 @@ import {
   BOX_OUTPUT,
   BOX_RULE,
   BOX4,
+  CHILD_SHIFT,
   KEY_FROM,
   KEY_KIND,
   KEY_PORT0,
@@ -35,7 +35,8 @@ import {
   NODE_MIDDLE,
   NODE_SHIFT,
   PORTS4,
-} from "./tree";
+} from "./layout";
+import { KIND_TCP, KIND_UDP } from "./rule";
 
 /** No output of any filter: the packet is to be looked at again. */
 export const NOT_YET: Output = 0xff;
@@ -121,7 +122,7 @@ export function decideLittle(
       const middle = load<u32>(node, NODE_MIDDLE);
       reference = middle;
       if (child < load<u32>(node, NODE_COUNT)) {
-        const inner = load<u32>(node + ((<usize>child) << 3), NODE_CHILDREN);
+        const inner = load<u32>(node + ((<usize>child) << CHILD_SHIFT), NODE_CHILDREN);
         if (inner != 0) reference = middle == 0 ? inner : NEVER;
       }
       if (reference == 0) reference = NONE;
