@@ -15,6 +15,23 @@ function rounds({ m, plan }: RunningPipeline): number[] {
   return plan.workers.map(({ control }) => Atomics.load(m.i32, (control + WORKER_CONTROL.HEARTBEAT) >>> 2));
 }
 
+async function allSleep({ m, plan }: RunningPipeline): Promise<void> {
+  await until("all sleep", () =>
+    plan.workers.every(({ control }) => Atomics.load(m.i32, (control + WORKER_CONTROL.ASLEEP) >>> 2) === 1),
+  );
+}
+
+/** Once asleep, its workers sleep on. */
+async function expectSleep(visibly: RunningPipeline): Promise<void> {
+  // What has just happened may wake them once more.
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  await allSleep(visibly);
+  const before = rounds(visibly);
+  expect(before.every((count) => count > 0)).toBe(true);
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  expect(rounds(visibly)).toEqual(before);
+}
+
 for (const io of ["poll", "uring"]) {
   describeKernel(`run, ${io} engine`, () => {
     let host: TestNamespace;
@@ -90,14 +107,12 @@ for (const io of ["poll", "uring"]) {
       });
     }
 
-    test("an idle pipeline of four queues a device sleeps: its workers' loops stand still", async () => {
+    test("an idle pipeline of four queues a device sleeps: its workers' loops stand still, with a device down, too", async () => {
       const visibly = await visible("devices.a.queues=4", "devices.b.queues=4");
       try {
-        await new Promise((resolve) => setTimeout(resolve, 500));
-        const before = rounds(visibly);
-        expect(before.every((count) => count > 0)).toBe(true);
-        await new Promise((resolve) => setTimeout(resolve, 1500));
-        expect(rounds(visibly)).toEqual(before);
+        await expectSleep(visibly);
+        host.ip("link set dev a down");
+        await expectSleep(visibly);
       } finally {
         visibly.stop();
         await visibly.ended;
@@ -107,30 +122,12 @@ for (const io of ["poll", "uring"]) {
     // How long it takes is in bench/README.md. Here: a sleep without a time limit is ended, and nothing is waited for.
     test("a stop ends the sleep of idle workers, which end in the round that they are in", async () => {
       const visibly = await visible("devices.a.queues=2", "devices.b.queues=2");
-      await until("all sleep", () =>
-        visibly.plan.workers.every(
-          ({ control }) => Atomics.load(visibly.m.i32, (control + WORKER_CONTROL.ASLEEP) >>> 2) === 1,
-        ),
-      );
+      await allSleep(visibly);
       const before = rounds(visibly);
       visibly.stop();
       await visibly.ended;
       expect(rounds(visibly)).toEqual(before);
       expect(visibly.warnings).toEqual([]);
-    });
-
-    test("a device that is down lets its worker sleep", async () => {
-      const visibly = await visible();
-      try {
-        host.ip("link set dev a down");
-        await new Promise((resolve) => setTimeout(resolve, 500));
-        const before = rounds(visibly);
-        await new Promise((resolve) => setTimeout(resolve, 1500));
-        expect(rounds(visibly)).toEqual(before);
-      } finally {
-        visibly.stop();
-        await visibly.ended;
-      }
     });
 
     test("a device that goes down and comes up again goes on", async () => {
