@@ -9,7 +9,9 @@ import type { FilterConfig } from "../../src/config/types.ts";
 import { buildCore, builtinFilters, PACKAGE } from "../../src/filters/build.ts";
 import { type Case, type Fields, readCases } from "../../src/filters/cases.ts";
 import { loadFilter } from "../../src/filters/library.ts";
+import { SCRATCH_PARAMS, stateSizes } from "../../src/filters/load.ts";
 import { Bench, runCase } from "../../src/filters/runner.ts";
+import { EncodedParams } from "../../src/params/encode.ts";
 
 let core: WebAssembly.Module;
 beforeAll(async () => {
@@ -62,11 +64,19 @@ function pairsOf(cases: Case[]): [Case, Case][] {
   });
 }
 
-/** A case's packets with nothing said of what comes out. */
+/** Has a filter that was started with the first parameters as much state as the second ones want? Otherwise a reload is refused. */
+function hasRoom(module: WebAssembly.Module, a: FilterConfig, b: FilterConfig): boolean {
+  const [has, wants] = [a, b].map(({ manifest, params, outputs }) =>
+    stateSizes(module, manifest, new EncodedParams(manifest.params, params, outputs, SCRATCH_PARAMS).bytes),
+  );
+  return wants.worker <= has.worker && wants.shared <= has.shared;
+}
+
+/** A case's packets with nothing said of what comes out; without those that say what came out before. */
 function sent({ packets }: Case): Fields[] {
   return packets.flatMap((packet) => {
     const { in: input, device, queue, mark, gso } = packet;
-    if (input === undefined) return [];
+    if (input === undefined || JSON.stringify(input).includes('"$')) return [];
     const one = Object.fromEntries(
       Object.entries({ in: input, device, queue, mark, gso }).filter(([, v]) => v !== undefined),
     );
@@ -104,7 +114,7 @@ describe.each(builtinFilters().map((folder) => [basename(folder), folder] as con
     () => {
       for (const [first, second] of pairs) {
         const lasting = differing(first.filter, second.filter).filter((one) => LASTING[name]?.includes(one));
-        if (lasting.length > 0) continue;
+        if (lasting.length > 0 || !hasRoom(module, first.filter, second.filter)) continue;
         const which = `${at(second)}, started as ${at(first)}`;
         expect(runCase(startedWith(first, second), core, module), which).toEqual([]);
       }
@@ -117,7 +127,7 @@ describe.each(builtinFilters().map((folder) => [basename(folder), folder] as con
       for (const [first, second] of pairs) {
         const which = `${at(first)}, reloaded as ${at(second)}`;
         const { layer, devices, slots } = first;
-        if (layer !== second.layer) continue;
+        if (layer !== second.layer || !hasRoom(module, first.filter, second.filter)) continue;
         const bench = new Bench(
           { ...startedWith(first, second), workers: 2, devices: [...devices, ...second.devices], slots },
           core,
