@@ -18,8 +18,8 @@ beforeAll(async () => {
   core = new WebAssembly.Module(readFileSync((await buildCore()).wasm));
 });
 
-/** Filters from whose parameters a case is reloaded to those of another one, for each case. */
-const MOST_STARTS = 3;
+/** Of each filter, about so many pairs of cases, and one for each case at least. */
+const PAIRS = 40;
 
 /** Parameters of whose first values something stays, as manifests say: tokens in buckets that were full by them. */
 const LASTING: Record<string, string[]> = { police: ["cir", "cbs", "ebs", "pir", "pbs"] };
@@ -53,12 +53,13 @@ function startedWith(first: Case, second: Case): Case {
 /** For each case those that can become it, a few: such as differ in parameters in which those before did not, first. */
 function pairsOf(cases: Case[]): [Case, Case][] {
   const seen = new Set<string>();
+  const most = Math.max(1, Math.floor(PAIRS / cases.length));
   return cases.flatMap((second, i) => {
     const others = [...cases.slice(i + 1), ...cases.slice(0, i)].filter((one) =>
       canBecome(one.filter, second.filter),
     );
     const news = (one: Case) => differing(one.filter, second.filter).filter((name) => !seen.has(name)).length;
-    const chosen = others.sort((a, b) => news(b) - news(a)).slice(0, MOST_STARTS);
+    const chosen = others.sort((a, b) => news(b) - news(a)).slice(0, most);
     for (const one of chosen) for (const name of differing(one.filter, second.filter)) seen.add(name);
     return chosen.map((first): [Case, Case] => [first, second]);
   });
