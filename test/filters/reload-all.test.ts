@@ -19,7 +19,7 @@ beforeAll(async () => {
 });
 
 /** Of each filter, about so many pairs of cases, and one for each case at least. */
-const PAIRS = 40;
+const PAIRS = 20;
 
 /** Parameters of whose first values something stays, as manifests say: tokens in buckets that were full by them. */
 const LASTING: Record<string, string[]> = { police: ["cir", "cbs", "ebs", "pir", "pbs"] };
