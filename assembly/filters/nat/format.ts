@@ -102,11 +102,7 @@ export function format(): void {
   MappingTable.format(table, mappingsCapacity(), random());
   const sessionsAt = at + sessionsOffset();
   store<u32>(at, <u32>sessionsAt, SESSIONS);
-  const made = SessionTable.format(sessionsAt, params.sessions, random());
-  made.setTimeout(CLASS_UDP, params.udpTimeout);
-  made.setTimeout(CLASS_TRANSITORY, params.tcpTransitoryTimeout);
-  made.setTimeout(CLASS_ESTABLISHED, params.tcpEstablishedTimeout);
-  made.setTimeout(CLASS_ICMP, params.icmpTimeout);
+  setTimeouts(SessionTable.format(sessionsAt, params.sessions, random()));
   const fragmentsAt = at + fragmentsOffset();
   store<u32>(at, <u32>fragmentsAt, FRAGMENTS);
   FragmentTable.format(fragmentsAt, params.fragments, random(), params.fragmentTimeout);
@@ -122,6 +118,14 @@ export function format(): void {
   if (hasResting()) store<u32>(at, <u32>(at + restingOffset()), RESTING);
   formatOneToOne(at, at + pairsOffset());
   formatRemotes(at, at + remotesOffset());
+}
+
+/** For the sessions that there are, too. Each worker writes the same. */
+export function setTimeouts(sessions: SessionTable): void {
+  sessions.setTimeout(CLASS_UDP, params.udpTimeout);
+  sessions.setTimeout(CLASS_TRANSITORY, params.tcpTransitoryTimeout);
+  sessions.setTimeout(CLASS_ESTABLISHED, params.tcpEstablishedTimeout);
+  sessions.setTimeout(CLASS_ICMP, params.icmpTimeout);
 }
 
 function formatOneToOne(at: usize, table: usize): void {

@@ -48,7 +48,7 @@ import {
   rests,
   translateKnown,
 } from "./flow-cache";
-import { format, settingsSize } from "./format";
+import { format, setTimeouts, settingsSize } from "./format";
 import { formatForwards } from "./forward";
 import { followHeld, followLater, isWaiting, OUTPUT_PENDING, openWaiting } from "./fragments";
 import {
@@ -132,6 +132,11 @@ export function init(): void {
   openStashes();
   openWaiting(kept + WAITING);
   openFlowCache(kept + flowsAt());
+}
+
+/** Mappings and sessions stay; what of them has lived longer than by the new timeouts ends. All else is read where it is used. */
+export function reload(): void {
+  setTimeouts(sessions);
 }
 
 export function batch(b: Batch): void {

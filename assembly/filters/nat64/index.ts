@@ -13,9 +13,9 @@ import { openPrefix } from "./addresses";
 import { into, release } from "./into";
 import { out } from "./out";
 import { Counters } from "./params";
-import { drop, openErrors } from "./refuse";
+import { drop, openErrors, renewErrors } from "./refuse";
 import { reapInTurn } from "./sessions";
-import { format, open, outsideIndex, settingsSize } from "./settings";
+import { format, open, outsideIndex, reopen, settingsSize } from "./settings";
 import { openIdentification } from "./translate";
 
 export function sharedStateSize(_at: usize): usize {
@@ -31,6 +31,11 @@ export function init(): void {
   openPrefix();
   openErrors();
   openIdentification();
+}
+
+export function reload(): void {
+  reopen();
+  renewErrors();
 }
 
 export function packet(p: Packet): Output {

@@ -12,8 +12,26 @@ const BURST: u32 = 10;
 // Addresses of the parameters' bytes, 0: errors come from where the packet wanted to go.
 let from4: usize = 0;
 let from6: usize = 0;
+/** By which the bucket was filled. */
+let rate: u32 = 0;
 
 export function openErrors(): void {
+  readSources();
+  fillBucket();
+}
+
+/** What is saved up of a rate stays, unless it is another one. */
+export function renewErrors(): void {
+  readSources();
+  if (params.errorRate != rate) fillBucket();
+}
+
+function fillBucket(): void {
+  rate = params.errorRate;
+  TokenBucket.at(bucketAt()).fill(rate == 0 ? 0 : BURST, now());
+}
+
+function readSources(): void {
   from4 = 0;
   from6 = 0;
   const sources = params.errorFrom;
@@ -22,7 +40,6 @@ export function openErrors(): void {
     if (ip.family == 4) from4 = ip.address + 12;
     else from6 = ip.address;
   }
-  TokenBucket.at(bucketAt()).fill(params.errorRate == 0 ? 0 : BURST, now());
 }
 
 export function drop(reason: u32): Output {

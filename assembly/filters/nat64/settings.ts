@@ -111,15 +111,19 @@ export function format(): void {
   store<u32>(at, <u32>(at + mappingsOffset()), MAPPINGS);
   MappingTable.format(at + mappingsOffset(), params.mappings, random());
   store<u32>(at, <u32>(at + sessionsOffset()), SESSIONS);
-  const made = SessionTable.format(at + sessionsOffset(), params.sessions, random());
-  made.setTimeout(CLASS_UDP, params.udpTimeout);
-  made.setTimeout(CLASS_TRANSITORY, params.tcpTransitoryTimeout);
-  made.setTimeout(CLASS_ESTABLISHED, params.tcpEstablishedTimeout);
-  made.setTimeout(CLASS_ICMP, params.icmpTimeout);
+  setTimeouts(SessionTable.format(at + sessionsOffset(), params.sessions, random()));
   store<u32>(at, <u32>(at + fragmentsOffset()), FRAGMENTS);
   FragmentTable.format(at + fragmentsOffset(), params.fragments, random(), params.fragmentTimeout);
   store<u32>(at, <u32>(at + hostsOffset()), HOSTS);
   Subscribers.format(at + hostsOffset(), hostsCapacity(), random());
+}
+
+/** For the sessions that there are, too. Each worker writes the same. */
+function setTimeouts(made: SessionTable): void {
+  made.setTimeout(CLASS_UDP, params.udpTimeout);
+  made.setTimeout(CLASS_TRANSITORY, params.tcpTransitoryTimeout);
+  made.setTimeout(CLASS_ESTABLISHED, params.tcpEstablishedTimeout);
+  made.setTimeout(CLASS_ICMP, params.icmpTimeout);
 }
 
 function isListed(at: usize, count: u32, address: u32): bool {
@@ -141,6 +145,16 @@ export function open(): void {
   waiting = FragmentWait.format(workerState() + WAITING);
   remoteMask = params.filtering == Filtering.endpointIndependent ? 0 : 0xffffffff;
   remotePortMask = params.filtering == Filtering.addressAndPortDependent ? 0xffff : 0;
+  openMtus();
+}
+
+/** In each worker. Mappings, sessions, and fragments that wait stay. */
+export function reopen(): void {
+  setTimeouts(sessions);
+  openMtus();
+}
+
+function openMtus(): void {
   const least = smallestMtu();
   ipv4Mtu = params.ipv4Mtu == 0 ? least : <u32>params.ipv4Mtu;
   ipv6Mtu = max(LEAST_IPV6_MTU, params.ipv6Mtu == 0 ? least : <u32>params.ipv6Mtu);
