@@ -93,9 +93,7 @@ test("a wrong file is not taken over: each of its errors has its place", async (
   await expect(ask()).rejects.toMatchObject({
     refusal: {
       code: "invalid-file",
-      message: expect.stringMatching(
-        new RegExp(`^${file}:3:\\d+ error (?:.|\n)*did you mean "discard"\\?$`),
-      ),
+      message: expect.stringMatching(new RegExp(`^${file}:3:\\d+ error (?:.|\n)*did you mean "discard"\\?$`)),
       diagnostics: [expect.objectContaining({ file, line: 3 }), expect.objectContaining({ file, line: 4 })],
     },
   });
@@ -126,9 +124,7 @@ test("a file that was piped in cannot be read again, and a directory is none", a
     refusal: { code: "invalid-file", message: `${file} error cannot-read: open ${file}: ${why}` },
   });
   expect(spawnSync("mkfifo", [file]).status).toBe(0);
-  await expect(ask()).rejects.toMatchObject(
-    refusal("it is a FIFO, and not a file that can be read again"),
-  );
+  await expect(ask()).rejects.toMatchObject(refusal("it is a FIFO, and not a file that can be read again"));
   rmSync(file);
   mkdirSync(file);
   await expect(ask()).rejects.toMatchObject(refusal("EISDIR: it is a directory"));
