@@ -1,6 +1,6 @@
 /**
  * What address translation costs: ns a packet with so many live sessions, outwards and inwards, and how many new sessions a
- * second two workers make at once on shared tables. Only the calls into Wasm are timed, a batch of 64 each; packets are UDP
+ * second one worker makes, and two at once on shared tables. Only the calls into Wasm are timed, a batch of 64 each; packets are UDP
  * of 64 bytes, each batch from flows in an order without locality. Run after `npm run build`: node bench/nat.mjs [sessions...]
  */
 import { readFileSync } from "node:fs";
@@ -22,6 +22,8 @@ const HEADROOM = 128;
 const INSIDE = 0x0a000000;
 const REMOTE = 0xc0000201;
 const OUTSIDES = 32;
+/** Of those who make sessions. */
+const TURNS = [0, 1];
 const swap32 = (n) => ((n << 24) | ((n & 0xff00) << 8) | ((n >>> 8) & 0xff00) | (n >>> 24)) >>> 0;
 const swap16 = (n) => ((n & 255) << 8) | (n >>> 8);
 
@@ -122,10 +124,16 @@ function open({ memory, module }, place) {
 const insideAddress = (n) => swap32(INSIDE + (n >>> 3));
 const insidePort = (n) => swap16(1024 + (n & 7) * 5);
 
-async function steady(sessions) {
-  const nat = await prepare(Math.max(131072, Math.ceil(sessions * 1.25)), 1);
+/** What twice NAT (both ends change) needs: hosts inside know the remote one by another address. */
+const TWICE = { remote: { inside: "203.0.113.7", outside: "192.0.2.1" } };
+const TWICE_REMOTE = 0xcb007107;
+
+/** @param isTwice both ends of each packet change */
+async function steady(sessions, isTwice = false) {
+  const nat = await prepare(Math.max(131072, Math.ceil(sessions * 1.25)), 1, isTwice ? TWICE : {});
   const worker = open(nat, nat.places[0]);
   const remote = swap32(REMOTE);
+  const destination = isTwice ? swap32(TWICE_REMOTE) : remote;
   const dns = swap16(53);
   const outside = [new Uint32Array(sessions), new Uint16Array(sessions)];
   const rounds = Math.ceil(sessions / BATCH_PACKETS);
@@ -145,7 +153,7 @@ async function steady(sessions) {
     after?.(flows);
     return ns;
   };
-  const outwards = (i, n) => worker.set(i, insideAddress(n), insidePort(n), remote, dns);
+  const outwards = (i, n) => worker.set(i, insideAddress(n), insidePort(n), destination, dns);
   const inwards = (i, n) => worker.set(i, remote, dns, outside[0][n], outside[1][n]);
   for (let i = 0; i < rounds; i++) {
     go(outwards, (flows) => {
@@ -172,78 +180,97 @@ async function steady(sessions) {
   return { outwards: measure(outwards), inwards: measure(inwards), megabytes: nat.shared / 1e6 };
 }
 
-/** Two threads make sessions, each its own, on shared tables. */
+/**
+ * Threads make sessions, each its own, on shared tables: on such that were just made, and again when all have ended, where
+ * everything has been used before.
+ */
 async function inserts(sessions, workers) {
   const nat = await prepare(Math.ceil(sessions * 1.05), workers);
   const control = new Int32Array(new SharedArrayBuffer(8));
+  const results = nat.places.map(() => []);
   const threads = nat.places.map(
     (_, worker) =>
-      new Worker(new URL(import.meta.url), {
-        workerData: { nat: { ...nat }, worker, workers, sessions, control },
-      }),
+      new Worker(new URL(import.meta.url), { workerData: { nat, worker, workers, sessions, control } }),
   );
-  const replies = threads.map(
-    (thread) => new Promise((resolve, reject) => thread.once("message", resolve).once("error", reject)),
-  );
-  const times = await Promise.all(replies);
-  await Promise.all(threads.map((thread) => thread.terminate()));
-  const m = new PacketMemory(nat.memory);
-  const made = nat.counters.indexOf("sessions-made");
-  const count = nat.places.reduce((sum, { counters }) => sum + counterRead(m, counters + made * 8), 0);
-  return {
-    each: times.map(({ ns }) => ns),
-    wall: Math.max(...times.map(({ end }) => end)) - Math.min(...times.map(({ start }) => start)),
-    count,
-    calls: times.map(({ inside }) => inside),
+  const counted = (name) => {
+    const at = nat.counters.indexOf(name) * 8;
+    return nat.places.reduce(
+      (sum, { counters }) => sum + counterRead(new PacketMemory(nat.memory), counters + at),
+      0,
+    );
   };
+  for (const turn of TURNS) {
+    if (turn > 0) endAll(nat, turn, () => counted("sessions-expired") === counted("sessions-made"));
+    const replies = threads.map(
+      (thread) => new Promise((resolve, reject) => thread.once("message", resolve).once("error", reject)),
+    );
+    Atomics.store(control, 1, turn + 1);
+    Atomics.notify(control, 1);
+    for (const [worker, ns] of (await Promise.all(replies)).entries()) results[worker].push(ns);
+  }
+  await Promise.all(threads.map((thread) => thread.terminate()));
+  return { turns: TURNS.map((turn) => results.map((own) => own[turn])), count: counted("sessions-made") };
+}
+
+/** Lets the time pass in which all sessions end, and a worker remove them. */
+function endAll({ memory, module, places }, turn, isOver) {
+  const m = new PacketMemory(memory);
+  for (const { context } of places) u64Write(m, context + CONTEXT.NOW, 3600e9 * (turn + 1));
+  const filter = instantiate(module, memory);
+  filter.init(places[0].context);
+  while (!isOver()) filter.tick(places[0].context);
 }
 
 function insertThread() {
   const { nat, worker, workers, sessions, control } = workerData;
   const own = open(nat, nat.places[worker]);
   const remote = swap32(REMOTE);
-  const fill = (n) => {
-    for (let i = 0; i < BATCH_PACKETS; i++)
-      own.set(i, insideAddress(n + i), insidePort(n + i), remote, swap16(53));
-  };
-  // Compiled, and its pages there, before it counts: a twentieth of the sessions.
   const share = Math.floor(sessions / workers / BATCH_PACKETS) * BATCH_PACKETS;
   const first = worker * share;
-  const warm = Math.floor(share / 20 / BATCH_PACKETS) * BATCH_PACKETS;
-  for (let n = first; n < first + warm; n += BATCH_PACKETS) {
-    fill(n);
-    own.process();
+  /** @returns ns in the filter */
+  const make = (from, to) => {
+    let inside = 0;
+    for (let n = from; n < to; n += BATCH_PACKETS) {
+      for (let i = 0; i < BATCH_PACKETS; i++)
+        own.set(i, insideAddress(n + i), insidePort(n + i), remote, swap16(53));
+      inside += own.process();
+    }
+    return inside;
+  };
+  for (const turn of TURNS) {
+    Atomics.wait(control, 1, turn);
+    // Compiled, and its pages there, before it counts: a twentieth of the sessions.
+    const warm = Math.floor(share / 20 / BATCH_PACKETS) * BATCH_PACKETS;
+    make(first, first + warm);
+    Atomics.add(control, 0, 1);
+    while (Atomics.load(control, 0) < workers * (turn + 1));
+    parentPort.postMessage(make(first + warm, first + share) / (share - warm));
   }
-  Atomics.add(control, 0, 1);
-  while (Atomics.load(control, 0) < workers);
-  let inside = 0;
-  const start = performance.timeOrigin + performance.now();
-  for (let n = first + warm; n < first + share; n += BATCH_PACKETS) {
-    fill(n);
-    inside += own.process();
-  }
-  const end = performance.timeOrigin + performance.now();
-  parentPort.postMessage({ ns: inside / (share - warm), start, end, inside });
 }
 
 async function main(counts) {
   console.log(`${cpus()[0].model}, node ${process.version}, batches of ${BATCH_PACKETS}, UDP of 64 bytes`);
   console.log("sessions   out ns   in ns   state MB");
-  for (const count of counts) {
-    const { outwards, inwards, megabytes } = await steady(count);
+  for (const [count, isTwice] of [...counts.map((one) => [one, false]), [10_000, true]]) {
+    const { outwards, inwards, megabytes } = await steady(count, isTwice);
     const cells = [
       outwards.toFixed(1).padStart(9),
       inwards.toFixed(1).padStart(8),
       megabytes.toFixed(1).padStart(11),
     ];
-    console.log(`${String(count).padStart(8)}${cells.join("")}`);
+    console.log(`${String(count).padStart(8)}${cells.join("")}${isTwice ? "  twice NAT" : ""}`);
   }
+  console.log("workers  new sessions, M/s   ns each     again, M/s   ns each");
   for (const workers of [1, 2]) {
-    const { each, count } = await inserts(1_000_000, workers);
-    const rate = each.reduce((sum, ns) => sum + 1e3 / ns, 0);
-    console.log(
-      `${workers} worker${workers > 1 ? "s" : ""}: ${count} sessions made, ${each.map((ns) => ns.toFixed(0)).join(" and ")} ns each, ${rate.toFixed(2)} M/s`,
-    );
+    const { turns } = await inserts(1_000_000, workers);
+    const cells = turns.map((each) => {
+      const rate = each.reduce((sum, ns) => sum + 1e3 / ns, 0);
+      return `${rate.toFixed(2).padStart(19)}   ${each
+        .map((ns) => ns.toFixed(0))
+        .join(", ")
+        .padEnd(8)}`;
+    });
+    console.log(`${String(workers).padStart(7)}${cells.join("")}`);
   }
 }
 

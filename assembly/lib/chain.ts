@@ -57,7 +57,7 @@ export function firstLink(head: usize): u32 {
 
 /** Puts a link at the front. Needs the lock. What readers are to see of the record is written already. @param next its next */
 export function chain(head: usize, link: u32, next: usize): void {
-  atomic.store<u32>(next, firstLink(head));
+  store<u32>(next, firstLink(head));
   atomic.store<u32>(head, link | LOCKED);
 }
 

@@ -94,6 +94,15 @@ export class HashTable {
     atomic.store<u64>(record, 0, RECORD_KEY);
   }
 
+  /** Where lock() and find() will look first, and, if there is one, the first record there: to touch before they do. */
+  @inline placeOf(key: u64): usize {
+    return this.bucket(key);
+  }
+  @inline firstOf(place: usize): usize {
+    const link = firstLink(place);
+    return link == 0 ? place : this.records.at(link - 1);
+  }
+
   /** Address of the bucket: the finalizer of MurmurHash3 (Appleby) over the key and the seed. */
   @inline private bucket(key: u64): usize {
     let h = key ^ this.seed;

@@ -19,6 +19,7 @@
 import { HashTable } from "./hash-table";
 import { PortPool } from "./port-pool";
 import { RECORD_KEY, RecordPool } from "./record-pool";
+import { RecordStash } from "./record-stash";
 
 const HEADER: usize = 64;
 const MAPPING: u32 = 32;
@@ -86,6 +87,18 @@ export class MappingTable {
     this.index.unlock(bucket);
   }
 
+  @inline get records(): RecordPool {
+    return this.index.records;
+  }
+
+  /** See HashTable.placeOf. */
+  @inline placeOf(key: u64): usize {
+    return this.index.placeOf(key);
+  }
+  @inline firstOf(place: usize): usize {
+    return this.index.firstOf(place);
+  }
+
   /** The mapping of a number that a session keeps: see numberOf. */
   @inline at(number: u32): Mapping {
     return changetype<Mapping>(this.index.records.at(number - 1));
@@ -103,10 +116,18 @@ export class MappingTable {
   /**
    * A mapping without sessions yet, of a key that has none. Needs the lock.
    * @param port of the pool, which the caller has taken
+   * @param stash of records that were taken in advance, if there is one
    * @returns its address is 0 if there are as many mappings as there may be
    */
-  make(bucket: usize, key: u64, pool: u32, port: u16): Mapping {
-    const record = this.index.records.take();
+  make(
+    bucket: usize,
+    key: u64,
+    pool: u32,
+    port: u16,
+    stash: RecordStash = changetype<RecordStash>(0),
+  ): Mapping {
+    const records = this.records;
+    const record = changetype<usize>(stash) == 0 ? records.take() : stash.take(records);
     const mapping = changetype<Mapping>(record);
     if (record == 0) return mapping;
     mapping.outside = (pool << 16) | <u32>port;

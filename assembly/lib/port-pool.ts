@@ -29,8 +29,7 @@ export class PortPool {
   }
 
   isTaken(port: u32): bool {
-    const word = atomic.load<u64>(changetype<usize>(this) + BITMAP + ((<usize>(port >> 6)) << 3));
-    return ((word >> (<u64>port & 63)) & 1) != 0;
+    return ((atomic.load<u64>(this.wordOf(port)) >> (<u64>port & 63)) & 1) != 0;
   }
 
   /** Takes this port for good, if it is free. @param counts does it count among those that are taken? */
@@ -40,13 +39,19 @@ export class PortPool {
     return true;
   }
 
-  /** Takes this port, if it is free. */
+  /** Takes this port, if it is free. Looked at first: a word that nobody changes may lie in every worker's cache. */
   take(port: u32): bool {
     const bit: u64 = (<u64>1) << (<u64>port & 63);
-    const word = changetype<usize>(this) + BITMAP + ((<usize>(port >> 6)) << 3);
+    const word = this.wordOf(port);
+    if ((atomic.load<u64>(word) & bit) != 0) return false;
     if ((atomic.or<u64>(word, bit) & bit) != 0) return false;
     atomic.add<u32>(changetype<usize>(this), 1, TAKEN);
     return true;
+  }
+
+  /** Address of the eight bytes in which a port's bit is. */
+  @inline wordOf(port: u32): usize {
+    return changetype<usize>(this) + BITMAP + ((<usize>(port >> 6)) << 3);
   }
 
   /**
@@ -54,40 +59,57 @@ export class PortPool {
    * where there is one (RFC 4787 REQ-3a and 4; RFC 6146, 3.5.1.1); else any.
    * @param wanted host order; @param first, last the ports that it may be
    * @param all nobody takes others from this pool: when as many are taken, none is looked at
+   * @param foreseen what foresee() said of the same, or -1
    * @returns the port, or -1: all are taken
    */
-  takeLike(wanted: u32, first: u32, last: u32, all: bool): i32 {
+  takeLike(wanted: u32, first: u32, last: u32, all: bool, foreseen: i32 = -1): i32 {
     if (wanted >= first && wanted <= last && this.take(wanted)) return <i32>wanted;
     if (all && this.taken > last - first) return -1;
+    if (foreseen >= <i32>first && foreseen <= <i32>last && this.take(<u32>foreseen)) return foreseen;
+    return this.seek(wanted, first, last, true);
+  }
+
+  /**
+   * The port that takeLike() would take now, which it will if it is told and nobody is faster: so that what hangs on the
+   * port can come nearer meanwhile. -1: all are taken
+   */
+  foresee(wanted: u32, first: u32, last: u32, all: bool): i32 {
+    if (wanted >= first && wanted <= last && !this.isTaken(wanted)) return <i32>wanted;
+    if (all && this.taken > last - first) return -1;
+    return this.seek(wanted, first, last, false);
+  }
+
+  /** On the same side of 1024 first. @param takes the port is taken, not only looked for */
+  private seek(wanted: u32, first: u32, last: u32, takes: bool): i32 {
     const isLow = wanted < WELL_KNOWN;
     const low = isLow ? first : max(first, WELL_KNOWN);
     const high = isLow ? min(last, WELL_KNOWN - 1) : last;
     if (low <= high) {
-      const port = this.takeAny(low, high, low + randomBelow(high - low + 1), wanted);
+      const port = this.seekAny(low, high, low + randomBelow(high - low + 1), wanted, takes);
       if (port >= 0 || (low == first && high == last)) return port;
     }
-    return this.takeAny(first, last, first + randomBelow(last - first + 1), wanted);
+    return this.seekAny(first, last, first + randomBelow(last - first + 1), wanted, takes);
   }
 
   /**
-   * Takes a free port of first..last, the first one at or after `start`, one of them, around the end. With the parity of `wanted`
+   * A free port of first..last, the first one at or after `start`, one of them, around the end. With the parity of `wanted`
    * if there is one (RFC 4787, REQ-4), else any.
    * @returns the port, or -1: all are taken. Costs a look at a word for every 64 of them, twice, when nearly all are.
    */
-  takeAny(first: u32, last: u32, start: u32, wanted: u32): i32 {
+  private seekAny(first: u32, last: u32, start: u32, wanted: u32, takes: bool): i32 {
     const parity = (wanted & 1) == 0 ? EVEN : ~EVEN;
-    const port = this.scan(first, last, start, parity);
-    return port >= 0 ? port : this.scan(first, last, start, ~parity);
+    const port = this.scan(first, last, start, parity, takes);
+    return port >= 0 ? port : this.scan(first, last, start, ~parity, takes);
   }
 
   release(port: u32): void {
     const at = changetype<usize>(this);
     // Counted first: `taken` may be too low for a moment, which costs a scan; too high it would refuse a free port.
     atomic.sub<u32>(at, 1, TAKEN);
-    atomic.and<u64>(at + BITMAP + ((<usize>(port >> 6)) << 3), ~((<u64>1) << (<u64>port & 63)));
+    atomic.and<u64>(this.wordOf(port), ~((<u64>1) << (<u64>port & 63)));
   }
 
-  private scan(first: u32, last: u32, start: u32, mask: u64): i32 {
+  private scan(first: u32, last: u32, start: u32, mask: u64, takes: bool): i32 {
     const bitmap = changetype<usize>(this) + BITMAP;
     const firstWord = first >> 6;
     const lastWord = last >> 6;
@@ -99,7 +121,7 @@ export class PortPool {
       let free = ~atomic.load<u64>(bitmap + ((<usize>index) << 3)) & within & inRange(low, first, last);
       while (free != 0) {
         const port = low + <u32>ctz<u64>(free);
-        if (this.take(port)) return <i32>port;
+        if (!takes || this.take(port)) return <i32>port;
         free &= free - 1;
       }
       within = mask;

@@ -74,6 +74,18 @@ export class RecordPool {
     return index < this.capacity ? this.at(index) : 0;
   }
 
+  /**
+   * Takes records that were never used, one after the other, for record-stash.ts.
+   * @param spare as many must be left then @returns the index of the first, or -1
+   */
+  reserve(count: u32, spare: u32): i32 {
+    const at = changetype<usize>(this);
+    if (atomic.load<u32>(at, FREE) != 0) return -1;
+    const fresh = atomic.load<u32>(at, FRESH);
+    if (fresh + count + spare > this.capacity) return -1;
+    return atomic.cmpxchg<u32>(at, fresh, fresh + count, FRESH) == fresh ? <i32>fresh : -1;
+  }
+
   put(record: usize): void {
     const at = changetype<usize>(this);
     const link = this.indexOf(record) + 1;

@@ -29,6 +29,7 @@
 // any more. Until both tuples are out the record is not used again.
 
 import { RecordPool } from "./record-pool";
+import { RecordStash } from "./record-stash";
 import { TupleIndex } from "./tuple-index";
 
 const HEADER: usize = 128;
@@ -116,6 +117,10 @@ export class SessionTable {
   /** Address of a record that is the caller's alone, to be written and then published, or 0: all are in use. */
   take(): usize {
     return this.records.take();
+  }
+  /** The same of those taken in advance, if there are any left. */
+  takeOf(stash: RecordStash): usize {
+    return changetype<usize>(stash) == 0 ? this.records.take() : stash.take(this.records);
   }
 
   /**

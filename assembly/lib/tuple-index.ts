@@ -112,7 +112,7 @@ export class TupleIndex {
   }
 
   /**
-   * Makes a record's tuple of one side be found; the tuple must be written already.
+   * Makes a record's tuple of one side be found; all of it must have been written, and released by a store of atomics.
    * @returns false: another record has the same one, or the line's lock was not to be had
    */
   insert(hash: u32, record: usize, side: u32): bool {
@@ -120,7 +120,7 @@ export class TupleIndex {
     if (!lockChain(line + CHAIN)) return false;
     const tuple = record + <usize>side * SIDE;
     const fits = !this.isThere(line, hash, load<u64>(tuple), load<u64>(tuple, 8));
-    if (fits) this.place(line, hash, (this.records.indexOf(record) << 2) | side);
+    if (fits) this.place(line, hash, this.entryOf(record, side));
     unlockChain(line + CHAIN);
     return fits;
   }
@@ -133,7 +133,7 @@ export class TupleIndex {
   remove(hash: u32, record: usize, side: u32): bool {
     const line = this.lineOf(hash);
     if (!lockChain(line + CHAIN)) return false;
-    this.take(line, hash, (this.records.indexOf(record) << 2) | side);
+    this.take(line, hash, this.entryOf(record, side));
     unlockChain(line + CHAIN);
     return true;
   }
@@ -176,8 +176,10 @@ export class TupleIndex {
     const free = TupleIndex.matches(line, 0);
     if (free != 0) {
       const i = <usize>ctz<u32>(free);
-      atomic.store<u32>(line + (i << 2), entry, ENTRIES);
-      atomic.store<u16>(line + (i << 1), <u16>TupleIndex.tagOf(hash));
+      // Plain: the lock has been taken since the record was released, and who sees the tag with what stood there before compares
+      // another tuple.
+      store<u32>(line + (i << 2), entry, ENTRIES);
+      store<u16>(line + (i << 1), <u16>TupleIndex.tagOf(hash));
       return;
     }
     chain(line + CHAIN, entry + 1, this.nextOf(entry));
@@ -191,6 +193,11 @@ export class TupleIndex {
       return;
     }
     unchain(line + CHAIN, entry + 1, this.nextOf(0) - SIDE, SIDE);
+  }
+
+  /** A record's index * 4 + side: the address of one of 64 bytes says it without a division. */
+  @inline private entryOf(record: usize, side: u32): u32 {
+    return <u32>((record - this.records.at(0)) >> 4) | side;
   }
 
   @inline private nextOf(entry: u32): usize {

@@ -4,7 +4,7 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import type { ParamSpec, ParamValue, ParamValues } from "../params/types.ts";
-import type { FilterConfig, Pipeline } from "./types.ts";
+import type { FilterConfig, PathConfig, Pipeline } from "./types.ts";
 
 /** A filter that has other parameters. */
 export interface FilterChange {
@@ -42,7 +42,9 @@ export function changesBetween(before: Pipeline, after: Pipeline): Changes {
     const change = filterChange(a, b, restart);
     if (change.params.length > 0) filters.push({ index, ...change });
   });
-  compareById("paths", before.paths, after.paths, restart, (a, b) => differs(`paths.${a.id}`, a, b));
+  compareById("paths", before.paths, after.paths, restart, (a, b) =>
+    differs(`paths.${a.id}`, a, wiredAsBefore(a, b, after.filters)),
+  );
   return { filters, restart };
 }
 
@@ -61,6 +63,18 @@ function compareById<T extends { id: string }>(
     now.delete(one.id);
   }
   for (const id of now.keys()) restart.push(`${section}.${id}: only a restart adds it`);
+}
+
+/** A wire of an output that no parameter names any more does no harm: it stays, and is there when one names it again. */
+function wiredAsBefore(before: PathConfig, after: PathConfig, filters: FilterConfig[]): PathConfig {
+  const through = after.through.map((step, i) => {
+    const outputs = { ...step.outputs };
+    const named = filters.find(({ id }) => id === step.filter)?.outputs ?? [];
+    for (const [name, path] of Object.entries(before.through[i]?.outputs ?? {}))
+      if (!named.includes(name)) outputs[name] ??= path;
+    return { ...step, outputs };
+  });
+  return { ...after, through };
 }
 
 function filterChange(before: FilterConfig, after: FilterConfig, restart: string[]) {
@@ -82,10 +96,8 @@ function filterChange(before: FilterConfig, after: FilterConfig, restart: string
     if (spec.reload === true) params.push(...names);
     else restart.push(...names.map((name) => `${place}.${name}: only a restart changes it`));
   }
-  if (params.length > 0 && !isDeepStrictEqual(new Set(before.outputs), new Set(after.outputs))) {
-    const news = after.outputs.filter((name) => !before.outputs.includes(name));
-    restart.push(`${place}: only a restart changes its outputs (${news.join(", ") || "fewer than now"})`);
-  }
+  const news = after.outputs.filter((name) => !before.outputs.includes(name));
+  if (news.length > 0) restart.push(`${place}: only a restart gives it more outputs (${news.join(", ")})`);
   // Its packets part by the numbers that its outputs have now.
   return { config: { ...after, outputs: before.outputs }, params };
 }

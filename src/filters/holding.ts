@@ -29,6 +29,8 @@ export interface HoldingPlan {
 export class Holding {
   private readonly m: PacketMemory;
   private readonly plan: HoldingPlan;
+  /** How many were emitted that no filter held, or twice. */
+  private strays = 0;
 
   constructor(m: PacketMemory, plan: HoldingPlan) {
     this.m = m;
@@ -63,7 +65,10 @@ export class Holding {
     for (let i = 0; i < batchCount(m, emitted); i++) {
       const d = batchAt(m, emitted, i);
       const holder = m.u32[this.holderOf(d)];
-      if ((holder & HOLDER_MASK) !== HOLDER) continue;
+      if ((holder & HOLDER_MASK) !== HOLDER) {
+        this.strays++;
+        continue;
+      }
       m.u32[this.holderOf(d)] = 0;
       const data = m.u32[(d + DESCRIPTOR.DATA) >>> 2];
       const bytes = m.u8.slice(data, data + m.u32[(d + DESCRIPTOR.LENGTH) >>> 2]);
@@ -72,6 +77,16 @@ export class Holding {
     }
     m.u32[emitted >>> 2] = 0;
     return emissions;
+  }
+
+  /**
+   * Between two packets: slots that are neither free nor held by an instance, and packets that were emitted without being held.
+   * 0: none is lost, none is double.
+   */
+  missing(contexts: readonly number[]): number {
+    const { m, plan } = this;
+    const held = contexts.reduce((sum, context) => sum + m.u32[(context + CONTEXT.HELD) >>> 2], 0);
+    return Math.abs(plan.slots - batchCount(m, plan.free) - held) + this.strays;
   }
 
   /** An instance has nothing in hand any more, whatever it thinks. @param first descriptors that stay off the free list */

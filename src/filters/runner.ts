@@ -13,7 +13,6 @@ import {
   u64Read,
   u64Write,
 } from "../batches/memory.ts";
-import { SpareMemory } from "../batches/spare.ts";
 import { readTable } from "../batches/table.ts";
 import type { FilterConfig } from "../config/types.ts";
 import { decodeRow } from "../params/decode.ts";
@@ -23,17 +22,10 @@ import { formatDuration, readDuration } from "../params/quantities.ts";
 import type { Case, Fields } from "./cases.ts";
 import { FilterError } from "./error.ts";
 import { type Emission, Holding } from "./holding.ts";
-import {
-  type InstanceShape,
-  instantiate,
-  isIsolated,
-  makeInstance,
-  SCRATCH_PARAMS,
-  stateSizes,
-} from "./load.ts";
+import { instantiate, isIsolated, makeInstance, SCRATCH_PARAMS, stateSizes } from "./load.ts";
 import { merged } from "./merged.ts";
 import { type BuiltPacket, buildPacket } from "./notation.ts";
-import { type BenchInstance, reloadInstances } from "./reloading.ts";
+import { type BenchInstance, Reloading } from "./reloading.ts";
 
 /** Time does not start at zero, so that a filter cannot mistake "never" for "just now". */
 const FIRST_NOW = 3600e9;
@@ -60,10 +52,16 @@ export interface Failure {
  * Runs one case.
  * @param core the module of assembly/core
  * @param module the filter's
+ * @param isRestless before each call the same parameters are taken over from another place, as by a reload: nothing must come of it
  * @returns what did not come out as the case says, in words; empty: it passes
  */
-export function runCase(test: Case, core: WebAssembly.Module, module: WebAssembly.Module): string[] {
-  return examineCase(test, core, module).map(({ text, bytes }) =>
+export function runCase(
+  test: Case,
+  core: WebAssembly.Module,
+  module: WebAssembly.Module,
+  isRestless = false,
+): string[] {
+  return examineCase(test, core, module, () => {}, isRestless).map(({ text, bytes }) =>
     bytes ? `${text}:\n  came out as ${hex(bytes.actual)}\n  not as      ${hex(bytes.expected)}` : text,
   );
 }
@@ -77,10 +75,12 @@ export function examineCase(
   core: WebAssembly.Module,
   module: WebAssembly.Module,
   beat: Beat = () => {},
+  isRestless = false,
 ): Failure[] {
   let bench: Bench;
   try {
     bench = new Bench(test, core, module);
+    bench.isRestless = isRestless;
   } catch (error) {
     if (!isItsOwn(error)) throw error;
     return [{ text: `before the first packet: ${error.message}` }];
@@ -130,9 +130,9 @@ export class Bench {
   private readonly m: PacketMemory;
   private readonly core: Core;
   private readonly instances: BenchInstance[];
-  private readonly module: WebAssembly.Module;
-  private readonly spare: SpareMemory;
-  private readonly shape: InstanceShape;
+  private readonly reloading: Reloading;
+  /** Before each call, the same parameters are taken over from another place. */
+  isRestless = false;
   /** With the parameters that it has now. */
   filter: FilterConfig;
   private readonly batch: number;
@@ -156,7 +156,6 @@ export class Bench {
   constructor(test: Case, core: WebAssembly.Module, module: WebAssembly.Module, slots = 1) {
     this.test = test;
     this.filter = test.filter;
-    this.module = module;
     this.slots = slots;
     const { manifest, outputs, counters } = test.filter;
     const params = new EncodedParams(manifest.params, test.filter.params, outputs, SCRATCH_PARAMS);
@@ -190,7 +189,6 @@ export class Bench {
     const pages = Math.ceil(next / 65_536);
     const memory = new WebAssembly.Memory({ initial: pages, maximum: MOST_PAGES, shared: true });
     this.m = new PacketMemory(memory);
-    this.spare = new SpareMemory(this.m);
     this.core = new WebAssembly.Instance(core, { env: { memory } }).exports as unknown as Core;
     this.m.u8.set(params.at(paramsAt), paramsAt);
     test.devices.forEach((device, i) => {
@@ -236,7 +234,7 @@ export class Bench {
       filling.prepare?.(workers[0].context);
       filling.initShared?.(workers[0].context);
     }
-    this.shape = {
+    const shape = {
       slotBytes: SLOT_BYTES,
       paramsBytes: params.bytes.length,
       references: params.references,
@@ -245,8 +243,9 @@ export class Bench {
       devices: test.devices.length,
       scratch: this.scratch + 512,
     };
+    this.reloading = new Reloading(this.m, module, shape);
     this.instances = workers.map(({ context, counters }) => {
-      const filter = makeInstance(module, this.m, this.shape);
+      const filter = makeInstance(module, this.m, shape);
       filter.init(context);
       return { filter, context, counters };
     });
@@ -255,15 +254,24 @@ export class Bench {
   /** Other parameters from here on, as a reload of a pipeline gives them; undefined: the same. */
   reload(config: FilterConfig | undefined): void {
     if (config === undefined) return;
-    const { m, module, spare, shape } = this;
-    reloadInstances({ m, module, spare, shape }, this.instances, this.filter, config);
+    for (const { context } of this.instances) this.setTime(context);
+    this.reloading.reload(this.instances, this.filter, config);
     this.filter = config;
     this.emitted();
+  }
+
+  private stir(): void {
+    if (this.isRestless) this.reload(this.filter);
   }
 
   /** The counter's sum over the workers. */
   counter(index: number): number {
     return this.instances.reduce((sum, { counters }) => sum + counterRead(this.m, counters + index * 8), 0);
+  }
+
+  /** Between two packets: how many are lost or double. */
+  get missing(): number {
+    return this.holding?.missing(this.instances.map(({ context }) => context)) ?? 0;
   }
 
   /** A table's rows as the report shows them. */
@@ -302,6 +310,7 @@ export class Bench {
     this.core.dissect(this.batch, this.test.devices[device].layer, this.scratch, this.scratch + 64);
     // What a filter forgets to set must not pass for next.
     m.u8[descriptor + DESCRIPTOR.OUTPUT] = 255;
+    this.stir();
     worker.filter.process(this.batch + BATCH.ENTRIES, 1);
     const failures = raw ? this.collect() : this.compare(packet, built.bytes);
     if (!this.holding) return failures;
@@ -451,6 +460,7 @@ export class Bench {
       this.setTime(context);
       filter.tick?.(context);
       this.emitted();
+      this.stir();
     }
   }
 
@@ -471,6 +481,7 @@ export class Bench {
       this.now = due(first.context);
       this.setTime(first.context);
       u64Write(this.m, first.context + CONTEXT.DUE, 0);
+      this.stir();
       first.filter.wake?.(first.context);
       this.emitted();
     }

@@ -90,10 +90,8 @@ export class Reloader {
       const ready = await this.prepareAll(filters);
       if (!isRunning()) throw new Error("the pipeline has ended");
       const changed = filters.map(({ config, params }) => ({ filter: config.id, params }));
-      if (ready.length === 0) {
-        this.pipeline = next;
-        return { changed, waiting: [] };
-      }
+      // Outputs keep the numbers that they have, so what runs stays what the next one is compared with.
+      if (ready.length === 0) return { changed, waiting: [] };
       this.switchOver(ready);
       this.pipeline = this.merged(filters);
       done = true;

@@ -124,9 +124,29 @@ describe("changes", () => {
         "p.yaml",
       );
     expect(changesBetween(wired("refuse"), wired("audit")).restart).toEqual([
-      "filters.firewall: only a restart changes its outputs (audit)",
+      "filters.firewall: only a restart gives it more outputs (audit)",
       "paths.p: only a restart changes it",
     ]);
+  });
+  test("an output that nothing names any more goes with its wire, and comes back with it", () => {
+    const wired = (...outputs: string[]) =>
+      parsePipeline(
+        text(`rules: [${outputs.map((name) => `{ action: ${name} }`).join(", ")}]`, {
+          devices: "  c: { kind: generator, flows: { from: 10.0.0.1, to: 10.0.0.2 } }",
+          paths: "  q: { to: drop }\n  r: { from: c, through: [firewall], to: b }",
+        }).replaceAll("[firewall]", `[{ firewall: { ${outputs.map((name) => `${name}: q`).join(", ")} } }]`),
+        "p.yaml",
+      );
+    const before = wired("one", "two", "three");
+    const { filters, restart } = changesBetween(before, wired("three", "one"));
+    expect(restart).toEqual([]);
+    expect(filters[0].config.outputs).toEqual(before.filters[0].outputs);
+    // As the pipeline that runs is then.
+    const between = { ...before, filters: [filters[0].config] };
+    expect(changesBetween(between, wired("two", "one", "three")).restart).toEqual([]);
+    const elsewhere = wired("two", "one", "three");
+    elsewhere.paths[0].through[0].outputs["one"] = "r";
+    expect(changesBetween(between, elsewhere).restart).toEqual(["paths.p: only a restart changes it"]);
   });
   test("outputs keep the numbers that they have", () => {
     const rules = ["{ action: one, proto: tcp }", "{ action: two, proto: udp }"];

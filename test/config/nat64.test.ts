@@ -1,4 +1,4 @@
-// Prefixes of nat64 and nptv6 that cannot be: refused in the file, at their place.
+// Prefixes of nat64 and nptv6 and ends of tunnels that cannot be: refused in the file, at their place.
 import { writeFileSync } from "node:fs";
 import { afterAll, expect, test } from "vitest";
 import { loadPipeline } from "../../src/config/pipeline.ts";
@@ -35,6 +35,18 @@ test.each([
     /:3:40 error out-of-range: .*64 bits at most/,
   ],
   ["kind: nptv6, internal: 'fd00::/48', external: 192.0.2.0/24", /:3:63 error bad-value: .*an IPv6 prefix/],
+  [
+    "kind: ipip, action: encap, local: 192.0.2.1, remote: '2001:db8::1'",
+    /:3:70 error contradiction: filter "f": remote wants to be an IPv4 address as local 192.0.2.1 is, has 2001:db8::1/,
+  ],
+  [
+    "kind: gre, action: decap, local: '2001:db8::1', remote: 192.0.2.1",
+    /error contradiction: .*an IPv6 addr/,
+  ],
+  [
+    "kind: vxlan, vni: 1, action: decap, local: '2001:db8::1', remote: 192.0.2.1",
+    /error contradiction: .*IPv6/,
+  ],
 ])("%s", (filter, message) => {
   expect(() => load(filter)).toThrow(message);
 });

@@ -6,13 +6,12 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { BATCH, CONTEXT, DESCRIPTOR, DEVICE_INFO, HEADROOM } from "../../src/batches/layout.ts";
 import { descriptorReset, PacketMemory, u64Read, u64Write } from "../../src/batches/memory.ts";
-import { SpareMemory } from "../../src/batches/spare.ts";
 import { loadManifest } from "../../src/config/manifest.ts";
 import type { FilterConfig, Manifest } from "../../src/config/types.ts";
 import { buildCore, PACKAGE } from "../../src/filters/build.ts";
 import { loadFilter } from "../../src/filters/library.ts";
 import { type FilterInstance, instantiate, SCRATCH_PARAMS, stateSizes } from "../../src/filters/load.ts";
-import { reloadInstances } from "../../src/filters/reloading.ts";
+import { Reloading } from "../../src/filters/reloading.ts";
 import { encodeParams } from "../../src/params/encode.ts";
 import { namedOutputs, parseParams } from "../../src/params/parse.ts";
 import type { ParamValue } from "../../src/params/types.ts";
@@ -80,8 +79,7 @@ export class FilterBench {
   readonly outputs: string[];
   readonly workers: { filter: FilterInstance; context: number; counters: number }[] = [];
   now = 3600e9;
-  private readonly module: WebAssembly.Module;
-  private readonly spare: SpareMemory;
+  private readonly reloading: Reloading;
   private config: FilterConfig;
   private readonly core: CoreExports;
   private readonly layer: 2 | 3;
@@ -99,7 +97,6 @@ export class FilterBench {
     this.outputs = ["next", "drop", ...manifest.outputs.map(({ name }) => name)];
     for (const name of namedOutputs(manifest.params, values))
       if (!this.outputs.includes(name)) this.outputs.push(name);
-    this.module = module;
     this.config = configOf(manifest, values, this.outputs);
     const encode = (address: number) => encodeParams(manifest.params, values, this.outputs, address);
     const unplaced = encode(SCRATCH_PARAMS);
@@ -120,7 +117,16 @@ export class FilterBench {
     const pages = Math.ceil((this.next + extra) / PAGE);
     const memory = new WebAssembly.Memory({ initial: pages, maximum: pages + MORE_PAGES, shared: true });
     this.m = new PacketMemory(memory);
-    this.spare = new SpareMemory(this.m);
+    const shape = {
+      slotBytes: SLOT,
+      paramsBytes: 0,
+      references: [],
+      workerStateBytes: 0,
+      counters: 0,
+      devices: 1,
+      scratch: this.scratch,
+    };
+    this.reloading = new Reloading(this.m, module, shape);
     this.core = new WebAssembly.Instance(core, { env: { memory } }).exports as unknown as CoreExports;
     this.m.u8.set(encode(paramsAt), paramsAt);
     this.word(devices + DEVICE_INFO.MTU, 1500);
@@ -160,22 +166,9 @@ export class FilterBench {
 
   /** Other parameters from here on, on all workers, as a reload of a pipeline gives them. */
   reload(params: object): void {
-    const { m, module, spare, config } = this;
+    const { config } = this;
     const after = configOf(config.manifest, parse(config.manifest, params), this.outputs);
-    const shape = {
-      slotBytes: SLOT,
-      paramsBytes: 0,
-      references: [],
-      workerStateBytes: 0,
-      counters: 0,
-      devices: 1,
-    };
-    reloadInstances(
-      { m, module, spare, shape: { ...shape, scratch: this.scratch } },
-      this.workers,
-      config,
-      after,
-    );
+    this.reloading.reload(this.workers, config, after);
     this.config = after;
   }
 

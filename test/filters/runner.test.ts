@@ -231,3 +231,58 @@ describe("a packet's notation that is wrong says what", () => {
     expect(() => buildPacket(notation)).toThrow(message);
   });
 });
+
+describe("restless", () => {
+  const KEEPING = (reload: string) => `
+import { Output, OUTPUT_HOLD, OUTPUT_NEXT, Packet, emit, hold } from "pktflow/assembly";
+import { params } from "./params";
+let kept: usize = 0;
+let waiting: Packet = changetype<Packet>(0);
+export function init(): void { kept = params.marks.at(0).address; }
+export function reload(): void { ${reload} }
+export function packet(p: Packet): Output {
+  p.mark = load<u8>(kept, 15);
+  if (changetype<usize>(waiting) != 0) { emit(waiting, OUTPUT_NEXT); waiting = changetype<Packet>(0); }
+  if (!hold(p)) return OUTPUT_NEXT;
+  waiting = p;
+  return OUTPUT_HOLD;
+}
+`;
+  const packet = `in: { ${PLAIN} }, out: held, mark-out: 7`;
+  async function keep(reload: string): Promise<string[][]> {
+    const place = join(home, `keeper${reload.length}`);
+    mkdirSync(place);
+    writeFileSync(join(place, "index.ts"), KEEPING(reload));
+    const param =
+      'marks: { type: list(ip), range: [1, 2], reload: true, doc: "Marks, each the end of an address." }';
+    writeFileSync(
+      join(place, "filter.yaml"),
+      `summary: Keeps an address of its parameters.\nparams:\n  ${param}\nholds: 4\n`,
+    );
+    const reloaded = `in: { ${PLAIN} }, reload: { marks: "::9" }, out: held, mark-out: 9, emits: [{ packet: 2 }]`;
+    const packets = [packet, `${packet}, emits: [{ packet: 1 }]`, reloaded].map(
+      (one) => `    - { ${one} }\n`,
+    );
+    writeFileSync(
+      join(place, "cases.yaml"),
+      `- purpose: a case\n  params: { marks: "::7" }\n  packets:\n${packets.join("")}`,
+    );
+    const keeper = (await loadFilter(loadManifest(place))).module;
+    const [one] = readCases(place);
+    return [runCase(one, core, keeper), runCase(one, core, keeper, true)];
+  }
+
+  test("one that takes over an address anew passes", async () => {
+    expect(await keep("init();")).toEqual([[], []]);
+  });
+  test("one that keeps an address into what was before finds nothing there", async () => {
+    const [once, restless] = await keep("");
+    expect(once).toEqual(["packet 3: has mark 238, not 9"]);
+    expect(restless).toEqual([1, 2, 3].map((i) => `packet ${i}: has mark 238, not ${i < 3 ? 7 : 9}`));
+  });
+  test("one that forgets what it holds is noticed", async () => {
+    const [once, restless] = await keep("init(); waiting = changetype<Packet>(0);");
+    expect(once).toEqual(["packet 3: emits 0 packets, not 1"]);
+    expect(restless).toHaveLength(2);
+  });
+});

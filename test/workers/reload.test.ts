@@ -68,6 +68,49 @@ describe("acl", () => {
     expect(counters).toMatchObject({ "rules.a": 4, "rules.b": 2, unmatched: 2 });
     expect(outputs).toEqual({ next: 6, drop: 2 });
   });
+  test("outputs lead where they led, though the file names them in another order, once and again, or one of them no more", async () => {
+    const [one, two, drop] = [1, 2, 3].map((i) => ({
+      ...accept(`r${i}`, `10.0.0.${i}`),
+      action: ["one", "two", "drop"][i - 1],
+    }));
+    const flow = (...rules: Rule[]) => {
+      const isWired = (name: string) => rules.some(({ action }) => action === name);
+      const wires = { ...(isWired("two") && { two: "two" as const }), one: "one" as const };
+      const through = [{ firewall: wires }];
+      return pipeline({
+        devices: { in: { kind: "memory" }, also: { kind: "memory" }, out: { kind: "memory" } },
+        filters: { firewall: { kind: "acl", rules } },
+        paths: {
+          main: { from: "in", through, to: "out" },
+          one: { to: "out" },
+          two: { from: "also", to: "out" },
+        },
+      });
+    };
+    const running = await run(flow(one, two));
+    const went = async () => {
+      const before = running.report();
+      for (const host of [1, 2, 2]) await running.devices.in.write(udp(`10.0.0.${host}`));
+      const { packets } = before.filters["firewall"];
+      await until(() => running.report().filters["firewall"].packets === packets + 3);
+      await until(() => conservation(running.report()).missing === 0);
+      const { paths } = running.report();
+      return ["one", "two"].map((path) => paths[path].packets - before.paths[path].packets);
+    };
+    expect(await went()).toEqual([1, 2]);
+    await running.reload(flow(two, one));
+    expect(await went()).toEqual([1, 2]);
+    await running.reload(flow(two, one));
+    await running.reload(flow(drop, two, one));
+    expect(await went()).toEqual([1, 2]);
+    await running.reload(flow(drop, one));
+    await running.reload(flow(drop, one));
+    expect(await went()).toEqual([1, 0]);
+    await running.reload(flow(two, drop, one));
+    expect(await went()).toEqual([1, 2]);
+    running.devices.also.end();
+    await finish(running);
+  });
   test("what is the same changes nothing", async () => {
     const flow = firewall({ rules: [accept("a", "10.0.0.1")] });
     const running = await run(flow);

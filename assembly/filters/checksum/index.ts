@@ -45,8 +45,13 @@ let verify: u32 = 0;
 let fix: u32 = 0;
 
 export function init(): void {
+  verify = fix = 0;
   for (let i = 0; i < params.verify.length; i++) verify |= 1 << params.verify.at(i);
   for (let i = 0; i < params.fix.length; i++) fix |= 1 << params.fix.at(i);
+}
+
+export function reload(): void {
+  init();
 }
 
 /** Packets of the plain kind one after another, in plain.ts; the others, and what is wrong with them, one by one. */

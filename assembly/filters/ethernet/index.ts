@@ -31,12 +31,16 @@ import { hopHigh, hopLow, isBroadcast, macAt, mapped, nextHop, OWN_BYTES, ownMac
 import { Counters, params } from "./params";
 import {
   find,
+  firstKnown,
+  forget,
   giveUp,
+  highOf,
   INCOMPLETE,
   insert,
   isStale,
+  keep,
+  lowOf,
   macOf,
-  PERMANENT,
   stateOf,
   tableBytes,
   takeTurn,
@@ -58,15 +62,47 @@ export function sharedStateSize(_: usize): usize {
 }
 
 export function initShared(): void {
-  const list = params.neighbors;
-  for (let i = 0; i < list.length; i++) {
-    const address = list.at(i).ip.address;
-    insert(be64(address), be64(address + 8), PERMANENT, macAt(list.at(i).mac));
-  }
+  addKnown();
 }
 
 export function init(): void {
   readOwn();
+}
+
+/**
+ * Neighbors that were asked for stay known, and packets wait on for those that they waited for. Every worker sets the known ones right:
+ * after the first it changes nothing.
+ */
+export function reload(): void {
+  readOwn();
+  forgetKnown();
+  addKnown();
+  if (count() != 0) release();
+}
+
+function addKnown(): void {
+  const list = params.neighbors;
+  // Of one that is written twice, the first counts.
+  for (let i = list.length - 1; i >= 0; i--) {
+    const address = list.at(i).ip.address;
+    keep(be64(address), be64(address + 8), macAt(list.at(i).mac));
+  }
+}
+
+/** Those that are not known any more, unless they answer. */
+function forgetKnown(): void {
+  for (let entry = firstKnown(0); entry != 0; entry = firstKnown(entry)) {
+    if (!isKnown(highOf(entry), lowOf(entry))) forget(entry);
+  }
+}
+
+function isKnown(high: u64, low: u64): bool {
+  const list = params.neighbors;
+  for (let i = 0; i < list.length; i++) {
+    const address = list.at(i).ip.address;
+    if (be64(address) == high && be64(address + 8) == low) return true;
+  }
+  return false;
 }
 
 export function wake(): void {

@@ -88,6 +88,41 @@ export function insert(high: u64, low: u64, state: u32, mac: u64): usize {
   return entry;
 }
 
+/** Keeps a neighbor that need not be asked. */
+export function keep(high: u64, low: u64, mac: u64): void {
+  const entry = insert(high, low, PERMANENT, mac);
+  if (entry == 0 || !lock(sharedState())) return;
+  const word = atomic.load<u64>(entry);
+  const isStill = load<u64>(entry, HIGH) == high && load<u64>(entry, LOW) == low;
+  if (isStill) atomic.store<u64>(entry, (mac << 16) | (word & 0xff00) | PERMANENT);
+  unlock(sharedState());
+}
+
+/** It may be asked for again. */
+export function forget(entry: usize): void {
+  if (!lock(sharedState())) return;
+  const word = atomic.load<u64>(entry);
+  if ((<u32>word & 0xff) == PERMANENT) atomic.store<u64>(entry, (word & 0xff00) | FREE);
+  unlock(sharedState());
+}
+
+/** The first entry after one that need not be asked, of all after address 0; 0: there is none. */
+export function firstKnown(after: usize): usize {
+  const first = sharedState() + HEADER;
+  const end = first + <usize>places() * ENTRY;
+  for (let entry = after == 0 ? first : after + ENTRY; entry < end; entry += ENTRY) {
+    if (stateOf(entry) == PERMANENT) return entry;
+  }
+  return 0;
+}
+
+export function highOf(entry: usize): u64 {
+  return load<u64>(entry, HIGH);
+}
+export function lowOf(entry: usize): u64 {
+  return load<u64>(entry, LOW);
+}
+
 function placeFor(high: u64, low: u64): usize {
   let oldest: usize = 0;
   for (let i: u32 = 0; i < PLACES; i++) {

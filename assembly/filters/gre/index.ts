@@ -62,6 +62,10 @@ export function init(): void {
   longest = (params.mtu == 0 ? tunnelMtu(headerBytes() + link) : params.mtu) + link;
 }
 
+export function reload(): void {
+  init();
+}
+
 export function packet(p: Packet): Output {
   return params.action == Action.encap ? encapsulate(p) : decapsulate(p);
 }

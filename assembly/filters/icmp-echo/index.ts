@@ -48,8 +48,19 @@ const MAPPED: u32 = 96;
 const LARGEST_BITS: u32 = 1500 * 8;
 const MULTICAST4: u32 = 0xe0000000;
 
+// By which the bucket was filled.
+let rate: u64 = 0;
+let most: u32 = 0;
+
 export function init(): void {
-  TokenBucket.at(workerState()).fill(params.rate.value == 0 ? 0 : burst(), now());
+  rate = params.rate.value;
+  most = burst();
+  TokenBucket.at(workerState()).fill(rate == 0 ? 0 : most, now());
+}
+
+/** What is saved up of a rate stays, unless it is another one. */
+export function reload(): void {
+  if (params.rate.value != rate || burst() != most) init();
 }
 
 function burst(): u32 {

@@ -34,8 +34,28 @@ let from4: usize = 0;
 let from6: usize = 0;
 /** Bytes 4 to 7. */
 let rest: u32 = 0;
+// By which the bucket was filled.
+let rate: u64 = 0;
+let most: u32 = 0;
 
 export function init(): void {
+  takeParams();
+  fillBucket();
+}
+
+/** Other errors; what is saved up of a rate stays, unless it is another one. */
+export function reload(): void {
+  takeParams();
+  if (params.rate.value != rate || burst() != most) fillBucket();
+}
+
+function fillBucket(): void {
+  rate = params.rate.value;
+  most = burst();
+  TokenBucket.at(workerState()).fill(rate == 0 ? 0 : most, now());
+}
+
+function takeParams(): void {
   setCodes(params.code);
   from4 = 0;
   from6 = 0;
@@ -45,7 +65,6 @@ export function init(): void {
     if (ip.family == 4) from4 = ip.address + 12;
     else from6 = ip.address;
   }
-  TokenBucket.at(workerState()).fill(params.rate.value == 0 ? 0 : burst(), now());
 }
 
 export function packet(p: Packet): Output {

@@ -37,8 +37,12 @@ export class Correlated {
 
   static readonly BYTES: usize = 8;
 
-  start(correlation: f64): void {
+  start(): void {
     this.last = draw();
+  }
+
+  /** @param correlation percent */
+  correlate(correlation: f64): void {
     this.rho = <u32>min<f64>((correlation * ALL) / 100, ALL - 1);
   }
 

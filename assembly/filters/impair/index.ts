@@ -50,6 +50,9 @@ let duplicateChance = changetype<Correlated>(0);
 let corruptChance = changetype<Correlated>(0);
 let reorderChance = changetype<Correlated>(0);
 let queue = changetype<TimedQueue>(0);
+let seed: u64 = 0;
+let hasNormal: bool = false;
+let hasPareto: bool = false;
 let delay: i64 = 0;
 let jitter: i64 = 0;
 let distribution: u8 = 0;
@@ -75,23 +78,58 @@ export function workerStateSize(_: usize): usize {
 
 export function init(): void {
   const state = workerState();
-  // Each worker's chances are its own.
-  seedChances(params.seed == 0 ? 0 : params.seed + <u64>worker() * 0x100000001b3);
-  delayChance = correlated(state, 0, params.delayCorrelation);
-  lossChance = correlated(state, 1, params.lossCorrelation);
-  duplicateChance = correlated(state, 2, params.duplicateCorrelation);
-  corruptChance = correlated(state, 3, params.corruptCorrelation);
-  reorderChance = correlated(state, 4, params.reorderCorrelation);
+  delayChance = chanceAt(state, 0);
+  lossChance = chanceAt(state, 1);
+  duplicateChance = chanceAt(state, 2);
+  corruptChance = chanceAt(state, 3);
+  reorderChance = chanceAt(state, 4);
   queue = TimedQueue.at(state + QUEUE);
+  startChances();
+  takeParams();
+}
+
+/** As tc does to netem: what is delayed already leaves when it was to, and all else is as the parameters say from now on. */
+export function reload(): void {
+  if (params.seed != seed) startChances();
+  takeParams();
+}
+
+function chanceAt(state: usize, index: usize): Correlated {
+  return changetype<Correlated>(state + index * Correlated.BYTES);
+}
+
+/** Each worker's chances are its own. */
+function startChances(): void {
+  seed = params.seed;
+  seedChances(seed == 0 ? 0 : seed + <u64>worker() * 0x100000001b3);
+  delayChance.start();
+  lossChance.start();
+  duplicateChance.start();
+  corruptChance.start();
+  reorderChance.start();
+}
+
+function takeParams(): void {
+  const state = workerState();
+  delayChance.correlate(params.delayCorrelation);
+  lossChance.correlate(params.lossCorrelation);
+  duplicateChance.correlate(params.duplicateCorrelation);
+  corruptChance.correlate(params.corruptCorrelation);
+  reorderChance.correlate(params.reorderCorrelation);
   delay = <i64>params.delay;
   jitter = <i64>params.jitter;
   distribution = params.distribution;
   rate = params.rate.value;
   isDelayed = delay != 0 || jitter != 0 || rate != 0;
-  if (distribution == Distribution.normal || distribution == Distribution.paretonormal)
+  const isBoth = distribution == Distribution.paretonormal;
+  if (!hasNormal && (isBoth || distribution == Distribution.normal)) {
     fillNormal(state + NORMAL);
-  if (distribution == Distribution.pareto || distribution == Distribution.paretonormal)
+    hasNormal = true;
+  }
+  if (!hasPareto && (isBoth || distribution == Distribution.pareto)) {
     fillPareto(state + PARETO);
+    hasPareto = true;
+  }
   lossBelow = threshold(params.loss);
   duplicateBelow = threshold(params.duplicate);
   corruptBelow = threshold(params.corrupt);
@@ -103,12 +141,6 @@ export function init(): void {
   toGood = threshold(model.length > 1 ? model.at(1) : 100 - model.at(0));
   lostInBad = threshold(model.length > 2 ? model.at(2) : 100);
   lostInGood = threshold(model.length > 3 ? model.at(3) : 0);
-}
-
-function correlated(state: usize, index: usize, correlation: f64): Correlated {
-  const chance = changetype<Correlated>(state + index * Correlated.BYTES);
-  chance.start(correlation);
-  return chance;
 }
 
 export function batch(b: Batch): void {

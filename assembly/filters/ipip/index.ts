@@ -44,6 +44,10 @@ export function init(): void {
   mtu = params.mtu == 0 ? tunnelMtu(0) : params.mtu;
 }
 
+export function reload(): void {
+  init();
+}
+
 export function packet(p: Packet): Output {
   return params.action == Action.encap ? encapsulate(p) : decapsulate(p);
 }

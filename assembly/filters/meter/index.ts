@@ -34,7 +34,8 @@ let isFlow: bool = false;
 let byBytes: bool = false;
 let bits4: u32 = 0;
 let bits6: u32 = 0;
-let replaced: u64 = 0;
+/** All of these in one number: what the table's rows are of. */
+let what: u32 = 0;
 
 export function workerStateSize(_: usize): usize {
   const entries = params.entries;
@@ -42,13 +43,18 @@ export function workerStateSize(_: usize): usize {
 }
 
 export function init(): void {
-  const state = workerState();
-  const entries = params.entries;
-  const table = Table.open(Tables.top, state, entries, TopRow.rowBytes);
-  const counts = state + Table.bytes(entries, TopRow.rowBytes);
-  top = SpaceSaving.open(counts, table, entries, TopRow.keyBytes, random());
-  key = counts + SpaceSaving.bytes(entries);
-  memory.fill(key, 0, TopRow.keyBytes);
+  takeParams();
+  beginTable();
+}
+
+/** Numbers of other prefixes, or of packets and bytes, cannot stand in one table: it begins anew. */
+export function reload(): void {
+  const before = what;
+  takeParams();
+  if (what != before) beginTable();
+}
+
+function takeParams(): void {
   const per = params.per;
   isFlow = per == Per.flow;
   hasFrom = per != Per.to;
@@ -56,6 +62,17 @@ export function init(): void {
   byBytes = params.by == By.bytes;
   bits4 = isFlow ? 32 : params.prefix4;
   bits6 = isFlow ? 128 : params.prefix6;
+  what = ((<u32>per) << 24) | ((byBytes ? 1 : 0) << 16) | (bits4 << 8) | bits6;
+}
+
+function beginTable(): void {
+  const state = workerState();
+  const entries = params.entries;
+  const table = Table.open(Tables.top, state, entries, TopRow.rowBytes);
+  const counts = state + Table.bytes(entries, TopRow.rowBytes);
+  top = SpaceSaving.open(counts, table, entries, TopRow.keyBytes, random());
+  key = counts + SpaceSaving.bytes(entries);
+  memory.fill(key, 0, TopRow.keyBytes);
 }
 
 export function batch(b: Batch): void {

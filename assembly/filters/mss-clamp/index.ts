@@ -42,6 +42,10 @@ export function init(): void {
   most6 = least(size, mtu, HEADERS_IPV6);
 }
 
+export function reload(): void {
+  init();
+}
+
 /** Of what is given: 0 is not. */
 function least(size: u32, mtu: u32, headers: u32): u32 {
   const left: u32 = mtu > headers ? mtu - headers : 1;

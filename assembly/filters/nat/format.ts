@@ -29,10 +29,12 @@ import {
   REMOTES,
   RESTING,
   SESSIONS,
+  STASHES,
   SUBSCRIBERS,
   TWICE,
   TWICES,
 } from "./settings";
+import { STASHES_BYTES } from "./stash";
 
 // Where each table is, from the start of the state.
 function mappingsOffset(): usize {
@@ -65,8 +67,12 @@ function restingOffset(): usize {
   return align64(remotesOffset() + pairsBytes(params.remote.length));
 }
 
+function stashesOffset(): usize {
+  return align64(restingOffset() + restingBytes());
+}
+
 export function settingsSize(): usize {
-  return restingOffset() + restingBytes();
+  return stashesOffset() + STASHES_BYTES;
 }
 
 /** Those of `forward` have their mappings from the beginning. */
@@ -112,6 +118,7 @@ export function format(): void {
     store<u32>(at, <u32>(at + subscribersOffset()), SUBSCRIBERS);
     Subscribers.format(at + subscribersOffset(), mappingsCapacity(), random());
   }
+  store<u32>(at, <u32>(at + stashesOffset()), STASHES);
   if (hasResting()) store<u32>(at, <u32>(at + restingOffset()), RESTING);
   formatOneToOne(at, at + pairsOffset());
   formatRemotes(at, at + remotesOffset());

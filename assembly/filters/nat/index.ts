@@ -6,18 +6,6 @@
 // does not find, and all that is not a whole TCP or UDP packet, takes its turn through slow(), which makes sessions. All lie
 // in the state that all workers share, as a reply may arrive on any worker: lib/session-table.ts. Most packets have no need
 // of all this, for what their flow becomes is remembered: flow-cache.ts.
-//
-//    what is kept of a packet between the stages, 32 bytes
-//    0       4       8          16       24      32
-//   +-------+-------+----------+--------+-------+         line: address of the one, or UNTOUCHED or SLOW; then
-//   | line  | hash  | addresses| ports, |       |         tuple: address of the one that it may be
-//   |       |       |          | kind   |       |
-//   +-------+-------+-----+----+--------+-------+
-//    0               8     12   16       20               found: TRANSLATED_OUT or TRANSLATED_IN
-//   +---------------+-----+----+--------+-----
-//   | found         | new address, port, |
-//   |               | changes (rewrite.ts)
-//   +---------------+-----+----+--------+-----
 
 import {
   BATCH_PACKETS,
@@ -48,6 +36,7 @@ import {
 } from "pktflow/assembly/lib/session-table";
 import { isSteady } from "pktflow/assembly/lib/session-tcp";
 import { TupleIndex } from "pktflow/assembly/lib/tuple-index";
+import { approach, forget } from "./approach";
 import { reapInTurn } from "./expiry";
 import {
   flowCacheSize,
@@ -62,6 +51,25 @@ import {
 import { format, settingsSize } from "./format";
 import { formatForwards } from "./forward";
 import { followHeld, followLater, isWaiting, OUTPUT_PENDING, openWaiting } from "./fragments";
+import {
+  ADDRESS,
+  ADDRESSES,
+  CHANGES,
+  FORESEEN,
+  HASH,
+  KEPT,
+  LINE,
+  NEAR,
+  ONCE,
+  PORT,
+  PORTS,
+  SLOW,
+  TRANSLATED_IN,
+  TRANSLATED_OUT,
+  TUPLE,
+  UNTOUCHED,
+} from "./kept";
+import { foreseePort } from "./mappings";
 import { params } from "./params";
 import { INWARDS, OUTWARDS, Rewrite } from "./rewrite";
 import {
@@ -85,34 +93,19 @@ import {
 } from "./settings";
 import { slow } from "./slow";
 import { isSpecial } from "./special";
+import { openStashes } from "./stash";
 import { refresh, track } from "./usage";
 
-const LINE: usize = 0;
-const TUPLE: usize = 0;
-const HASH: usize = 4;
-const ADDRESSES: usize = 8;
-const PORTS: usize = 16;
-// Once the session has been found, in the place of these.
-const ADDRESS: usize = 8;
-const PORT: usize = 12;
-const CHANGES: usize = 16;
-/** Nobody reads it. */
-const FENCE: usize = 28;
-const KEPT: usize = 32;
 /** Of the worker's state: packets kept, outside addresses, then fragments that wait. */
 const OUTSIDES: usize = <usize>BATCH_PACKETS * KEPT;
 const WAITING: usize = OUTSIDES + AddressIndex.BYTES;
-// In the place of the tuple's address. From 2 on: what is kept goes into the packet, and from 4 on it is not remembered.
-const SLOW: u32 = 0;
-const UNTOUCHED: u32 = 1;
-const TRANSLATED_OUT: u32 = 2;
-const TRANSLATED_IN: u32 = 3;
-const ONCE: u32 = 2;
 const PLAIN: u32 = PACKET_FLAG_IPV4 | PACKET_FLAG_FRAGMENT | PACKET_FLAG_MALFORMED;
 
 let kept: usize = 0;
 let touched: u32 = 0;
 let pending: bool = false;
+/** Has approach() been where the packets at hand will go? */
+let foreseen: bool = false;
 
 export function sharedStateSize(_at: usize): usize {
   return settingsSize();
@@ -136,6 +129,7 @@ export function init(): void {
   open();
   kept = workerState();
   openOutsides(kept + OUTSIDES);
+  openStashes();
   openWaiting(kept + WAITING);
   openFlowCache(kept + flowsAt());
 }
@@ -159,9 +153,11 @@ export function batch(b: Batch): void {
 function passStages(b: Batch, count: u32): void {
   classify(b, count);
   touch(count);
-  seek(count);
+  const strangers = seek(count);
   touch(count);
   gather(b, count);
+  foreseen = strangers > 1;
+  if (foreseen) approach(kept, count);
   finish(b, count);
 }
 
@@ -184,6 +180,7 @@ function classify(b: Batch, count: u32): void {
     const p = b.at(i);
     const protocol = <u32>p.protocol;
     store<u32>(at, SLOW, TUPLE);
+    store<u64>(at, 0, PORTS);
     if ((p.flags & PLAIN) != PACKET_FLAG_IPV4) continue;
     const l4 = <usize>p.l4;
     if (l4 == 0) continue;
@@ -230,16 +227,20 @@ function touch(count: u32): void {
   touched = seen;
 }
 
-/** Which tuple of its line each may be. */
-function seek(count: u32): void {
+/** Which tuple of its line each may be. @returns how many have none */
+function seek(count: u32): u32 {
   const index = sessions.index;
+  let strangers: u32 = 0;
   let at = kept;
   const end = at + <usize>count * KEPT;
   for (; at < end; at += KEPT) {
     const line = <usize>load<u32>(at, LINE);
     if (line <= UNTOUCHED) continue;
-    store<u32>(at, <u32>index.firstLike(line, load<u32>(at, HASH)), TUPLE);
+    const tuple = index.firstLike(line, load<u32>(at, HASH));
+    store<u32>(at, <u32>tuple, TUPLE);
+    if (tuple == 0) strangers++;
   }
+  return strangers;
 }
 
 /**
@@ -284,7 +285,7 @@ function gather(b: Batch, count: u32): void {
   }
   // What was read above has been read before the question: a store that releases stands between them (Armv8's order of
   // LDAR behind STLR; x86 has it anyway).
-  atomic.store<u32>(kept, count, FENCE);
+  atomic.store<u32>(kept, count, NEAR);
   if (sessions.ended != ended) refuse(count);
 }
 
@@ -318,10 +319,14 @@ function finish(b: Batch, count: u32): void {
     const found = load<u32>(at, TUPLE);
     let output = OUTPUT_NEXT;
     if (found > UNTOUCHED) Fast.translate(p, at, found);
-    else if (found == SLOW) output = slow(p);
+    else if (found == SLOW) {
+      if (foreseen) foreseePort(load<i32>(at, FORESEEN));
+      output = slow(p);
+    }
     p.output = output;
     if (output == OUTPUT_PENDING) pending = true;
   }
+  if (foreseen) forget();
 }
 
 /** For its one method, which finish() has in line: a function that is called twice would be left out of it. */

@@ -16,6 +16,7 @@ import {
   poolOf,
   subscribers,
 } from "./settings";
+import { mappingStash } from "./stash";
 
 const GOLDEN_GAMMA: u64 = 0x9e3779b97f4a7c15;
 const KEYED: u64 = 1 << 63;
@@ -29,6 +30,13 @@ export function refusal(): u32 {
 /** Should what follows fail, this is why. */
 export function refuseFor(counter: u32): void {
   reason = counter;
+}
+
+/** What PortPool.foresee said for the packet at hand, or -1. */
+let foreseen: i32 = -1;
+
+export function foreseePort(port: i32): void {
+  foreseen = port;
 }
 
 /** A mapping of a new port, or one at address 0: then `refusal` says why. */
@@ -45,9 +53,10 @@ export function makeMapping(bucket: usize, key: u64, protocol: u8, all: u64, all
   }
   const pool = poolOf(allottedOutside, protocol);
   const free = mappings.pool(pool);
-  const port = free.takeLike(bswap<u16>(<u16>allPorts), allottedFirst, allottedLast, params.portBlock == 0);
+  const isWhole = params.portBlock == 0;
+  const port = free.takeLike(bswap<u16>(<u16>allPorts), allottedFirst, allottedLast, isWhole, foreseen);
   if (port >= 0) {
-    const mapping = mappings.make(bucket, key, pool, <u16>port);
+    const mapping = mappings.make(bucket, key, pool, <u16>port, mappingStash);
     if (changetype<usize>(mapping) != 0) {
       mapping.remoteAddress = mappingAddress(<u32>(all >> 32));
       mapping.remotePort = mappingPort(allPorts >> 16);

@@ -44,6 +44,7 @@ import {
   sessions,
   subscribers,
 } from "./settings";
+import { sessionStash } from "./stash";
 import { leaveTwicePort, takeTwicePort, twiceAddress, twicePort } from "./twice";
 
 /** Of one packet: it may lose its session to another worker while it looks for it. */
@@ -142,7 +143,7 @@ function addSession(
       }
     }
   }
-  const made = sessions.take();
+  const made = sessions.takeOf(sessionStash);
   let result = NO_ROOM;
   if (made != 0) {
     if (remote == <u32>(all >> 32)) write(made, mapping, protocol, all, allPorts);

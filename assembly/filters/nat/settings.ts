@@ -4,10 +4,10 @@
 //   +---------+--------+---------+---------+---------+----------+--------+-----------+-------+---------+
 //   | insides | outside| outsides| mappings| sessions| fragments| events | subscriber| pairs | resting |
 //   +---------+--------+---------+---------+---------+----------+--------+-----------+-------+---------+
-//    40        44       48        (to 64)
-//   +---------+--------+---------+---------
-//   | remotes | twice  | twices  |
-//   +---------+--------+---------+---------
+//    40        44       48        52        (to 64)
+//   +---------+--------+---------+---------+
+//   | remotes | twice  | twices  | stashes |
+//   +---------+--------+---------+---------+
 //   insides: how many prefixes; outside: address of the outside addresses; outsides: how many; the same of those for twice NAT;
 //   the others are addresses of tables, each at a cache line, 0: there is none. Inside prefixes (address, mask, how many
 //   addresses come before it) follow the header. format.ts writes all this. Addresses and ports are as they lie in packets,
@@ -36,6 +36,7 @@ export const RESTING: usize = 36;
 export const REMOTES: usize = 40;
 export const TWICE: usize = 44;
 export const TWICES: usize = 48;
+export const STASHES: usize = 52;
 export const HEADER: usize = 64;
 export const PREFIX: usize = 12;
 
@@ -76,6 +77,8 @@ export let twices: u32 = 0;
 export let hasTwice: bool = false;
 /** May a packet be more than its session makes of it? See special.ts. */
 export let hasSpecial: bool = false;
+/** Address of what stash.ts keeps for the workers. */
+export let stashes: usize = 0;
 /** The queue of resting.ts, or 0. */
 export let resting: usize = 0;
 
@@ -124,6 +127,7 @@ export function open(): void {
   remotes = <usize>load<u32>(at, REMOTES);
   twiceAt = <usize>load<u32>(at, TWICE);
   twices = load<u32>(at, TWICES);
+  stashes = <usize>load<u32>(at, STASHES);
   hasTwice = remotes != 0 || twices != 0;
   hasSpecial = hasTwice || pairs != 0 || params.outsideMark != 0;
   openModes();

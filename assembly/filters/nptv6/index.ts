@@ -48,6 +48,10 @@ export function init(): void {
   difference = plus(sumOf(inside), 0xffff - sumOf(outside));
 }
 
+export function reload(): void {
+  init();
+}
+
 function sumOf(word: u64): u32 {
   return plus(
     plus(<u32>(word >> 48), <u32>(word >> 32) & 0xffff),

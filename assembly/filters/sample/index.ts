@@ -26,18 +26,41 @@ let state: u64 = 0;
 /** Packets since the last one chosen. */
 let since: u32 = 0;
 
-/** All workers choose the same flows. */
+/** Where no seed is said, this one: all workers choose the same flows. */
 export function initShared(): void {
-  store<u64>(sharedState(), params.seed == 0 ? random() : params.seed);
+  store<u64>(sharedState(), random());
 }
 
 export function init(): void {
+  since = 0;
+  seed = seedNow();
+  takeParams();
+  begin();
+}
+
+/** What is counted, and chances, go on, unless they are to begin with another seed. */
+export function reload(): void {
+  takeParams();
+  // Of so many that there is one in fewer, one is due.
+  if (<u64>since >= oneIn) since = 0;
+  const other = seedNow();
+  if (other == seed) return;
+  seed = other;
+  begin();
+}
+
+function takeParams(): void {
   oneIn = params.oneIn;
   how = params.how;
   copies = params.take == Take.copy;
-  seed = load<u64>(sharedState());
+}
+
+function seedNow(): u64 {
+  return params.seed == 0 ? load<u64>(sharedState()) : params.seed;
+}
+
+function begin(): void {
   state = mix(seed + <u64>worker() * STEP);
-  since = 0;
 }
 
 export function packet(p: Packet): Output {

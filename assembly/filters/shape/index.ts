@@ -64,10 +64,14 @@ import {
 /** Of the shared state: the lock, and until when the line is taken, ns. */
 const LINE: usize = 8;
 const SECOND: u64 = 1_000_000_000;
+/** More than a frame has around its packet, bytes. */
+const FRAME: u32 = 64;
 /** What the rate carries in this time is a burst, unless said. ns */
 const BURST: u64 = 1_000_000;
 
 let seed: u64 = 0;
+/** The longest packet that is to be expected, bytes. */
+let longestPacket: u32 = 0;
 let inBits: bool = false;
 let rate: u64 = 0;
 /** The burst, as time on the line, ns. */
@@ -86,21 +90,46 @@ export function workerStateSize(_: usize): usize {
 
 export function init(): void {
   seed = random();
+  most = min(params.limit, holdLimit());
+  waiting = 0;
+  flowCount = params.flows;
+  let mtu: u32 = 0;
+  for (let device: u32 = 0; device < devices(); device++) mtu = max(mtu, deviceMtu(<u8>device));
+  longestPacket = min<u32>(mtu, 65535);
+  takeParams();
+  openQueues(workerState(), flowCount);
+}
+
+/** What waits keeps its place; of all of it, the new rate says when it leaves. */
+export function reload(): void {
+  takeParams();
+  freeLine(now());
+  send(now());
+}
+
+function takeParams(): void {
   inBits = params.rate.unit == RateUnit.bit;
   rate = max<u64>(params.rate.value, 1);
   const burst = params.burst;
   slack = burst == 0 ? BURST : timeOf(<u32>min<u64>(burst, 0xffffffff), <u32>min<u64>(burst, 0xffffffff));
-  most = min(params.limit, holdLimit());
-  waiting = 0;
-  flowCount = params.flows;
   quantum = <i32>params.quantum;
   threshold = params.ceThreshold;
   memoryLimit = params.memoryLimit;
   dropBatch = params.dropBatch;
-  let mtu: u32 = 0;
-  for (let device: u32 = 0; device < devices(); device++) mtu = max(mtu, deviceMtu(<u8>device));
-  prepareCodel(min<u32>(mtu, 65535));
-  openQueues(workerState(), flowCount);
+  prepareCodel(longestPacket);
+}
+
+/**
+ * The line is taken by the packet that left last, for a time that was reckoned by another rate: for no longer than the longest packet
+ * takes by this one. Each worker does it, and after the first it changes nothing.
+ */
+function freeLine(time: u64): void {
+  const bytes =
+    (longestPacket == 0 ? 65535 : longestPacket) + FRAME + <u32>max<i32>(0, params.packetOverhead);
+  const shared = sharedState();
+  const isLocked = lock(shared);
+  store<u64>(shared, min<u64>(load<u64>(shared, LINE), time + timeOf(bytes, 1)), LINE);
+  if (isLocked) unlock(shared);
 }
 
 /** How long the line carries so much, ns. */

@@ -50,6 +50,10 @@ export function init(): void {
   for (let i = 0; i < vlans.length; i++) store<u8>(tagged + vlans.at(i).id, vlans.at(i).via);
 }
 
+export function reload(): void {
+  init();
+}
+
 export function packet(p: Packet): Output {
   if (!p.isFrame) return malformed();
   const type = be16(<usize>p.data + ETHERNET_TYPE);

@@ -63,6 +63,10 @@ export function init(): void {
   longest = (params.mtu == 0 ? tunnelMtu(HEADERS + ETHERNET_HEADER) : params.mtu) + ETHERNET_HEADER;
 }
 
+export function reload(): void {
+  init();
+}
+
 export function packet(p: Packet): Output {
   return params.action == Action.encap ? encapsulate(p) : decapsulate(p);
 }

@@ -2,6 +2,7 @@
 import type { ParamValues } from "../../params/types.ts";
 import { natContradictions } from "./nat.ts";
 import { nat64Contradictions } from "./nat64.ts";
+import { tunnelContradictions } from "./tunnel.ts";
 
 export interface Contradiction {
   /** Keys and indices that lead to the place among the parameters. */
@@ -12,6 +13,9 @@ export interface Contradiction {
 const BY_KIND: Record<string, (params: ParamValues) => Contradiction[]> = {
   nat: natContradictions,
   nat64: nat64Contradictions,
+  ipip: tunnelContradictions,
+  gre: tunnelContradictions,
+  vxlan: tunnelContradictions,
 };
 
 export function contradictions(kind: string, params: ParamValues): Contradiction[] {
