@@ -241,14 +241,16 @@ test("stop and top do not take a connection that is lost for the end", async () 
   });
   await new Promise<void>((resolve) => server.listen(`${sockets}/${process.pid}-1.sock`, resolve));
   try {
-    for (const command of ["stop", "top"]) {
-      const title = `one (pid ${process.pid})`;
-      expect(await ask(command)).toMatchObject({
+    const commands = ["stop", "top"];
+    const finished = await Promise.all(commands.map((command) => ask(command)));
+    const why = `the connection to one (pid ${process.pid}) was lost, and its process is still there`;
+    expect(finished).toMatchObject(
+      commands.map((command) => ({
         status: 1,
         stdout: "",
-        stderr: `pktflow: ${command}: the connection to ${title} was lost, and its process is still there: whether it ends is not known\n`,
-      });
-    }
+        stderr: `pktflow: ${command}: ${why}: whether it ends is not known\n`,
+      })),
+    );
   } finally {
     server.close();
   }
