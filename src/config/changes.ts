@@ -113,20 +113,35 @@ function differences({ name, type }: ParamSpec, before: ParamValues, after: Para
 
 /**
  * Where each counter of a filter stood before its parameters changed: counters keep their values under their names. Elements without
- * a name are told apart by their places, as long as there are as many; otherwise by what they say.
+ * a name are told apart by their places as long as there are as many; if not, the first ones and the last ones are known by being as
+ * they were, and those in between are new.
  * @returns for each counter now, its number before, or -1: it begins at 0
  */
 export function keptCounters(before: FilterConfig, after: FilterConfig): number[] {
   const places = new Map(before.counters.map((name, i) => [name, i]));
-  const changed = new Set<string>();
   for (const { name, each } of after.manifest.counters) {
     if (each === undefined) continue;
     const [old, now] = [before, after].map(({ params }) => (params[each] ?? []) as ParamValue[]);
     if (old.length === now.length) continue;
-    now.forEach((element, i) => {
-      const isNamed = Boolean((element as { name?: string }).name);
-      if (!isNamed && !isDeepStrictEqual(element, old[i])) changed.add(`${name}.${i}`);
+    const same = sameEnds(old, now);
+    const moved = now.map((element, i): [string, number | undefined] | undefined => {
+      if ((element as { name?: string }).name) return undefined;
+      return [`${name}.${i}`, same[i] < 0 ? undefined : places.get(`${name}.${same[i]}`)];
     });
+    for (const one of moved) if (one !== undefined) places.set(one[0], one[1] ?? -1);
   }
-  return after.counters.map((name) => (changed.has(name) ? -1 : (places.get(name) ?? -1)));
+  return after.counters.map((name) => places.get(name) ?? -1);
+}
+
+/** For each element now, its place before: for those at the beginning and at the end that are as they were; else -1. */
+function sameEnds(old: ParamValue[], now: ParamValue[]): number[] {
+  const places = now.map(() => -1);
+  const most = Math.min(old.length, now.length);
+  let first = 0;
+  while (first < most && isDeepStrictEqual(old[first], now[first])) places[first] = first++;
+  for (let left = most - first, i = now.length - 1, k = old.length - 1; left > 0; left--, i--, k--) {
+    if (!isDeepStrictEqual(old[k], now[i])) break;
+    places[i] = k;
+  }
+  return places;
 }

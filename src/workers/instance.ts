@@ -30,6 +30,7 @@ import type { OnTrap } from "../config/types.ts";
 import { type FilterInstance, type InstanceShape, makeInstance } from "../filters/load.ts";
 import type { FilterPlan, InstancePlan, WorkerPlan } from "../plan/types.ts";
 import type { Core } from "./core.ts";
+import { goOver } from "./go-over.ts";
 import { releaseLocks } from "./locks.ts";
 
 /** ns */
@@ -193,13 +194,7 @@ export class Instance {
   reload(change: number, now: number): void {
     const { m, context } = this;
     const said = (offset: number) => m.u32[(change + offset) >>> 2];
-    const word = (offset: number, value: number) => {
-      m.u32[(context + offset) >>> 2] = value;
-    };
-    this.moveCounters(m.u32[(context + CONTEXT.COUNTERS) >>> 2], change);
-    word(CONTEXT.PARAMS, said(CHANGE.PARAMS));
-    word(CONTEXT.PREPARED_STATE, said(CHANGE.PREPARED_STATE));
-    word(CONTEXT.COUNTERS, said(CHANGE.COUNTERS));
+    goOver(m, context, change);
     const references = said(CHANGE.REFERENCES) >>> 2;
     this.shape = {
       ...this.shape,
@@ -222,18 +217,6 @@ export class Instance {
       this.trapped(error, now);
     } finally {
       m.i32[this.place] = 0;
-    }
-  }
-
-  private moveCounters(from: number, change: number): void {
-    const { u32 } = this.m;
-    const to = u32[(change + CHANGE.COUNTERS) >>> 2] >>> 2;
-    const kept = u32[(change + CHANGE.KEPT) >>> 2] >>> 2;
-    for (let i = 0; i < u32[(change + CHANGE.COUNTER_COUNT) >>> 2]; i++) {
-      if (u32[kept + i] === 0) continue;
-      const old = (from >>> 2) + 2 * (u32[kept + i] - 1);
-      u32[to + 2 * i] = u32[old];
-      u32[to + 2 * i + 1] = u32[old + 1];
     }
   }
 
@@ -396,16 +379,6 @@ export class Instance {
   }
 }
 
-/**
- * Where a filter's parameters lie, what was made of them, and where it counts: what a reload changes. Main thread before the
- * workers start; a worker that takes the place of another, before its filters do.
- */
-export function writePlaces(m: PacketMemory, filter: FilterPlan, { context, counters }: InstancePlan): void {
-  m.u32[(context + CONTEXT.PARAMS) >>> 2] = filter.params.address;
-  m.u32[(context + CONTEXT.PREPARED_STATE) >>> 2] = filter.preparedState.address;
-  m.u32[(context + CONTEXT.COUNTERS) >>> 2] = counters;
-}
-
 /** Fills what every context of a worker holds but the times. Main thread, before the workers start. */
 export function writeContext(
   m: PacketMemory,
@@ -425,7 +398,9 @@ export function writeContext(
   const seed = crypto.getRandomValues(new Uint32Array(2));
   word(CONTEXT.RANDOM, seed[0] | 1);
   word(CONTEXT.RANDOM + 4, seed[1]);
-  writePlaces(m, filter, plan);
+  word(CONTEXT.PARAMS, filter.params.address);
+  word(CONTEXT.PREPARED_STATE, filter.preparedState.address);
+  word(CONTEXT.COUNTERS, plan.counters);
   word(CONTEXT.WORKER_STATE, plan.workerState.address);
   word(CONTEXT.WORKER_STATE_BYTES, plan.workerState.bytes);
   word(CONTEXT.SHARED_STATE, filter.sharedState.address);

@@ -98,7 +98,7 @@ export async function startPipeline(pipeline: Pipeline, options: StartOptions): 
     const reloader = new Reloader(m, plan, pipeline, filters, wakeAll);
     const task = (worker: number): WorkerTask => ({
       worker,
-      plan: reloader.plan,
+      plan: reloader.planOf(worker),
       memory: m.memory,
       core,
       modules: filters.loaded.map((filter) => filter.bytes),
@@ -202,6 +202,8 @@ class Running implements RunningPipeline {
     const isRunning = () => this.endTime === undefined && Atomics.load(this.m.i32, command) === COMMAND.RUN;
     if (!isRunning()) throw new Error("the pipeline has ended");
     const reloaded = await this.reloader.reload(next, isRunning);
+    for (const id of reloaded.trapped)
+      this.warnings.push(`filter "${id}" trapped as it went over to other parameters`);
     this.warnings.push(...(next.warnings ?? []).filter((warning) => !this.warnings.includes(warning)));
     return reloaded;
   }
@@ -244,6 +246,7 @@ class Running implements RunningPipeline {
     await Promise.all(this.plan.workers.map((_, worker) => this.supervise(worker)));
     this.watchdog.close();
     this.endWatch();
+    this.reloader.settleAll();
     clearInterval(this.logTimer);
     this.readLogs();
     this.endTime = performance.now();
@@ -315,6 +318,7 @@ class Running implements RunningPipeline {
       `${what}: the worker was replaced, ${lost} packets in its hands are lost; the filter's packets there are ` +
         `${onTrap === "pass" ? "let by unfiltered" : "dropped"} for a while`,
     );
+    this.reloader.settle(worker, true);
     resetWorker(m, plan, worker, filter);
     if (Atomics.load(m.i32, (plan.control + PIPELINE_CONTROL.COMMAND) >>> 2) !== COMMAND.RUN) {
       Atomics.store(m.i32, (control + WORKER_CONTROL.STATE) >>> 2, WORKER_STATE.ENDED);

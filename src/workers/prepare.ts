@@ -92,10 +92,16 @@ export async function fillMemory(pipeline: Pipeline, plan: Plan, filters: Filter
       writeContext(m, worker, w, plan.workers.length, plan.deviceInfo, plan.filters[i], i);
       m.u32[(worker.instances[i].context + CONTEXT.DEVICE_COUNT) >>> 2] = plan.devices.length;
     });
-    await fillState(m, filters.loaded[i], plan.filters[i].id, isBuiltin(manifest.location), {
-      context: plan.workers[0].instances[i].context,
-      calls: ["prepare", "initShared"],
-    });
+    await fillState(
+      m,
+      filters.loaded[i],
+      plan.filters[i].id,
+      isBuiltin(manifest.location) ? "none" : "thread",
+      {
+        context: plan.workers[0].instances[i].context,
+        calls: ["prepare", "initShared"],
+      },
+    );
   }
   for (const worker of plan.workers) writeHold(m, plan, worker);
   return m;
@@ -116,22 +122,22 @@ function allocate(pages: number): WebAssembly.Memory {
 
 /**
  * Fills what all workers of a filter share, by those of its exports that there are.
- * @param isOurs nobody need watch that its calls end
+ * @param watch on a thread of its own, which is ended if they do not end; without that limit; or here, as nobody need watch
  * @throws FilterError when one traps, or does not end
  */
 export async function fillState(
   m: PacketMemory,
   filter: LoadedFilter,
   id: string,
-  isOurs: boolean,
+  watch: "thread" | "thread without limit" | "none",
   { context, calls }: { context: number; calls: Filling[] },
 ): Promise<void> {
   if (isIsolated(filter.module)) return;
   const exported = WebAssembly.Module.exports(filter.module).map(({ name }) => name);
   for (const name of calls.filter((call) => exported.includes(call))) {
-    const trial = new Trial(filter.bytes);
+    const trial = new Trial(filter.bytes, watch === "thread" ? undefined : Number.POSITIVE_INFINITY);
     try {
-      if (isOurs) instantiate(filter.module, m.memory)[name]?.(context);
+      if (watch === "none") instantiate(filter.module, m.memory)[name]?.(context);
       else await trial.fill(m.memory, context, name);
     } catch (error) {
       const { message } = error as Error;

@@ -5,8 +5,9 @@
  */
 import { CHANGE } from "../batches/change.ts";
 import { PIPELINE_CONTROL, WORKER_CONTROL, WORKER_STATE } from "../batches/control.ts";
+import { HOST_COUNTER } from "../batches/counters.ts";
 import { CONTEXT } from "../batches/layout.ts";
-import type { PacketMemory } from "../batches/memory.ts";
+import { counterRead, type PacketMemory } from "../batches/memory.ts";
 import { NoMemory, SpareMemory } from "../batches/spare.ts";
 import { changesBetween, type FilterChange, keptCounters } from "../config/changes.ts";
 import type { Pipeline } from "../config/types.ts";
@@ -14,6 +15,7 @@ import { isBuiltin } from "../filters/build.ts";
 import { loadFilter } from "../filters/library.ts";
 import type { EncodedParams } from "../params/encode.ts";
 import type { FilterFacts, FilterPlan, InstancePlan, Plan, Range } from "../plan/types.ts";
+import { goOver } from "./go-over.ts";
 import { type Filters, fillState, sizeFilter } from "./prepare.ts";
 
 /** How long reload() waits for the workers, ms: they need a round, unless one is kept by a file that does not answer. */
@@ -22,8 +24,13 @@ const PATIENCE = 5000;
 /** What a reload has changed: by filter, its parameters ("rules", "sets.office"). */
 export interface Reloaded {
   changed: { filter: string; params: string[] }[];
-  /** Workers that have not gone over to it yet, and will when what they wait for lets them. Mostly none. */
+  /**
+   * Workers that have not gone over to it yet, and will when what they wait for lets them. Mostly none; until then the report has the
+   * counters of these filters as they were.
+   */
   waiting: number[];
+  /** Filters that trapped on some worker as they went over, in reload() or, made anew, in init(): their packets are dropped, or let by. */
+  trapped: string[];
 }
 
 /** Some of what differs, only a restart takes over: nothing has been changed. */
@@ -37,6 +44,23 @@ export class NotReloadable extends Error {
     this.reasons = reasons;
   }
 }
+
+/** Of a context: what only the worker itself may write to. */
+const NOT_OURS = [
+  CONTEXT.WORKER_STATE,
+  CONTEXT.WORKER_STATE_BYTES,
+  CONTEXT.OUTPUT_COUNTERS,
+  CONTEXT.FREE,
+  CONTEXT.DUE,
+  CONTEXT.DUE + 4,
+  CONTEXT.EMITTED,
+  CONTEXT.HOLD_LIMIT,
+  CONTEXT.LOG,
+  CONTEXT.TABLES,
+  CONTEXT.LOCKS,
+];
+/** Parameters of so many bytes are a matter of milliseconds to prepare; more are prepared beside. */
+const FEW_BYTES = 65536;
 
 /** What stands ready for one filter. */
 interface Ready {
@@ -63,6 +87,9 @@ export class Reloader {
   /** The end of the last reload, workers and all. */
   private last: Promise<void> = Promise.resolve();
   private isWaiting = false;
+  private taken: Range[] = [];
+  /** Where the reload at hand says what it changes. */
+  private table: Range = { address: 0, bytes: 0 };
 
   /** @param wake ends the workers' sleep */
   constructor(m: PacketMemory, plan: Plan, pipeline: Pipeline, filters: Filters, wake: () => void) {
@@ -88,18 +115,71 @@ export class Reloader {
       restart.push(...(await this.otherCode(next)));
       if (restart.length > 0) throw new NotReloadable(restart);
       const ready = await this.prepareAll(filters);
+      if (ready.length === 0) return { changed: [], waiting: [], trapped: [] };
       if (!isRunning()) throw new Error("the pipeline has ended");
-      const changed = filters.map(({ config, params }) => ({ filter: config.id, params }));
-      // Outputs keep the numbers that they have, so what runs stays what the next one is compared with.
-      if (ready.length === 0) return { changed, waiting: [] };
+      const traps = this.trapsOf(filters);
       this.switchOver(ready);
       this.pipeline = this.merged(filters);
       done = true;
       const waiting = await this.patiently();
-      return { changed, waiting };
+      if (!isRunning()) throw new Error("the pipeline has ended while it was reloaded");
+      const changed = filters.map(({ config, params }) => ({ filter: config.id, params }));
+      const now = this.trapsOf(filters);
+      const trapped = filters.filter((_, i) => now[i] > traps[i]).map(({ config }) => config.id);
+      return { changed, waiting, trapped };
     } finally {
-      if (!done) this.isWaiting = false;
+      if (!done) {
+        for (const range of this.taken) this.spare.give(range);
+        this.isWaiting = false;
+      }
+      this.taken = [];
     }
+  }
+
+  /** How often each of these filters has trapped, or had to be ended. */
+  private trapsOf(changes: FilterChange[]): number[] {
+    return changes.map(({ index }) =>
+      this.plan.workers.reduce(
+        (sum, { instances }) => sum + counterRead(this.m, instances[index].host + HOST_COUNTER.TRAPS),
+        0,
+      ),
+    );
+  }
+
+  /** What a worker that starts now begins with: it goes over to what it has not gone over to yet. */
+  planOf(worker: number): Plan {
+    return this.generationOf(worker) === this.plan.generation ? this.plan : this.reported;
+  }
+
+  /**
+   * For a worker that is no more, and may have ended before it went over to what it was told, or while it did.
+   * @param isReplaced another one takes its place: what filters know privately may still be of what was before
+   */
+  settle(worker: number, isReplaced: boolean): void {
+    const { m, plan } = this;
+    if (this.generationOf(worker) === plan.generation) return;
+    const { control, instances } = plan.workers[worker];
+    const changes = m.u32[(plan.control + PIPELINE_CONTROL.CHANGES) >>> 2];
+    instances.forEach(({ context, workerState: { address, bytes } }, filter) => {
+      const change = changes + (worker * plan.filters.length + filter) * CHANGE.SIZE;
+      if (m.u32[(change + CHANGE.PARAMS) >>> 2] === 0) return;
+      goOver(m, context, change);
+      if (isReplaced) m.u8.fill(0, address, address + bytes);
+    });
+    Atomics.store(m.i32, (control + WORKER_CONTROL.GENERATION) >>> 2, plan.generation);
+  }
+
+  /** When all workers have ended: what they have counted is all in one place. */
+  settleAll(): void {
+    this.plan.workers.forEach((_, worker) => {
+      this.settle(worker, false);
+    });
+    this.reported = this.plan;
+  }
+
+  private generationOf(worker: number): number {
+    const { control } = this.plan.workers[worker];
+    return Atomics.load(this.m.i32, (control + WORKER_CONTROL.GENERATION) >>> 2);
   }
 
   /** Filters of the user's whose sources or modules are not those that run. @throws FilterError when they do not build */
@@ -123,28 +203,30 @@ export class Reloader {
   }
 
   private async prepareAll(changes: FilterChange[]): Promise<Ready[]> {
-    const taken: Range[] = [];
-    const take = (bytes: number): Range => {
-      const range = { address: bytes === 0 ? 0 : this.spare.take(bytes), bytes };
-      taken.push(range);
-      return range;
-    };
     try {
       const ready: Ready[] = [];
       const tooLarge: string[] = [];
       for (const change of changes) {
         const { facts, params } = await sizeFilter(this.filters.loaded[change.index], change.config);
         tooLarge.push(...this.outgrown(change, facts));
-        ready.push({ change, facts, ...this.layOut(change, facts, params, take) });
+        ready.push({ change, facts, ...this.layOut(change, facts, params) });
       }
       if (tooLarge.length > 0) throw new NotReloadable(tooLarge);
       for (const one of ready) await this.prepare(one);
+      const { workers, filters } = this.plan;
+      this.table = this.take(ready.length === 0 ? 0 : workers.length * filters.length * CHANGE.SIZE);
       return ready;
     } catch (error) {
-      for (const range of taken) this.spare.give(range);
       if (!(error instanceof NoMemory)) throw error;
       throw new Error(`the reload wants ${error.message}`);
     }
+  }
+
+  /** Memory that is given back if the reload comes to nothing. */
+  private take(bytes: number): Range {
+    const range = { address: bytes === 0 ? 0 : this.spare.take(bytes), bytes };
+    this.taken.push(range);
+    return range;
   }
 
   /** State that workers write stays where it is. */
@@ -159,8 +241,8 @@ export class Reloader {
     { index, config }: FilterChange,
     facts: FilterFacts,
     encoded: EncodedParams,
-    take: (bytes: number) => Range,
   ): Pick<Ready, "params" | "preparedState" | "counters" | "kept" | "references"> {
+    const take = (bytes: number) => this.take(bytes);
     // Never none: its address says that the filter has changed.
     const params = take(Math.max(facts.paramsBytes, 8));
     const preparedState = take(facts.preparedStateBytes);
@@ -194,10 +276,12 @@ export class Reloader {
     word(CONTEXT.PARAMS, params.address);
     word(CONTEXT.PREPARED_STATE, preparedState.address);
     word(CONTEXT.COUNTERS, counters[0].address);
-    word(CONTEXT.LOCKS, 0);
+    // What is of a worker's alone is not this one's.
+    for (const offset of NOT_OURS) word(offset, 0);
     const isOurs = isBuiltin(config.manifest.location);
+    const watch = !isOurs ? "thread" : params.bytes > FEW_BYTES ? "thread without limit" : "none";
     try {
-      await fillState(this.m, this.filters.loaded[index], config.id, isOurs, {
+      await fillState(this.m, this.filters.loaded[index], config.id, watch, {
         context: own.address,
         calls: ["prepare"],
       });
@@ -210,11 +294,11 @@ export class Reloader {
   private switchOver(ready: Ready[]): void {
     const before = this.plan;
     const generation = before.generation + 1;
-    const table = this.spare.take(before.workers.length * before.filters.length * CHANGE.SIZE);
+    const { table } = this;
     const { u32, i32 } = this.m;
     before.workers.forEach((_, worker) => {
       for (const one of ready) {
-        const at = table + (worker * before.filters.length + one.change.index) * CHANGE.SIZE;
+        const at = table.address + (worker * before.filters.length + one.change.index) * CHANGE.SIZE;
         const word = (offset: number, value: number) => {
           u32[(at + offset) >>> 2] = value;
         };
@@ -229,10 +313,9 @@ export class Reloader {
       }
     });
     this.plan = planWith(before, ready, generation);
-    Atomics.store(u32, (before.control + PIPELINE_CONTROL.CHANGES) >>> 2, table);
+    Atomics.store(u32, (before.control + PIPELINE_CONTROL.CHANGES) >>> 2, table.address);
     Atomics.store(i32, (before.control + PIPELINE_CONTROL.GENERATION) >>> 2, generation);
     this.wake();
-    const bytes = before.workers.length * before.filters.length * CHANGE.SIZE;
     this.last = this.untilAll().then(() => {
       this.reported = this.plan;
       for (const range of placesOf(before, ready)) this.spare.give(range);
@@ -240,24 +323,29 @@ export class Reloader {
         this.spare.give(kept);
         this.spare.give(references);
       }
-      this.spare.give({ address: table, bytes });
+      this.spare.give(table);
       this.isWaiting = false;
     });
   }
 
-  /** Workers that still have what was before. One that has ended has nothing any more. */
+  /** Workers that still have what was before. */
   private behind(): number[] {
     const { generation, workers } = this.plan;
-    const word = (control: number, offset: number) => Atomics.load(this.m.i32, (control + offset) >>> 2);
-    return workers.flatMap(({ control }, worker) => {
-      const state = word(control, WORKER_CONTROL.STATE);
-      const isOver = state === WORKER_STATE.ENDED || state === WORKER_STATE.FAILED;
-      return isOver || word(control, WORKER_CONTROL.GENERATION) === generation ? [] : [worker];
-    });
+    return workers.flatMap((_, worker) => (this.generationOf(worker) === generation ? [] : [worker]));
   }
 
   private async untilAll(): Promise<void> {
-    while (this.behind().length > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    for (;;) {
+      for (const worker of this.behind()) {
+        const state = (this.plan.workers[worker].control + WORKER_CONTROL.STATE) >>> 2;
+        const isOver = [WORKER_STATE.ENDED, WORKER_STATE.FAILED].some(
+          (over) => over === Atomics.load(this.m.i32, state),
+        );
+        if (isOver) this.settle(worker, false);
+      }
+      if (this.behind().length === 0) return;
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
   }
 
   /** @returns workers that have not gone over in time */

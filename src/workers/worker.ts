@@ -13,7 +13,7 @@ import { SystemError } from "../sys/errno.ts";
 import { setTimerSlack, threadId } from "../sys/process.ts";
 import { Chain } from "./chain.ts";
 import { instantiateCore } from "./core.ts";
-import { FilterTrap, writePlaces } from "./instance.ts";
+import { FilterTrap } from "./instance.ts";
 import { Loop, type LoopClock } from "./loop.ts";
 import { closePorts, openPorts, type WorkerPort } from "./ports.ts";
 import type { WorkerFailure, WorkerResult, WorkerTask } from "./task.ts";
@@ -37,9 +37,6 @@ export default function work(task: WorkerTask): WorkerResult {
     const opened = openPorts(task, m, core);
     ports = opened.ports;
     const modules = task.modules.map((bytes) => new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>));
-    // One that takes the place of another may have missed a reload.
-    for (const [i, instance] of worker.instances.entries()) writePlaces(m, plan.filters[i], instance);
-    Atomics.store(m.i32, (worker.control + WORKER_CONTROL.GENERATION) >>> 2, plan.generation);
     chain = new Chain(m, plan, worker, core, modules);
     if (chain.hasTimers) setTimerSlack(1);
     const wake = task.wakes[task.worker];

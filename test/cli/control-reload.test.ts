@@ -64,7 +64,11 @@ afterEach(() => {
 const ask = () => connection.ask("reload", 60_000);
 
 test("it is read with the options of the start, and what has changed is told and logged", async () => {
-  reload = async () => ({ changed: [{ filter: "firewall", params: ["rules", "sets"] }], waiting: [1] });
+  reload = async () => ({
+    changed: [{ filter: "firewall", params: ["rules", "sets"] }],
+    waiting: [1],
+    trapped: [],
+  });
   writeFileSync(file, text("200"));
   expect(await ask()).toEqual({
     changed: [{ filter: "firewall", params: ["rules", "sets"] }],
@@ -77,13 +81,13 @@ test("it is read with the options of the start, and what has changed is told and
 });
 
 test("that nothing has changed is no news to log", async () => {
-  reload = async () => ({ changed: [], waiting: [] });
+  reload = async () => ({ changed: [], waiting: [], trapped: [] });
   expect(await ask()).toEqual({ changed: [], waiting: [], warnings: [] });
   expect(log).not.toHaveBeenCalled();
 });
 
 test("what is only odd is told as check tells it", async () => {
-  reload = async () => ({ changed: [], waiting: [] });
+  reload = async () => ({ changed: [], waiting: [], trapped: [] });
   writeFileSync(file, `${text("100")}workers: 9\n`);
   expect((await ask()).warnings).toEqual([expect.stringMatching(/^pktflow: warning: .*workers/)]);
 });
@@ -147,7 +151,7 @@ test("two at a time are one after the other", async () => {
     order.push(`${number} begins`);
     await new Promise((resolve) => setImmediate(resolve));
     order.push(`${number} ends`);
-    return { changed: [], waiting: [] };
+    return { changed: [], waiting: [], trapped: [] };
   };
   const other = await Connection.open(
     folder.file(readdirSync(folder.path).find((name) => name.endsWith(".sock"))!),

@@ -186,9 +186,20 @@ describe("counters that are kept", () => {
     const after = "{ action: accept, proto: udp }, { action: drop, proto: tcp }";
     expect(kept("{ action: accept, proto: udp }, { action: drop }", after)).toEqual(["rules.0", "rules.1"]);
   });
-  test("and only where they say the same, if there are not", () => {
+  test("and where one is put in, or taken out, those before and behind it", () => {
+    const [a, b, c] = ["udp", "tcp", "icmp"].map((proto) => `{ action: accept, proto: ${proto} }`);
+    expect(kept(`${a}, ${c}`, `${b}, ${a}, ${c}`)).toEqual(["new", "rules.0", "rules.1"]);
+    expect(kept(`${a}, ${b}, ${c}`, `${a}, ${c}`)).toEqual(["rules.0", "rules.2"]);
+    expect(kept(`${a}, ${a}`, a)).toEqual(["rules.0"]);
+    expect(kept(`${a}, { name: x, action: drop }, ${c}`, `{ name: x, action: drop }, ${c}`)).toEqual([
+      "rules.x",
+      "rules.2",
+    ]);
+  });
+  test("but not where they say something else", () => {
     const before = "{ action: accept, proto: udp }, { action: drop }";
     const after = "{ action: accept, proto: udp }, { action: drop, proto: tcp }, { action: drop }";
-    expect(kept(before, after)).toEqual(["rules.0", "new", "new"]);
+    // The last one is known as such.
+    expect(kept(before, after)).toEqual(["rules.0", "new", "rules.1"]);
   });
 });
