@@ -1,5 +1,4 @@
 /** The socket of a pipeline that this process runs: what `pktflow stats`, `top`, `reload` and `stop` talk to. */
-import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Pipeline } from "../config/types.ts";
 import { type About, ControlError, type ReloadReply } from "../control/protocol.ts";
@@ -13,7 +12,7 @@ export const NO_CONTROL = "no socket for pktflow stats, top, reload and stop to 
 export interface Controlled {
   pipeline: Pipeline;
   command: "run" | "lab";
-  /** The file and options that it was started with. */
+  /** The file and options that it was started with; what is said of it in other shells names its whole path. */
   file: string;
   set: string[];
   report(): Report;
@@ -34,11 +33,12 @@ const DELAY = 50;
  */
 export function startControl(controlled: Controlled): () => void {
   const started = new Date().toISOString();
+  const whole = { ...controlled, file: resolve(controlled.file) };
   let isOver = false;
   let close = () => {};
   const open = async () => {
     const { openControl } = await import("../control/server.ts");
-    const socket = await openControl(aboutOf(controlled, started), handlersOf(controlled));
+    const socket = await openControl(aboutOf(whole, started), handlersOf(whole));
     if (isOver) socket.close();
     else close = socket.close;
   };
@@ -57,7 +57,7 @@ export function startControl(controlled: Controlled): () => void {
 }
 
 function aboutOf({ pipeline, command, file }: Controlled, started: string): About {
-  return { name: pipeline.name, pid: process.pid, file: resolve(file), command, started };
+  return { name: pipeline.name, pid: process.pid, file, command, started };
 }
 
 function handlersOf(controlled: Controlled): import("../control/server.ts").Handlers {
@@ -83,9 +83,10 @@ async function reloadFile(controlled: Controlled): Promise<ReloadReply> {
   const { renderDiagnostic } = await import("../config/diagnostics.ts");
   const warnings: string[] = [];
   try {
-    refuseStreams(controlled.file);
     const pipeline = loadPipeline(controlled.file, {
       set: controlled.set,
+      // What was piped in is gone, and to wait for more of it would be to wait with all else.
+      onlyFiles: true,
       onWarning: (warning) => warnings.push(renderDiagnostic(warning)),
     });
     warnings.push(...(pipeline.warnings ?? []).map((warning) => `pktflow: warning: ${warning}`));
@@ -95,12 +96,6 @@ async function reloadFile(controlled: Controlled): Promise<ReloadReply> {
   } catch (error) {
     throw await refusedReload(error);
   }
-}
-
-/** What was piped in is gone, and to wait for more of it would be to wait with all else. @throws Error */
-function refuseStreams(file: string): void {
-  const stat = statSync(file, { throwIfNoEntry: false });
-  if (stat !== undefined && !stat.isFile()) throw new Error(`${file} is no file that can be read again`);
 }
 
 /** `firewall: rules, sets`, a filter a line. */
@@ -118,7 +113,7 @@ async function refusedReload(error: unknown): Promise<ControlError> {
   if (exitStatus(error) !== EXIT.USAGE) return new ControlError({ code: "failed", message });
   return new ControlError({
     code: "invalid-file",
-    message: errorText(error).trimEnd(),
+    message: errorText(error, "/").trimEnd(),
     ...(diagnostics === undefined ? {} : { diagnostics }),
   });
 }

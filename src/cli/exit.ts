@@ -54,13 +54,16 @@ export function exitStatus(error: unknown): number {
   return EXIT.FAILED;
 }
 
-/** What standard error gets: `pktflow: WHAT: WHY`, a hint on a line of its own; diagnostics as they are. */
-export function errorText(error: unknown): string {
+/**
+ * What standard error gets: `pktflow: WHAT: WHY`, a hint on a line of its own; diagnostics as they are.
+ * @param from the directory of who reads it
+ */
+export function errorText(error: unknown, from = process.cwd()): string {
   if (error instanceof ConfigError) return `${error.message}\n`;
-  if (error instanceof NotStarted) return errorText(error.cause);
+  if (error instanceof NotStarted) return errorText(error.cause, from);
   if (error instanceof FilterError && error.diagnostics.length > 0) {
     // The compiler knows files by their whole paths; people look from where they are.
-    return `${error.message.replaceAll(`${process.cwd()}/`, "")}\n`;
+    return `${from === "/" ? error.message : error.message.replaceAll(`${from}/`, "")}\n`;
   }
   if (!(error instanceof Error)) return `pktflow: ${String(error)}\n`;
   const hint = (error as { hint?: string }).hint;

@@ -10,6 +10,8 @@ import { table } from "./format.ts";
 export interface Target {
   about: About;
   connection: Connection;
+  /** Of its socket. */
+  path: string;
   /** "quickstart (pid 123)" */
   title: string;
 }
@@ -46,11 +48,22 @@ export async function findTarget(command: string, name: string | undefined): Pro
     if (meant.length !== 1 || connection !== target.connection) connection?.close();
   if (meant.length === 0) throw await noneError(command, name, all, refusals);
   if (meant.length > 1) throw new UsageError(severalText(command, name, meant));
-  const { about, connection, pid, problem } = target;
+  const { about, connection, path, pid, problem } = target;
   if (about === undefined || connection === undefined) {
     throw new Error(`${command}: the pipeline with pid ${pid} does not say who it is: ${problem}`);
   }
-  return { about, connection, title: `${about.name} (pid ${about.pid})` };
+  return { about, connection, path, title: `${about.name} (pid ${about.pid})` };
+}
+
+/**
+ * After its connection has ended: that it has ended too is not yet said by that.
+ * @throws Error: it is there still
+ */
+export async function confirmEnd(command: string, { about: { pid }, path, title }: Target): Promise<void> {
+  const { isGone } = await import("../control/find.ts");
+  if (await isGone({ pid, path })) return;
+  const why = `the connection to ${title} was lost, and its process is still there`;
+  throw new Error(`${command}: ${why}: whether it ends is not known`);
 }
 
 async function noneError(

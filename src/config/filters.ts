@@ -51,6 +51,8 @@ export interface FilterSymbol {
 export interface FilterPlaces {
   pipelineFile: string;
   filtersDirectory: string;
+  /** As of LoadOptions. */
+  onlyFiles?: boolean;
 }
 
 export function readFilters(
@@ -121,11 +123,11 @@ function readFilter(
   if (!manifests.has(kind)) manifests.set(kind, findManifest(kind, who, span, places, diagnostics));
   const manifest = manifests.get(kind);
   if (!manifest) return symbol;
-  const whole = expandFiles(map, manifest.params, places.pipelineFile, diagnostics);
+  const whole = expandFiles(map, manifest.params, places, diagnostics);
   const params = checkParams(whole, HOST_KEYS, manifest.params, who, keySpan, diagnostics, (path) => {
     const file = isAbsolute(path) ? path : join(dirname(places.pipelineFile), path);
     try {
-      return { name: file, text: readText(file) };
+      return { name: file, text: readText(file, places.onlyFiles) };
     } catch (error) {
       throw error instanceof ConfigError ? new Error(error.diagnostics[0].message) : error;
     }
@@ -197,7 +199,7 @@ function findManifest(
   kind: string,
   who: string,
   span: Span,
-  { pipelineFile, filtersDirectory }: FilterPlaces,
+  { pipelineFile, filtersDirectory, onlyFiles }: FilterPlaces,
   diagnostics: Diagnostics,
 ): Manifest | undefined {
   const isPath = isPathKind(kind);
@@ -219,7 +221,7 @@ function findManifest(
       diagnostics.error(span, "unknown-kind", `${who}: open ${location}: ENOENT: there is no such file`);
       return undefined;
     }
-    return loadManifest(location, kind);
+    return loadManifest(location, kind, onlyFiles);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     for (const diagnostic of error.diagnostics) {

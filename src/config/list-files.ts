@@ -3,7 +3,7 @@
  * list's elements. A line is an element; of a record, its fields in the manifest's order, with blanks between. What comes
  * after a # is a comment, and empty lines are passed over. Paths are relative to the pipeline's file.
  */
-import { dirname, resolve } from "node:path";
+import { dirname, isAbsolute, join } from "node:path";
 import type { ParamSpec } from "../params/types.ts";
 import { ConfigError, type Diagnostics } from "./diagnostics.ts";
 import { typed } from "./lines.ts";
@@ -17,10 +17,13 @@ const KEY = "file";
 export function expandFiles(
   map: MapNode,
   specs: ParamSpec[],
-  pipelineFile: string,
+  { pipelineFile, onlyFiles }: { pipelineFile: string; onlyFiles?: boolean },
   diagnostics: Diagnostics,
 ): MapNode {
-  const directory = dirname(pipelineFile);
+  const open = (path: string): Source => {
+    const file = isAbsolute(path) ? path : join(dirname(pipelineFile), path);
+    return new Source(file, readText(file, onlyFiles));
+  };
   const entries = map.entries.map((found): Entry => {
     const spec = specs.find(({ name }) => name === found.key);
     if (spec?.type.kind !== "list") return found;
@@ -28,7 +31,7 @@ export function expandFiles(
     // A record that has such a field of its own means that.
     if (of.kind === "record" && of.fields.some(({ name }) => name === KEY)) return found;
     const fields = of.kind === "record" ? of.fields.map(({ name }) => name) : undefined;
-    const read = (node: Node) => readLines(node, fields, directory, diagnostics);
+    const read = (node: Node) => readLines(node, fields, open, diagnostics);
     if (isFile(found.value))
       return { ...found, value: { kind: "list", items: read(found.value), span: found.value.span } };
     if (found.value.kind !== "list" || !found.value.items.some(isFile)) return found;
@@ -49,7 +52,7 @@ function isFile(node: Node): boolean {
 function readLines(
   node: Node,
   fields: string[] | undefined,
-  directory: string,
+  open: (path: string) => Source,
   diagnostics: Diagnostics,
 ): Node[] {
   const { value } = (node as MapNode).entries[0];
@@ -59,7 +62,7 @@ function readLines(
   }
   let source: Source;
   try {
-    source = new Source(value.value, readText(resolve(directory, value.value)));
+    source = open(value.value);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     for (const { message } of error.diagnostics) diagnostics.error(value.span, "cannot-read", message);

@@ -8,6 +8,7 @@ import { ConfigError, Diagnostics } from "./diagnostics.ts";
 import { readDocument } from "./document.ts";
 import { readSpecs } from "./paramspec.ts";
 import { readyManifest } from "./ready-manifest.ts";
+import { NotRegular, readRegularFile } from "./regular-file.ts";
 import { asItems, asMap, asText, namedEntries, unknownKeys } from "./shape.ts";
 import { Source } from "./source.ts";
 import { readTables } from "./tables.ts";
@@ -30,10 +31,11 @@ const RESERVED_OUTPUTS = ["next", "drop", "accept"];
 /**
  * The manifest of the filter at `location`: a folder with filter.yaml, or a built NAME.wasm with NAME.yaml or, failing
  * that, filter.yaml beside it. Throws ConfigError, also for what cannot be read (with errno's name).
+ * @param onlyFiles as of readText()
  */
-export function loadManifest(location: string, kind = location): Manifest {
+export function loadManifest(location: string, kind = location, onlyFiles = false): Manifest {
   const file = manifestFile(location);
-  const text = readText(file);
+  const text = readText(file, onlyFiles);
   const identity = { kind, location: resolve(location) };
   const ready = IS_BUILT ? readyManifest(text, kind, identity.location) : undefined;
   return ready ?? parseManifest(text, file, identity);
@@ -56,11 +58,15 @@ export function parseManifest(
   return manifest;
 }
 
-/** A text file's content; what goes wrong is a ConfigError that names the file and errno. */
-export function readText(file: string): string {
+/**
+ * A text file's content; what goes wrong is a ConfigError that names the file and errno.
+ * @param onlyFiles refuses what cannot be read again, or may wait: FIFOs, devices
+ */
+export function readText(file: string, onlyFiles = false): string {
   try {
-    if (statSync(file).isDirectory()) throw Object.assign(new Error(), { code: "EISDIR" });
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(readFileSync(file));
+    if (!onlyFiles && statSync(file).isDirectory()) throw Object.assign(new Error(), { code: "EISDIR" });
+    const bytes = onlyFiles ? readRegularFile(file) : readFileSync(file);
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (error) {
     const diagnostics = new Diagnostics();
     diagnostics.failed(file, "cannot-read", `open ${file}: ${whyNotRead(error)}`);
@@ -70,6 +76,7 @@ export function readText(file: string): string {
 
 function whyNotRead(error: unknown): string {
   const { code } = error as { code?: string };
+  if (error instanceof NotRegular) return `${error.message}, and not a file that can be read again`;
   if (code === "ENOENT") return "ENOENT: there is no such file";
   if (code === "EISDIR") return "EISDIR: it is a directory";
   if (code === "EACCES") return "EACCES: reading it is not permitted";

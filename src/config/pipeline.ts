@@ -32,6 +32,8 @@ export interface LoadOptions {
   deviceManifests?: DeviceManifest[];
   /** The folder of the built-in filters, each a folder with filter.yaml; default: the package's. */
   filtersDirectory?: string;
+  /** Every file on the way must be a regular one: nothing is waited for. Default: FIFOs and devices will do. */
+  onlyFiles?: boolean;
   /** Gets what is allowed but hardly meant; it is looked for only then. */
   onWarning?: (warning: Diagnostic) => void;
 }
@@ -49,7 +51,7 @@ export const workersSpec: ParamSpec = {
 
 /** Reads and checks a pipeline file. Throws ConfigError, also when the file cannot be read (with errno's name). */
 export function loadPipeline(file: string, options: LoadOptions = {}): Pipeline {
-  return parsePipeline(readText(file), file, options);
+  return parsePipeline(readText(file, options.onlyFiles), file, options);
 }
 
 /** Checks a pipeline's text; `file` is what diagnostics call it, and what relative filter paths are relative to. */
@@ -84,7 +86,8 @@ function readPipeline(
   const devices = deviceNode
     ? readDevices(deviceNode, options.deviceManifests ?? allDeviceManifests, diagnostics)
     : new Map<string, DeviceSymbol>();
-  const places = { pipelineFile: file, filtersDirectory: options.filtersDirectory ?? FILTERS_DIRECTORY };
+  const { filtersDirectory = FILTERS_DIRECTORY, onlyFiles = false } = options;
+  const places = { pipelineFile: file, filtersDirectory, onlyFiles };
   const filters = filterNode ? readFilters(filterNode, places, diagnostics) : new Map<string, FilterSymbol>();
   const paths = pathNode ? readPaths(pathNode, devices, filters, diagnostics) : new Map<string, PathSymbol>();
   if (!deviceNode) diagnostics.error(start, "missing", "devices is missing: where packets enter and leave");

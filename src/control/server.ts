@@ -35,24 +35,26 @@ export interface ControlSocket {
   close(): void;
 }
 
-/** Connections at once; one more, and the one that has been silent longest is let go. */
+/** Connections at once; one more, and of those that wait for nothing the one that has been silent longest is let go. */
 export const MOST_CLIENTS = 128;
-/** A request that has begun and does not end, and a reply that is not taken, end the connection after this. ms */
+/** From a request's first byte to its end, and from a reply's to when it is taken; then the connection ends. ms */
 const PATIENCE = 10_000;
 
 /**
  * @param directories where it may be: it is in the first that will do
+ * @param patience how long a request and the taking of a reply may last, ms
  * @throws Error that says why there can be none
  */
 export async function openControl(
   about: About,
   handlers: Handlers,
   directories: string[] = runtimeDirectories(),
+  patience = PATIENCE,
 ): Promise<ControlSocket> {
   const refusals: string[] = [];
   for (const directory of directories) {
     try {
-      return await openIn(directory, about, handlers);
+      return await openIn(directory, about, handlers, patience);
     } catch (error) {
       refusals.push((error as Error).message);
     }
@@ -60,7 +62,12 @@ export async function openControl(
   throw new Error(refusals.join("; "));
 }
 
-async function openIn(directory: string, about: About, handlers: Handlers): Promise<ControlSocket> {
+async function openIn(
+  directory: string,
+  about: About,
+  handlers: Handlers,
+  patience: number,
+): Promise<ControlSocket> {
   const name = `${about.pid}-${randomBytes(4).toString("hex")}`;
   const path = join(directory, `${name}.sock`);
   checkLength(path);
@@ -68,17 +75,14 @@ async function openIn(directory: string, about: About, handlers: Handlers): Prom
   const clients = new Set<Client>();
   const answer = answerer({ info: () => about, ...handlers });
   const server = createServer({ allowHalfOpen: true }, (socket) => {
-    const silent = clients.size < MOST_CLIENTS ? undefined : clients.values().next().value;
-    if (silent !== undefined) {
-      clients.delete(silent);
-      silent.socket.destroy();
-    }
-    const client = new Client(socket, async (line) => {
+    if (clients.size >= MOST_CLIENTS && !letGo(clients)) return void socket.destroy();
+    const spoken = async (line: string) => {
       // The one that spoke last is let go of last.
       clients.delete(client);
       clients.add(client);
       return await answer(line);
-    });
+    };
+    const client = new Client(socket, spoken, patience);
     clients.add(client);
     socket.on("close", () => clients.delete(client));
   });
@@ -107,6 +111,17 @@ async function openIn(directory: string, about: About, handlers: Handlers): Prom
   };
 }
 
+/** Lets go of one that waits for nothing. @returns false: there is none */
+function letGo(clients: Set<Client>): boolean {
+  for (const client of clients) {
+    if (client.isWaiting) continue;
+    clients.delete(client);
+    client.socket.destroy();
+    return true;
+  }
+  return false;
+}
+
 function listen(server: Server, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
     const fail = (error: NodeJS.ErrnoException) => reject(new Error(`listen ${path}: ${error.code}`));
@@ -119,9 +134,16 @@ function listen(server: Server, path: string): Promise<void> {
   });
 }
 
-type Answerer = (line: string) => Promise<{ text: string; last: boolean }>;
+interface Answer {
+  text: string;
+  /** The connection ends with it. */
+  last: boolean;
+  /** What is waited for next is the end of the process. */
+  isEnding: boolean;
+}
+type Answerer = (line: string) => Promise<Answer>;
 
-/** From a request's line to its reply's; `last`: the connection ends with it. */
+/** From a request's line to its reply's. */
 function answerer(handlers: Record<string, () => unknown>): Answerer {
   return async (line) => {
     try {
@@ -131,10 +153,11 @@ function answerer(handlers: Record<string, () => unknown>): Answerer {
         const message = `there is no command ${JSON.stringify(command)}: there are ${known}`;
         throw new ControlError({ code: "unknown-command", message });
       }
-      return { text: resultLine(await handlers[command]()), last: false };
+      const text = resultLine(await handlers[command]());
+      return { text, last: false, isEnding: command === "stop" };
     } catch (error) {
       const refusal = refusalOf(error);
-      return { text: refusalLine(refusal), last: refusal.code === "bad-request" };
+      return { text: refusalLine(refusal), last: refusal.code === "bad-request", isEnding: false };
     }
   };
 }
@@ -144,12 +167,17 @@ class Client {
   readonly socket: Socket;
   private readonly answer: Answerer;
   private readonly lines = new LineBuffer(LONGEST_REQUEST);
+  private readonly patience: number;
+  private timer: NodeJS.Timeout | undefined;
   private busy = false;
   private ended = false;
+  /** For the answer to what it asked, or for the end: it is not let go of for others. */
+  isWaiting = false;
 
-  constructor(socket: Socket, answer: Answerer) {
+  constructor(socket: Socket, answer: Answerer, patience: number) {
     this.socket = socket;
     this.answer = answer;
+    this.patience = patience;
     socket.unref();
     socket.on("data", (piece: Buffer) => {
       this.lines.push(piece);
@@ -160,7 +188,7 @@ class Client {
       this.lines.end();
       this.next();
     });
-    socket.on("timeout", () => socket.destroy());
+    socket.on("close", () => this.stopClock());
     // It has gone, perhaps in the midst of a reply: "close" follows.
     socket.on("error", () => {});
   }
@@ -174,22 +202,26 @@ class Client {
       this.finish(refusalLine({ code: "bad-request", message }));
     } else if (this.ended) this.finish("");
     else {
-      this.socket.setTimeout(this.lines.isInLine ? PATIENCE : 0);
+      // Not again with each piece of it: who sends a byte now and then would never be done.
+      if (this.lines.isInLine && this.timer === undefined) this.startClock();
       this.socket.resume();
     }
   }
 
   private async reply(line: string): Promise<void> {
     this.busy = true;
+    this.isWaiting = true;
     this.socket.pause();
-    this.socket.setTimeout(0);
-    const { text, last } = await this.answer(line);
+    this.stopClock();
+    const { text, last, isEnding } = await this.answer(line);
     this.busy = false;
+    this.isWaiting = isEnding;
     if (this.socket.destroyed || this.socket.writableEnded) return;
     if (last) return this.finish(text);
     this.busy = true;
-    this.socket.setTimeout(PATIENCE);
+    this.startClock();
     this.socket.write(text, () => {
+      this.stopClock();
       this.busy = false;
       this.next();
     });
@@ -197,10 +229,21 @@ class Client {
 
   /** The last words. What the other side still says is read and forgotten: unread, it would be an error to it. */
   private finish(text: string): void {
-    this.socket.setTimeout(PATIENCE);
+    this.startClock();
     this.socket.end(text);
     this.socket.removeAllListeners("data");
     this.socket.on("data", () => {});
     this.socket.resume();
+  }
+
+  /** What is under way has its time, and then the connection ends. */
+  private startClock(): void {
+    this.stopClock();
+    this.timer = setTimeout(() => this.socket.destroy(), this.patience).unref();
+  }
+
+  private stopClock(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
   }
 }

@@ -13,6 +13,7 @@ import { homedir } from "node:os";
 import { basename, dirname, join, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Diagnostics } from "../config/diagnostics.ts";
+import { NotRegular, readRegularFile } from "../config/regular-file.ts";
 import { Source } from "../config/source.ts";
 import type { Isolation } from "../config/types.ts";
 import { customSection, withCustomSection } from "./binary.ts";
@@ -100,7 +101,7 @@ function isUpToDate(wasm: string, stamp: (included: string[]) => string): boolea
 
 /** "": it is not there any more. */
 function textOf(file: string): string {
-  return existsSync(file) ? readFileSync(file, "utf8") : "";
+  return existsSync(file) ? sourceText(file) : "";
 }
 
 /** Its source is filter.c rather than index.ts. */
@@ -245,7 +246,16 @@ function sourceTexts(folder: string, ending = /\.ts$/): string[] {
   return readdirSync(folder, { recursive: true, encoding: "utf8" })
     .filter((name) => ending.test(name) && !/(^|[/])(node_modules|[.][^/]*)[/]/.test(name))
     .sort()
-    .flatMap((name) => [name, readFileSync(join(folder, name), "utf8")]);
+    .flatMap((name) => [name, sourceText(join(folder, name))]);
+}
+
+/** Read for the stamp and again by the compiler, on the main thread. */
+function sourceText(path: string): string {
+  try {
+    return readRegularFile(path).toString("utf8");
+  } catch (error) {
+    throw error instanceof NotRegular ? new FilterError(`reading ${path}: ${error.message}`) : error;
+  }
 }
 
 function cSdkTexts(): string[] {

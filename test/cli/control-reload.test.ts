@@ -1,12 +1,14 @@
 // What the process of a running pipeline makes of a request to reload: its file, read as at the start, and what came of it.
 import { spawnSync } from "node:child_process";
-import { readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { relative } from "node:path";
 import { afterAll, afterEach, beforeEach, expect, test, vi } from "vitest";
 import { type Controlled, startControl } from "../../src/cli/control.ts";
 import { loadPipeline } from "../../src/config/pipeline.ts";
 import type { Pipeline } from "../../src/config/types.ts";
 import { Connection } from "../../src/control/client.ts";
 import type { Report } from "../../src/control/report.ts";
+import { FilterError } from "../../src/filters/error.ts";
 import { SystemError } from "../../src/sys/errno.ts";
 import { NotReloadable } from "../../src/workers/reload.ts";
 import { TemporaryFolder, until } from "../support/pktflow.ts";
@@ -37,7 +39,8 @@ beforeEach(async () => {
   close = startControl({
     pipeline: loadPipeline(file, { set: ["devices.traffic.packets=7"] }),
     command: "run",
-    file,
+    // As from a shell; who asks for a reload is in another directory.
+    file: relative(process.cwd(), file),
     set: ["devices.traffic.packets=7"],
     report: () => ({}) as Report,
     stop() {},
@@ -94,8 +97,8 @@ test("a wrong file is not taken over: each of its errors has its place", async (
   await expect(ask()).rejects.toMatchObject({
     refusal: {
       code: "invalid-file",
-      message: expect.stringMatching(/one\.yaml:3:\d+ error (?:.|\n)*did you mean "discard"\?$/),
-      diagnostics: [expect.objectContaining({ line: 3 }), expect.objectContaining({ line: 4 })],
+      message: expect.stringMatching(new RegExp(`^${file}:3:\\d+ error (?:.|\n)*did you mean "discard"\\?$`)),
+      diagnostics: [expect.objectContaining({ file, line: 3 }), expect.objectContaining({ file, line: 4 })],
     },
   });
   expect(taken).toEqual([]);
@@ -119,14 +122,27 @@ test("what this machine does not give is a failure, and no fault of the file", a
   }
 });
 
-test("a file that was piped in cannot be read again", async () => {
+test("a file that was piped in cannot be read again, and a directory is none", async () => {
   rmSync(file);
-  expect(spawnSync("mkfifo", [file]).status).toBe(0);
-  await expect(ask()).rejects.toMatchObject({
-    refusal: { code: "failed", message: `${file} is no file that can be read again` },
+  const refusal = (why: string) => ({
+    refusal: { code: "invalid-file", message: `${file} error cannot-read: open ${file}: ${why}` },
   });
+  expect(spawnSync("mkfifo", [file]).status).toBe(0);
+  await expect(ask()).rejects.toMatchObject(refusal("it is a FIFO, and not a file that can be read again"));
   rmSync(file);
+  mkdirSync(file);
+  await expect(ask()).rejects.toMatchObject(refusal("EISDIR: it is a directory"));
+  rmSync(file, { recursive: true });
 });
+
+test("places in a filter's source are told with whole paths too", async () => {
+  const at = `${process.cwd()}/own/index.ts`;
+  reload = () => Promise.reject(new FilterError("it does not compile", [{ ...place, file: at }]));
+  await expect(ask()).rejects.toMatchObject({
+    refusal: { code: "invalid-file", message: expect.stringContaining(`${at}:1:2 error TS1: no`) },
+  });
+});
+const place = { line: 1, column: 2, length: 1, code: "TS1", message: "no", excerpt: "x y" };
 
 test("two at a time are one after the other", async () => {
   const order: string[] = [];

@@ -1,6 +1,7 @@
 // pktflow stats, top, stop and reload, and the pipelines that they talk to: processes, as a user has them.
 import { spawn, spawnSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Report } from "../../src/control/report.ts";
 import {
@@ -225,6 +226,34 @@ test("kill -9 leaves a socket, which the next command clears away", async () => 
   expect(stats).toMatchObject({ status: 0, stderr: "" });
   expect(stats.stdout).toMatch(/^two: /);
   expect(names()).toEqual([expect.stringMatching(new RegExp(`^${lives.child.pid}-`))]);
+});
+
+test("stop and top do not take a connection that is lost for the end", async () => {
+  mkdirSync(sockets, { mode: 0o700 });
+  const about = { name: "one", pid: process.pid, file: "/one.yaml", command: "run", started: "" };
+  const server = createServer((socket) => {
+    let isFirst = true;
+    socket.on("data", () => {
+      if (!isFirst) socket.destroy();
+      else socket.write(`${JSON.stringify({ pktflow: 1, ok: true, result: about })}\n`);
+      isFirst = false;
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(`${sockets}/${process.pid}-1.sock`, resolve));
+  try {
+    const commands = ["stop", "top"];
+    const finished = await Promise.all(commands.map((command) => ask(command)));
+    const why = `the connection to one (pid ${process.pid}) was lost, and its process is still there`;
+    expect(finished).toMatchObject(
+      commands.map((command) => ({
+        status: 1,
+        stdout: "",
+        stderr: `pktflow: ${command}: ${why}: whether it ends is not known\n`,
+      })),
+    );
+  } finally {
+    server.close();
+  }
 });
 
 describe("reload", () => {

@@ -1,9 +1,9 @@
 // Which pipelines run: found by their sockets; what a killed one has left is cleared away by whoever comes across it.
-import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { afterAll, afterEach, beforeEach, expect, test } from "vitest";
-import { findPipelines, removeStale } from "../../src/control/find.ts";
+import { findPipelines, isGone, removeStale } from "../../src/control/find.ts";
 import type { Report } from "../../src/control/report.ts";
 import { type ControlSocket, openControl } from "../../src/control/server.ts";
 import { TemporaryFolder, until } from "../support/pktflow.ts";
@@ -34,12 +34,15 @@ async function open(name: string): Promise<void> {
   sockets.push(await openControl(about, handlers, [directory]));
 }
 
+const LISTEN = `
+  const [, directory, before, after, signal] = process.argv;
+  const path = directory + "/" + before + process.pid + after;
+  require("net").createServer().listen(path, () => { console.log(path); process.kill(process.pid, signal); });`;
+
 /** The socket of a process that was killed. @returns its path */
-function leaveStale(): string {
-  const script = `
-    const path = process.argv[1] + "/" + process.pid + "-00ff00ff.sock";
-    require("net").createServer().listen(path, () => { console.log(path); process.kill(process.pid, "SIGKILL"); });`;
-  const { stdout, signal } = spawnSync(process.execPath, ["-e", script, directory], { encoding: "utf8" });
+function leaveStale(before = "", after = "-00ff00ff.sock"): string {
+  const args = ["-e", LISTEN, directory, before, after, "SIGKILL"];
+  const { stdout, signal } = spawnSync(process.execPath, args, { encoding: "utf8" });
   expect(signal).toBe("SIGKILL");
   const path = stdout.trim();
   expect(existsSync(path)).toBe(true);
@@ -83,6 +86,43 @@ test("and by the next that is opened", async () => {
   await until("it is gone", () => !existsSync(stale));
   await removeStale(directory);
   expect(readdirSync(directory), "one that lives stays").toHaveLength(1);
+});
+
+test("what one has left that was killed before it had its name, is removed too", async () => {
+  const first = leaveStale(".", "-00ff00ff");
+  writeFileSync(`${directory}/.${process.pid}-00ff00ff`, "of one that lives");
+  expect(await found()).toEqual([]);
+  expect(existsSync(first)).toBe(false);
+  const second = leaveStale(".", "-00ff00ff");
+  await removeStale(directory);
+  expect(existsSync(second)).toBe(false);
+  expect(readdirSync(directory)).toHaveLength(1);
+});
+
+test("one that is stopped is told as that", async () => {
+  const child = spawn(process.execPath, ["-e", LISTEN, directory, "", "-1.sock", "SIGSTOP"]);
+  try {
+    const stat = () => readFileSync(`/proc/${child.pid}/stat`, "utf8");
+    await until("it is stopped", () => / T /.test(stat()), 30_000);
+    expect(await findPipelines([directory], [], 60_000)).toEqual([
+      {
+        pid: child.pid,
+        path: `${directory}/${child.pid}-1.sock`,
+        problem: "it is stopped (SIGSTOP, a debugger)",
+      },
+    ]);
+  } finally {
+    child.kill("SIGKILL");
+  }
+});
+
+test("one whose connection has ended is gone when its socket is, or its process", async () => {
+  const path = `${directory}/1.sock`;
+  expect(await isGone({ pid: process.pid, path })).toBe(true);
+  writeFileSync(path, "");
+  expect(await isGone({ pid: process.pid, path }, 0)).toBe(false);
+  const { pid } = spawnSync("true");
+  expect(await isGone({ pid, path })).toBe(true);
 });
 
 test("one that ends while it is asked is none", async () => {

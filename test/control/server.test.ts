@@ -260,4 +260,43 @@ describe("whoever writes to it", () => {
     const answers = await Promise.all(rest.map((each) => each.ask("stats", 10_000)));
     expect(answers).toEqual(rest.map(() => report));
   });
+
+  test("and waits for an answer or for the end, is not let go of for others", async () => {
+    let finish = () => {};
+    handlers.reload = () =>
+      new Promise((resolve) => {
+        finish = () => resolve({ changed: [], waiting: [], warnings: [] });
+      });
+    const stopping = await connection();
+    await stopping.ask("stop", 60_000);
+    const reloading = await connection();
+    const reloaded = reloading.ask("reload", 60_000);
+    const silent: Connection[] = [];
+    for (let i = 0; i < MOST_CLIENTS; i++) silent.push(await connection());
+    await Promise.all([silent[0].ended, silent[1].ended]);
+    finish();
+    expect(await reloaded).toEqual({ changed: [], waiting: [], warnings: [] });
+    expect(await stopping.ask("info", 60_000)).toEqual(about);
+  });
+
+  test("and finds all of them waiting, is let go of", async () => {
+    const waiting: Connection[] = [];
+    for (let i = 0; i < MOST_CLIENTS; i++) waiting.push(await connection());
+    await Promise.all(waiting.map((each) => each.ask("stop", 60_000)));
+    await (await connection()).ended;
+    const answers = await Promise.all(waiting.map((each) => each.ask("info", 60_000)));
+    expect(answers).toEqual(waiting.map(() => about));
+  });
+
+  test("byte by byte, has as long for a request as everyone", async () => {
+    const strict = await openControl(about, handlers, [folder.path], 200);
+    const made = connect(strict.path);
+    opened.push(made);
+    // The line would have its end in 20 s.
+    const writing = setInterval(() => made.write("x"), 5);
+    await new Promise((resolve) => made.on("error", () => {}).on("close", resolve));
+    clearInterval(writing);
+    expect(made.bytesWritten).toBeLessThan(LONGEST_REQUEST);
+    strict.close();
+  });
 });

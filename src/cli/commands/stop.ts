@@ -1,6 +1,6 @@
 /** `pktflow stop [NAME]`: asks a running pipeline to end, and waits until it has. */
 import type { Command } from "commander";
-import { nameArgument, type Target } from "../running.ts";
+import { confirmEnd, nameArgument, type Target } from "../running.ts";
 
 /** A pipeline ends within 2 s or is ended by force; a lab gives its command 5 s before that. Twice as much. ms */
 const LIMIT = 15_000;
@@ -20,7 +20,8 @@ export function registerStop(program: Command): void {
     });
 }
 
-async function stop({ about, connection, title }: Target): Promise<void> {
+async function stop(target: Target): Promise<void> {
+  const { about, connection, title } = target;
   const { ConnectionLost } = await import("../../control/client.ts");
   let timer: NodeJS.Timeout | undefined;
   const isLate = new Promise<boolean>((resolve) => {
@@ -36,6 +37,7 @@ async function stop({ about, connection, title }: Target): Promise<void> {
         `stop: ${title} has been asked to end, and has not within ${LIMIT / 1000} s: kill -9 ${about.pid} ends it`,
       );
     }
+    await confirmEnd("stop", target);
     process.stdout.write(`${title} has ended\n`);
   } finally {
     clearTimeout(timer);

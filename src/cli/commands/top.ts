@@ -1,7 +1,7 @@
 /** `pktflow top [NAME]`: the live table of a pipeline that runs elsewhere. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { parseDuration } from "../options.ts";
-import { nameArgument, type Target } from "../running.ts";
+import { confirmEnd, nameArgument, type Target } from "../running.ts";
 import { STATS_LIMIT } from "./stats.ts";
 
 /** On a terminal rates are shown after this long, however long the interval. ms */
@@ -28,7 +28,8 @@ export function registerTop(program: Command): void {
     });
 }
 
-async function top({ connection, title }: Target, interval: number): Promise<void> {
+async function top(target: Target, interval: number): Promise<void> {
+  const { connection, title } = target;
   const { ConnectionLost } = await import("../../control/client.ts");
   const { displayOn } = await import("../live.ts");
   const { after } = await import("./run.ts");
@@ -65,7 +66,9 @@ async function top({ connection, title }: Target, interval: number): Promise<voi
     stopListening();
     connection.close();
   }
-  if (!hasLeft) process.stderr.write(`${title} has ended\n`);
+  if (hasLeft) return;
+  await confirmEnd("top", target);
+  process.stderr.write(`${title} has ended\n`);
 }
 
 const LEAVING = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
