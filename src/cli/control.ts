@@ -90,12 +90,17 @@ async function reloadFile(controlled: Controlled): Promise<ReloadReply> {
       onWarning: (warning) => warnings.push(renderDiagnostic(warning)),
     });
     warnings.push(...(pipeline.warnings ?? []).map((warning) => `pktflow: warning: ${warning}`));
-    const { changed, waiting } = await controlled.reload(pipeline);
+    const { changed, waiting, trapped } = await controlled.reload(pipeline);
+    warnings.push(...trapped.map(trappedText));
     if (changed.length > 0) controlled.log(`reloaded: ${changedText(changed).join("; ")}`);
     return { changed, waiting, warnings };
   } catch (error) {
     throw await refusedReload(error);
   }
+}
+
+function trappedText(filter: string): string {
+  return `pktflow: warning: filter "${filter}" trapped as it went over: pktflow stats has why, and what becomes of its packets`;
 }
 
 /** `firewall: rules, sets`, a filter a line. */

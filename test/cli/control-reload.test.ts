@@ -160,3 +160,12 @@ test("two at a time are one after the other", async () => {
   other.close();
   expect(order).toEqual(["1 begins", "1 ends", "2 begins", "2 ends"]);
 });
+
+test("a filter that trapped as it went over is told", async () => {
+  reload = async () => ({ changed: [{ filter: "mine", params: ["limit"] }], waiting: [], trapped: ["mine"] });
+  const { changed, warnings } = await ask();
+  expect(changed).toEqual([{ filter: "mine", params: ["limit"] }]);
+  expect(warnings).toEqual([
+    expect.stringMatching(/^pktflow: warning: filter "mine" trapped as it went over: /),
+  ]);
+});
