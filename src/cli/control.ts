@@ -91,16 +91,13 @@ async function reloadFile(controlled: Controlled): Promise<ReloadReply> {
     });
     warnings.push(...(pipeline.warnings ?? []).map((warning) => `pktflow: warning: ${warning}`));
     const { changed, waiting, trapped } = await controlled.reload(pipeline);
-    warnings.push(...trapped.map(trappedText));
     if (changed.length > 0) controlled.log(`reloaded: ${changedText(changed).join("; ")}`);
-    return { changed, waiting, warnings };
+    return { changed, waiting, trapped, warnings };
   } catch (error) {
-    throw await refusedReload(error);
+    const refused = await refusedReload(error);
+    controlled.log(`not reloaded: ${refused.refusal.reasons?.join("; ") ?? refused.message}`);
+    throw refused;
   }
-}
-
-function trappedText(filter: string): string {
-  return `pktflow: warning: filter "${filter}" trapped as it went over: pktflow stats has why, and what becomes of its packets`;
 }
 
 /** `firewall: rules, sets`, a filter a line. */
