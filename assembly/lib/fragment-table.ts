@@ -153,7 +153,9 @@ export class FragmentTable {
 
   /** Needs the lock. @param until 0: it becomes free */
   private write(entry: usize, until: u32, value: u64, other: u64): void {
-    atomic.add<u32>(entry, 1);
+    // Odd already where a worker was ended in here.
+    const version = atomic.load<u32>(entry) | 1;
+    atomic.store<u32>(entry, version);
     atomic.store<u64>(entry, until == 0 ? 0 : tail, TAIL);
     atomic.store<u64>(entry, name0, NAME);
     atomic.store<u64>(entry, name1, NAME + 8);
@@ -162,7 +164,7 @@ export class FragmentTable {
     atomic.store<u64>(entry, value, VALUE);
     atomic.store<u64>(entry, other, OTHER);
     atomic.store<u32>(entry, until, UNTIL);
-    atomic.add<u32>(entry, 1);
+    atomic.store<u32>(entry, version + 1);
   }
 
   /** @returns the entry of the name at hand that has time left, or 0 */

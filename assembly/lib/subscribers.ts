@@ -108,7 +108,9 @@ export class Subscribers {
   }
 
   @inline give(number: u32, what: usize): void {
-    atomic.sub<u32>(this.index.records.at(number - 1) + what, 1);
+    const at = this.index.records.at(number - 1) + what;
+    // Never below 0: who is counted too few times may have more than his share, who is counted 2^32 times would have none.
+    if (atomic.sub<u32>(at, 1) == 0) atomic.add<u32>(at, 1);
   }
 
   /** Where a number's address lies, 16 bytes; it may end at any moment unless one of its ports is known to be taken. */

@@ -90,11 +90,13 @@ async function reloadFile(controlled: Controlled): Promise<ReloadReply> {
       onWarning: (warning) => warnings.push(renderDiagnostic(warning)),
     });
     warnings.push(...(pipeline.warnings ?? []).map((warning) => `pktflow: warning: ${warning}`));
-    const { changed, waiting } = await controlled.reload(pipeline);
+    const { changed, waiting, trapped } = await controlled.reload(pipeline);
     if (changed.length > 0) controlled.log(`reloaded: ${changedText(changed).join("; ")}`);
-    return { changed, waiting, warnings };
+    return { changed, waiting, trapped, warnings };
   } catch (error) {
-    throw await refusedReload(error);
+    const refused = await refusedReload(error);
+    controlled.log(`not reloaded: ${refused.refusal.reasons?.join("; ") ?? refused.message}`);
+    throw refused;
   }
 }
 

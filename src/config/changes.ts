@@ -3,7 +3,7 @@
  * manifests say `reload: true`. In: two checked pipelines. Pure.
  */
 import { isDeepStrictEqual } from "node:util";
-import type { ParamSpec, ParamValue, ParamValues } from "../params/types.ts";
+import type { ParamSpec, ParamValue } from "../params/types.ts";
 import type { FilterConfig, PathConfig, Pipeline } from "./types.ts";
 
 /** A filter that has other parameters. */
@@ -92,7 +92,7 @@ function filterChange(before: FilterConfig, after: FilterConfig, restart: string
   if (before.isolation !== after.isolation) restart.push(`${place}.isolation: only a restart changes it`);
   const params: string[] = [];
   for (const spec of before.manifest.params) {
-    const names = differences(spec, before.params, after.params);
+    const names = differences(spec, before, after);
     if (spec.reload === true) params.push(...names);
     else restart.push(...names.map((name) => `${place}.${name}: only a restart changes it`));
   }
@@ -102,13 +102,31 @@ function filterChange(before: FilterConfig, after: FilterConfig, restart: string
   return { config: { ...after, outputs: before.outputs }, params };
 }
 
-function differences({ name, type }: ParamSpec, before: ParamValues, after: ParamValues): string[] {
-  const [a, b] = [before[name], after[name]];
+function differences({ name, type }: ParamSpec, before: FilterConfig, after: FilterConfig): string[] {
+  const [a, b] = [before.params[name], after.params[name]];
   if (isDeepStrictEqual(a, b)) return [];
+  // Where nothing but a set is another one, it is said of the set.
+  if (type.kind === "list" && isDeepStrictEqual(withNames(a, before), withNames(b, after))) return [];
   if (type.kind !== "sets") return [name];
   const [old, now] = [a, b].map((value) => (value ?? {}) as { [set: string]: ParamValue });
   const sets = new Set([...Object.keys(old), ...Object.keys(now)]);
   return [...sets].filter((set) => !isDeepStrictEqual(old[set], now[set])).map((set) => `${name}.${set}`);
+}
+
+/** A list's elements with the names of sets in the place of lists that are a set's, as those have them that name one alone. */
+function withNames(value: ParamValue, { manifest, params }: FilterConfig): unknown {
+  const names = new Map<unknown, string>();
+  for (const { name, type } of manifest.params) {
+    if (type.kind !== "sets") continue;
+    for (const [set, list] of Object.entries((params[name] ?? {}) as { [set: string]: ParamValue }))
+      names.set(list, set);
+  }
+  if (names.size === 0) return value;
+  return (value as ParamValue[]).map((element) => {
+    if (element === null || typeof element !== "object" || Array.isArray(element)) return element;
+    const fields = Object.entries(element).map(([key, field]) => [key, names.get(field) ?? field]);
+    return Object.fromEntries(fields);
+  });
 }
 
 /**

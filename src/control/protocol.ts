@@ -30,6 +30,8 @@ export interface ReloadReply {
   changed: { filter: string; params: string[] }[];
   /** Workers that have not gone over to it yet, and will when what they wait for lets them. Mostly none. */
   waiting: number[];
+  /** Filters that trapped, or had to be ended, as they went over. Mostly none. */
+  trapped: string[];
   /** What is allowed in the file but hardly meant, as text to print. */
   warnings: string[];
 }

@@ -1,6 +1,7 @@
 /** A pipeline run by a program: started, watched, stopped; see memory-device.ts for the packets. */
 // For those whose own `lib` ends before it: declarations are read with this one.
 /// <reference lib="esnext.disposable" preserve="true" />
+import type { Pipeline } from "../config/types.ts";
 import type { LogEntry } from "../control/logs.ts";
 import type { Report } from "../control/report.ts";
 import { parseDuration } from "../params/quantities.ts";
@@ -66,7 +67,11 @@ export async function run<Memory extends string>(
   const limit = options.for === undefined ? undefined : milliseconds(options.for);
   options.signal?.throwIfAborted();
   const { signal, io = "auto" } = options;
-  const started = await startPipeline(flow.pipeline, { io, inProgram: true, ...(signal && { signal }) });
+  const started = await startPipeline(checked(flow, "run()"), {
+    io,
+    inProgram: true,
+    ...(signal && { signal }),
+  });
   const { plan, m } = started;
   if (options.onLog !== undefined) started.followLogs(options.onLog);
   const devices = new Map(
@@ -92,7 +97,7 @@ export async function run<Memory extends string>(
       return m.memory.buffer.byteLength;
     },
     report: () => started.report(),
-    reload: (next) => started.reload(next.pipeline),
+    reload: async (next) => await started.reload(checked(next, "reload()")),
     stop: () => {
       stop();
       return ended;
@@ -103,6 +108,13 @@ export async function run<Memory extends string>(
       await ended;
     },
   };
+}
+
+/** @throws TypeError: it is not what pipeline() or load() gives */
+function checked(flow: Flow, call: string): Pipeline {
+  const pipeline = (flow as Partial<Flow> | undefined)?.pipeline;
+  if (pipeline?.filters === undefined) throw new TypeError(`${call} wants what pipeline() or load() gives`);
+  return pipeline;
 }
 
 async function untilEnded(started: RunningPipeline, over: () => void): Promise<Report> {

@@ -16,6 +16,7 @@ import {
   recordLayout,
 } from "./layout.ts";
 import { markOf } from "./parse.ts";
+import { NOBODY } from "./sets.ts";
 import type { ParamSpec, ParamType, ParamValue, ParamValues, PortRange, Rate } from "./types.ts";
 
 /**
@@ -224,6 +225,7 @@ class Writer {
   }
 
   #prefix(text: string, at: number): void {
+    if (text === NOBODY) return;
     const { address, length } = splitPrefix(text);
     this.#bytes(mappedBytes(address), at + PREFIX.ADDRESS);
     this.#view.setUint8(at + PREFIX.LENGTH, address.family === 4 ? length + 96 : length);

@@ -13,7 +13,8 @@
  *   ipv4                       4 bytes, network order
  *   ipv6                       16 bytes, network order
  *   ip                         16 bytes (IPv4 as ::ffff:a.b.c.d), u8 family (4, 6), padding to 20
- *   prefix interface-address   16 bytes, u8 length in 0..128 (IPv4: length + 96), u8 family (4, 6), padding to 20
+ *   prefix interface-address   16 bytes, u8 length in 0..128 (IPv4: length + 96), u8 family (4, 6; 0: nobody's, NOBODY in
+ *                              sets.ts), padding to 20
  *   mac                        6 bytes
  *   string domains             u32 address, u32 bytes of UTF-8
  *   action                     u8 output, u8 1: none, but a mark, padding to 4, u32 mark

@@ -15,7 +15,7 @@ import {
   readSize,
 } from "./quantities.ts";
 import { type Reading, refuse, show } from "./refusal.ts";
-import { type ReadFile, Sets } from "./sets.ts";
+import { NOBODY, type ReadFile, Sets } from "./sets.ts";
 import { choice, closest } from "./suggest.ts";
 import type { ParamSpec, ParamType, ParamValue, ParamValues, ScalarType } from "./types.ts";
 
@@ -245,7 +245,7 @@ class Reader {
     if (sets !== undefined && elements.length === 1 && Sets.isName(elements[0])) {
       // The set's own array, so that many rules with a large set are encoded with one.
       const set = sets.get(elements[0]);
-      if (set !== undefined) return set;
+      if (set !== undefined) return set.length > 0 ? set : [NOBODY];
     }
     const result: ParamValue[] = [];
     for (let i = 0; i < elements.length; i++) {
@@ -259,6 +259,7 @@ class Reader {
       const read = this.read(of, elements[i], {}, alone ? name : { list: name, index: i }, place);
       if (read !== undefined) result.push(read);
     }
+    if (sets !== undefined && elements.length > 0 && result.length === 0) result.push(NOBODY);
     return result;
   }
 

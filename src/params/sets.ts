@@ -11,6 +11,11 @@ import type { ParamValue } from "./types.ts";
 /** Reads a file of prefixes that a set names. @throws what it likes; the error's message is shown */
 export type ReadFile = (path: string) => { name: string; text: string };
 
+/**
+ * Stands alone in a list of prefixes that names only sets without any: it matches nothing, whereas a list that is empty says
+ * nothing. Encoded as a prefix of family 0.
+ */
+export const NOBODY = "nobody";
 /** A file of something else would be wrong in every line. */
 const MOST_WRONG = 10;
 const NAME = /^[a-z][a-z0-9-]*$/;
@@ -122,6 +127,12 @@ export class Sets {
       }
       start = end + 1;
     }
+    if (wrong > MOST_WRONG)
+      report(
+        [set, "file"],
+        "bad-value",
+        `${who}: ${wrong - MOST_WRONG} more lines of ${name} are no prefixes`,
+      );
     return list;
   }
 

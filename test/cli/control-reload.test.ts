@@ -73,6 +73,7 @@ test("it is read with the options of the start, and what has changed is told and
   expect(await ask()).toEqual({
     changed: [{ filter: "firewall", params: ["rules", "sets"] }],
     waiting: [1],
+    trapped: [],
     warnings: [],
   });
   const [{ params }] = taken[0].devices;
@@ -82,7 +83,7 @@ test("it is read with the options of the start, and what has changed is told and
 
 test("that nothing has changed is no news to log", async () => {
   reload = async () => ({ changed: [], waiting: [], trapped: [] });
-  expect(await ask()).toEqual({ changed: [], waiting: [], warnings: [] });
+  expect(await ask()).toEqual({ changed: [], waiting: [], trapped: [], warnings: [] });
   expect(log).not.toHaveBeenCalled();
 });
 
@@ -159,4 +160,13 @@ test("two at a time are one after the other", async () => {
   await Promise.all([ask(), other.ask("reload", 60_000)]);
   other.close();
   expect(order).toEqual(["1 begins", "1 ends", "2 begins", "2 ends"]);
+});
+
+test("a filter that trapped as it went over is told", async () => {
+  reload = async () => ({
+    changed: [{ filter: "mine", params: ["limit"] }],
+    waiting: [],
+    trapped: ["mine"],
+  });
+  expect((await ask()).trapped).toEqual(["mine"]);
 });

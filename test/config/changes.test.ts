@@ -38,6 +38,17 @@ describe("changes", () => {
       { index: 0, params: ["default", "sets.s", "rules"] },
     ]);
   });
+  test("of a set alone: of the rules that name it alone nothing is said", () => {
+    const rules = "rules: [{ action: accept, from: s }, { action: drop, not-to: [s] }]";
+    const [before, after] = ["10.0.0.0/8", "11.0.0.0/8"].map((prefix) =>
+      read(`sets: { s: [${prefix}] }, ${rules}`),
+    );
+    expect(changesBetween(before, after).filters.map(({ params }) => params)).toEqual([["sets.s"]]);
+    const other = read(
+      `sets: { s: [10.0.0.0/8] }, rules: [{ action: drop, from: s }, { action: drop, not-to: [s] }]`,
+    );
+    expect(changesBetween(before, other).filters[0].params).toEqual(["rules"]);
+  });
   test("a set that comes and one that goes", () => {
     const before = read("sets: { s: 10.0.0.0/8 }, rules: [{ action: accept, from: s }]");
     const after = read("sets: { t: 10.0.0.0/8 }, rules: [{ action: accept, from: t }]");

@@ -29,7 +29,7 @@ async function open(name: string): Promise<void> {
   const handlers = {
     stats: () => ({}) as Report,
     stop: () => ({}),
-    reload: () => ({ changed: [], waiting: [], warnings: [] }),
+    reload: () => ({ changed: [], waiting: [], trapped: [], warnings: [] }),
   };
   sockets.push(await openControl(about, handlers, [directory]));
 }

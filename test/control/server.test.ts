@@ -29,7 +29,7 @@ beforeEach(async () => {
   handlers = {
     stats: () => report,
     stop: () => ({}),
-    reload: async () => ({ changed: [], waiting: [], warnings: [] }),
+    reload: async () => ({ changed: [], waiting: [], trapped: [], warnings: [] }),
   };
   socket = await openControl(
     about,
@@ -110,7 +110,7 @@ describe("a command", () => {
     expect(await c.ask("info", 10_000)).toEqual(about);
     expect(await c.ask("stats", 10_000)).toEqual(report);
     expect(await c.ask("stop", 10_000)).toEqual({});
-    expect(await c.ask("reload", 10_000)).toEqual({ changed: [], waiting: [], warnings: [] });
+    expect(await c.ask("reload", 10_000)).toEqual({ changed: [], waiting: [], trapped: [], warnings: [] });
   });
 
   test("is refused with all that there is to say", async () => {
@@ -131,7 +131,7 @@ describe("a command", () => {
     let finish = () => {};
     handlers.reload = () =>
       new Promise((resolve) => {
-        finish = () => resolve({ changed: [], waiting: [], warnings: [] });
+        finish = () => resolve({ changed: [], waiting: [], trapped: [], warnings: [] });
       });
     const slow = await connection();
     const reloaded = slow.ask("reload", 10_000);
@@ -265,7 +265,7 @@ describe("whoever writes to it", () => {
     let finish = () => {};
     handlers.reload = () =>
       new Promise((resolve) => {
-        finish = () => resolve({ changed: [], waiting: [], warnings: [] });
+        finish = () => resolve({ changed: [], waiting: [], trapped: [], warnings: [] });
       });
     const stopping = await connection();
     await stopping.ask("stop", 60_000);
@@ -275,7 +275,7 @@ describe("whoever writes to it", () => {
     for (let i = 0; i < MOST_CLIENTS; i++) silent.push(await connection());
     await Promise.all([silent[0].ended, silent[1].ended]);
     finish();
-    expect(await reloaded).toEqual({ changed: [], waiting: [], warnings: [] });
+    expect(await reloaded).toEqual({ changed: [], waiting: [], trapped: [], warnings: [] });
     expect(await stopping.ask("info", 60_000)).toEqual(about);
   });
 

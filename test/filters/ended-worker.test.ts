@@ -209,4 +209,31 @@ describe("wherever a worker is ended under a lock", () => {
     });
     expect(lives).toBeGreaterThan(300);
   });
+
+  test("acl: later fragments find what the first one of their datagram showed, in the entry that was being written, too", () => {
+    const rules = [{ action: "drop", proto: "udp", "to-port": 25 }];
+    const mortal = new Mortal(...modules["acl"], {
+      default: "accept",
+      rules,
+      reassembly: 4,
+      "fragments-held": 0,
+    });
+    const { bench } = mortal;
+    const ipv4 = (id: number) => ({ from: inside(0), to: REMOTE, id, protocol: 17 });
+    const first = (id: number) =>
+      buildPacket({ ipv4: { ...ipv4(id), flags: ["mf"] }, udp: { "to-port": 80 }, payload: { bytes: 16 } })
+        .bytes;
+    const later = (id: number) =>
+      buildPacket({ ipv4: { ...ipv4(id), offset: 24 }, payload: { bytes: 16 } }).bytes;
+    const lives = eachLife(mortal, [() => void bench.send(first(1), 0)], (life) => {
+      // One more than the set has entries.
+      for (let i = 0; i < 5; i++) {
+        bench.now += 60e9;
+        bench.advance(0);
+        const outputs = [first(100 + i), later(100 + i)].map((packet) => bench.send(packet, 1).output);
+        expect(outputs, `ended at access ${life}, datagram ${i}`).toEqual(["next", "next"]);
+      }
+    });
+    expect(lives).toBeGreaterThan(10);
+  });
 });

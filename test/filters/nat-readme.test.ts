@@ -31,6 +31,12 @@ describe("nat's README", () => {
     const own = rows.filter((row) => row.rfc === rfc).map(({ requirement }) => requirement);
     expect(own).toEqual(expect.arrayContaining(Array.from({ length: count }, (_, i) => `REQ-${i + 1}`)));
   });
+  test("has every section of RFC 7857 that updates something", () => {
+    const sections = rows
+      .filter(({ rfc }) => rfc === "RFC 7857")
+      .flatMap(({ requirement }) => requirement.split(", ").map((section) => Number.parseInt(section, 10)));
+    expect(new Set(sections)).toEqual(new Set([2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]));
+  });
   test.each(rows.map(({ rfc, requirement, where }) => [`${rfc}, ${requirement}`, where]))(
     "%s: cases that it quotes are there, and what has none says why",
     (_, where) => {

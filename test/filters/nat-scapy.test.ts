@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import { Folder, hasTool, pcapFile, tshark } from "../support/pcap.ts";
+import { ANY_PORT, Folder, hasTool, pcapFile, tshark } from "../support/pcap.ts";
 import { LACKS_SCAPY, scapyMake, scapySees } from "../support/scapy.ts";
 import { FilterBench, type FilterModule, filterModule } from "./bench.ts";
 
@@ -69,7 +69,7 @@ describe.skipIf(LACKS_SCAPY !== undefined)(
         const checks = ["ip", "tcp", "udp"].flatMap((kind) => ["-o", `${kind}.check_checksum:TRUE`]);
         const status = ["ip", "tcp", "udp", "icmp"].map((kind) => `${kind}.checksum.status`);
         // What an ICMP error quotes is shown too: each field is a list, innermost last.
-        const rows = tshark(file, [...status, "_ws.malformed"], ...checks);
+        const rows = tshark(file, [...status, "_ws.malformed"], ...ANY_PORT, ...checks);
         folder.remove();
         expect(rows.length).toBe(all.length);
         const verdicts = new Set(rows.flatMap((row) => row.slice(0, 4).flatMap((cell) => cell.split(","))));

@@ -22,6 +22,8 @@ export const IPV6 = [
 /** Tables larger than this make a fresh memory slow, and no case more. */
 const LARGEST = 3000;
 const LONGEST_LIST = 4;
+/** Of records, now and then: as many rules as make trees that are looked at in stages. */
+const MANY_RECORDS = 80;
 
 /** Each parameter that may be left out is, half of the time. */
 export function randomParams(specs: ParamSpec[], chance: Chance): Record<string, unknown> {
@@ -49,7 +51,8 @@ function randomValue(
     case "code":
       return chance.once(2) ? chance.of(Object.keys(type.codes)) : chance.between(min, max ?? 255);
     case "list": {
-      const length = chance.between(min, Math.max(min, Math.min(max ?? LONGEST_LIST, LONGEST_LIST)));
+      const longest = type.of.kind === "record" && chance.once(6) ? MANY_RECORDS : LONGEST_LIST;
+      const length = chance.between(min, Math.max(min, Math.min(max ?? longest, longest)));
       // A list's bounds are those of its length.
       return Array.from({ length }, () => randomValue(type.of, {}, chance));
     }

@@ -68,7 +68,7 @@ describeKernel("blocklist", () => {
       };
       expect(await ask("open")).toBe("ok / ok / ok");
       writeFileSync(list, "198.51.100.0/24\n203.0.113.7\n");
-      expect(await reload()).toBe("bans: sets.blocked, rules\n");
+      expect(await reload()).toBe("bans: sets.blocked\n");
       // An ICMP error is a hint to a connection that there is, and the end of one that begins.
       expect(await ask("shut")).toBe("ok / TimeoutError / No route to host");
       writeFileSync(list, "198.51.100.0/24\nnobody\n");

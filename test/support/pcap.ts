@@ -37,6 +37,9 @@ export function scapy(program: string, ...files: string[]): string {
   });
 }
 
+/** Options of tshark: what is behind a UDP or TCP header is of no protocol. A port that a translator chose may be one's. */
+export const ANY_PORT = ["udp", "tcp"].flatMap((protocol) => ["-d", `${protocol}.port==1-65535,data`]);
+
 /** Fields of every packet as tshark sees them. */
 export function tshark(file: string, fields: string[], ...options: string[]): string[][] {
   const args = ["-n", "-r", file, "-T", "fields", ...options, ...fields.flatMap((field) => ["-e", field])];

@@ -69,7 +69,7 @@ function multiply(rule: Rule, isIpv4: bool): void {
 function prefixes(list: PrefixList, isIpv4: bool): u32 {
   if (list.length == 0) return 1;
   let count: u32 = 0;
-  for (let i = 0; i < list.length; i++) if ((list.at(i).family == 4) == isIpv4) count++;
+  for (let i = 0; i < list.length; i++) if (list.at(i).family == (isIpv4 ? 4 : 6)) count++;
   return count > MOST_PREFIXES ? 1 : count;
 }
 
@@ -220,7 +220,7 @@ function putPrefix(list: PrefixList, index: u32, factor: u32, box: usize, side: 
   let seen: u32 = 0;
   let found = 0;
   for (let i = 0; i < list.length; i++) {
-    if ((list.at(i).family == 4) != isIpv4) continue;
+    if (list.at(i).family != (isIpv4 ? 4 : 6)) continue;
     if (seen == index) found = i;
     seen++;
   }

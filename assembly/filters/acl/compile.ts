@@ -157,7 +157,7 @@ function prefixesSize(list: PrefixList, not: PrefixList): usize {
 
 function countFamily(list: PrefixList, isIpv4: bool): i32 {
   let count = 0;
-  for (let i = 0; i < list.length; i++) if ((list.at(i).family == 4) == isIpv4) count++;
+  for (let i = 0; i < list.length; i++) if (list.at(i).family == (isIpv4 ? 4 : 6)) count++;
   return count;
 }
 
@@ -246,10 +246,10 @@ function addresses(list: PrefixList, not: PrefixList, field4: usize, field6: usi
   for (let i = 0; i < not.length; i++) if (not.at(i).family == 4) range4(not, i);
   finish(field4, said, count4, taken, <u32>((next - taken) / RANGE4), list.length, not.length, 4);
   const said6 = next;
-  for (let i = 0; i < list.length; i++) if (list.at(i).family != 4) range6(list, i);
+  for (let i = 0; i < list.length; i++) if (list.at(i).family == 6) range6(list, i);
   const count6 = <u32>((next - said6) / RANGE6);
   const taken6 = next;
-  for (let i = 0; i < not.length; i++) if (not.at(i).family != 4) range6(not, i);
+  for (let i = 0; i < not.length; i++) if (not.at(i).family == 6) range6(not, i);
   finish(field6, said6, count6, taken6, <u32>((next - taken6) / RANGE6), list.length, not.length, 16);
 }
 

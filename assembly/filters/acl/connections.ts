@@ -10,6 +10,8 @@ import {
   PROTOCOL_UDP,
   random,
   Tcp,
+  worker,
+  workers,
 } from "pktflow/assembly";
 import {
   CLASS_ICMP,
@@ -120,8 +122,10 @@ export function renewTimeouts(): void {
 /** @returns how many connections have ended */
 export function reap(): u32 {
   if (changetype<usize>(table) == 0) return 0;
+  // Each worker looks at a part of them.
+  if (reapFrom == 0) reapFrom = REAPED * worker();
   const removed = reapConnections(table, reapFrom, REAPED, now());
-  reapFrom += REAPED;
+  reapFrom += REAPED * workers();
   return removed;
 }
 

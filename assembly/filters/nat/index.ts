@@ -297,7 +297,10 @@ function gather(b: Batch, count: u32): void {
 function refuse(count: u32): void {
   const end = kept + <usize>count * KEPT;
   for (let at = kept; at < end; at += KEPT) {
-    if (load<u32>(at, TUPLE) != UNTOUCHED) store<u32>(at, SLOW, TUPLE);
+    if (load<u32>(at, TUPLE) == UNTOUCHED) continue;
+    store<u32>(at, SLOW, TUPLE);
+    // What stands in their place is no longer what the packet has.
+    store<u64>(at, 0, PORTS);
   }
 }
 

@@ -25,7 +25,10 @@ const STATE: u64 = 0xffff;
 function trackSegment(segment: u8, way: usize, record: usize, timer: u64, units: u32): void {
   if (way == OUTWARDS) {
     trackOutbound(segment, record, timer, units);
-  } else if (trackInbound(segment, record, timer, units, params.inboundRefresh)) {
-    subscribers.give(load<u32>(record, SESSION_SUBSCRIBER), SUBSCRIBER_HALF_OPEN);
+  } else {
+    // Before the state changes, which only the session's own timer lets it: afterwards it may end, and be another host's.
+    const subscriber = atomic.load<u32>(record, SESSION_SUBSCRIBER);
+    if (trackInbound(segment, record, timer, units, params.inboundRefresh))
+      subscribers.give(subscriber, SUBSCRIBER_HALF_OPEN);
   }
 }

@@ -29,11 +29,12 @@ async function reload({ connection, title }: Target): Promise<number> {
   const { ControlError } = await import("../../control/protocol.ts");
   const { changedText } = await import("../control.ts");
   try {
-    const { changed, waiting, warnings } = await connection.ask("reload", LIMIT);
-    for (const warning of [...warnings, ...waiting.map(waitingText)]) process.stderr.write(`${warning}\n`);
+    const { changed, waiting, trapped, warnings } = await connection.ask("reload", LIMIT);
+    const lateWarnings = [...waiting.map(waitingText), ...trapped.map(trappedText)];
+    for (const warning of [...warnings, ...lateWarnings]) process.stderr.write(`${warning}\n`);
     const lines = changed.length === 0 ? ["nothing has changed"] : changedText(changed);
     process.stdout.write(`${lines.join("\n")}\n`);
-    return EXIT.OK;
+    return trapped.length > 0 ? EXIT.FAILED : EXIT.OK;
   } catch (error) {
     const refusal = error instanceof ControlError ? error.refusal : undefined;
     if (refusal === undefined || (refusal.code !== "invalid-file" && refusal.code !== "not-reloadable")) {
@@ -50,6 +51,10 @@ async function reload({ connection, title }: Target): Promise<number> {
 
 function waitingText(worker: number): string {
   return `pktflow: warning: worker ${worker} is still at work on what was there before, and goes over to it later`;
+}
+
+function trappedText(filter: string): string {
+  return `pktflow: warning: filter "${filter}" trapped as it went over: pktflow stats says why, and what becomes of its packets`;
 }
 
 function reasonsText(title: string, reasons: string[]): string {

@@ -115,9 +115,7 @@ export function showText(
   const reloaded = manifest.params.filter(({ reload }) => reload).map(({ name }) => name);
   const prepared = state.prepared === 0 ? "" : `, prepared ${size(state.prepared)}`;
   const facts = [
-    ...(reloaded.length > 0
-      ? [["reload", `takes over ${reloaded.join(", ")}; other parameters want a restart`]]
-      : []),
+    ...(reloaded.length > 0 ? [["reload", reloadText(reloaded, manifest.params.length)]] : []),
     ["state", `of each worker ${size(state.worker)}, shared ${size(state.shared)}${prepared}`],
     ["module", `${shownPath(module.path)} (${binaryBytes(module.bytes)})`],
     ["exports", module.exports.join(" ")],
@@ -139,4 +137,9 @@ export function showText(
 function fact(name: string, text: string, columns: number): string {
   const lines = wrap(`${name} ${text}`, columns, "  ");
   return colors.bold(lines.slice(0, name.length)) + lines.slice(name.length);
+}
+
+function reloadText(reloaded: string[], all: number): string {
+  if (reloaded.length === all) return "takes over all parameters";
+  return `takes over ${reloaded.join(", ")}; other parameters want a restart`;
 }

@@ -3,6 +3,7 @@
  * every criterion of one single earlier rule holds for all that it matches. One that several together cover is not.
  */
 import { splitPrefix } from "../../params/addresses.ts";
+import { NOBODY } from "../../params/sets.ts";
 import type { PortRange } from "../../params/types.ts";
 import type { Warned, Warning } from "./index.ts";
 
@@ -65,6 +66,13 @@ export function shadowedRules({ id, params }: Warned): Warning[] {
   });
 }
 
+/** Sets that are empty now need not stay so. */
+function isNobodys(rule: Rule): boolean {
+  return Object.entries(rule).some(
+    ([key, value]) => CRITERIA[key] === prefixes && (value as unknown[] | undefined)?.[0] === NOBODY,
+  );
+}
+
 interface Prepared {
   said: [string, unknown][];
   of: Map<string, unknown>;
@@ -73,6 +81,10 @@ interface Prepared {
 }
 
 function prepare(rule: Rule): Prepared {
+  if (isNobodys(rule)) {
+    const said: [string, unknown][] = [["nobody", true]];
+    return { said, of: new Map(said), mask: undefined, marks: false };
+  }
   const said = Object.entries(rule)
     .filter(([key, value]) => (CRITERIA[key] || key.startsWith(NOT)) && value !== undefined)
     .filter(([, value]) => (value as unknown[]).length > 0)
