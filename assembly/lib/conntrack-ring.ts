@@ -47,7 +47,8 @@ export class ConntrackRing {
   append(index: u32, word: u64): void {
     const position = atomic.add<u64>(changetype<usize>(this), 1, TAIL);
     const entry = <u64>index | ((word & WORD_GENERATION) << GENERATION_SHIFT) | markOf(position);
-    atomic.store<u64>(this.entryAt(position), entry);
+    // No atomic, which would cost as much again: who sees it late, or half of it, asks the record all the same.
+    store<u64>(this.entryAt(position), entry);
   }
 
   /** Takes the entry that has been here longest. @returns NO_ENTRY: there is none, or it is not written yet */
