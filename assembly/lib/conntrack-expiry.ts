@@ -2,11 +2,19 @@
 // where there is no room for another. What a worker has left behind that was ended meanwhile is put in order on the way.
 
 import { WORD_LIVE, WORD_REPLIED } from "./conntrack-record";
+import { entryIndex, isEntryOf, NO_ENTRY } from "./conntrack-ring";
 import { AGE_REPLIED, ConntrackTable, TABLE_HAND } from "./conntrack-table";
 
 /** Records that are looked at for one to give up: all of a small table. */
 const WINDOW: u32 = 256;
 const WINDOWS: u32 = 4;
+/** Entries of the ring that a worker passes over in a batch. Each is passed over once, so they cost a batch some ms at worst. */
+const PASSED_A_BATCH: u32 = 1 << 16;
+/** Connections that could not be ended, as another worker had them, before others are looked at. */
+const TRIES: u32 = 4;
+
+let passing: u64 = 0;
+let passed: u32 = 0;
 
 /** What makeRoom() did: connections that nobody had answered, and those whose time was over. */
 export let evictedForRoom: u32 = 0;
@@ -42,14 +50,45 @@ export function reapConnections(table: ConntrackTable, from: u32, count: u32, no
 }
 
 /**
- * A record for another connection: a free one; else that of a connection which nobody answered, the oldest of those looked
- * at; failing that, of one whose time is over.
+ * A record for another connection: a free one; else that of the oldest connection which nobody answered, among the last ones
+ * that began, as many as the table has; else of the oldest of those looked at; failing that, of one whose time is over.
  * @returns 0: there is none
  */
 export function takeRecord(table: ConntrackTable, now: u64): usize {
   forgetRoom();
   const record = table.pool.take();
-  return record != 0 ? record : makeRoom(table, now);
+  if (record != 0) return record;
+  const oldest = endOldest(table, now);
+  return oldest != 0 ? oldest : makeRoom(table, now);
+}
+
+/** @returns the record of the oldest connection that nobody answered, or 0: the ring knows of none */
+function endOldest(table: ConntrackTable, now: u64): usize {
+  const ring = table.ring;
+  if (passing != now) {
+    passing = now;
+    passed = 0;
+  }
+  for (let tries = TRIES; tries != 0 && passed < PASSED_A_BATCH; passed++) {
+    const entry = ring.takeOldest();
+    if (entry == NO_ENTRY) return 0;
+    const index = entryIndex(entry);
+    // Most of them show that here, where they lie close together.
+    const age = atomic.load<u32>(table.ageAt(index));
+    if (age == 0 || (age & AGE_REPLIED) != 0) continue;
+    const record = table.pool.at(index);
+    const word = atomic.load<u64>(record);
+    if (!isEntryOf(entry, word) || (word & WORD_LIVE) == 0 || (word & WORD_REPLIED) != 0) continue;
+    if (table.end(record, word)) {
+      if (table.hasEnded(word, now)) endedForRoom++;
+      else evictedForRoom++;
+      return record;
+    }
+    // Used, held or ended just now. If it is there and not answered, it is found the next time round.
+    ring.append(index, word);
+    tries--;
+  }
+  return 0;
 }
 
 function makeRoom(table: ConntrackTable, now: u64): usize {

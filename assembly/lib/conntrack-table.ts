@@ -1,12 +1,13 @@
 // Connections that all workers share, in a table of fixed size. Found from packets of both directions.
 //
-//    0       8      12         16        20     24     28     32         64            then         then        then
-//   +-------+------+----------+---------+------+------+------+----------+-------------+------------+-----------+---------+
-//   | seed  | mask | capacity | buckets | ages | pool | hand | timeouts | u32 a class | buckets    | ages (u32 | Record- |
-//   |       |      |          |         |      |      |      | (address)| of timeouts | (u32 each) | a record) | Pool    |
-//   +-------+------+----------+---------+------+------+------+----------+-------------+------------+-----------+---------+
+//    0       8      12         16        20     24     28     32     64            then         then        then     then
+//   +-------+------+----------+---------+------+------+------+------+-------------+------------+-----------+--------+---------+
+//   | seed  | mask | capacity | buckets | ages | pool | hand | ring | u32 a class | buckets    | ages (u32 | Ring   | Record- |
+//   |       |      |          |         |      |      |      |      | of timeouts | (u32 each) | a record) |        | Pool    |
+//   +-------+------+----------+---------+------+------+------+------+-------------+------------+-----------+--------+---------+
 //    record  conntrack-record.ts
 //    age     0: no connection; else bit 31: replied to, below: when it was opened, ms
+//    ring    conntrack-ring.ts
 //
 // Who changes what: making and removing holds the lock of a bucket, a chain (chain.ts). Looking takes no lock: a reader that is
 // led astray finds nothing, and whoever acts on that asks again under the lock.
@@ -35,6 +36,7 @@ import {
   WORD_LOWER_BEGAN,
   WORD_REPLIED,
 } from "./conntrack-record";
+import { ConntrackRing } from "./conntrack-ring";
 import { RECORD_NEXT, RecordPool } from "./record-pool";
 
 const HEADER: usize = 64;
@@ -46,6 +48,7 @@ const AGES: usize = 20;
 const POOL: usize = 24;
 /** Where conntrack-expiry.ts looks next for one that may make room. */
 export const TABLE_HAND: usize = 28;
+const RING: usize = 32;
 const TIMEOUTS: usize = 64;
 export const CLASSES: u32 = 16;
 const CLASS: u64 = 0xff;
@@ -82,6 +85,8 @@ export class ConntrackTable {
     store<u32>(at, capacity, CAPACITY);
     store<u32>(at, <u32>(at + HEADER + CLASSES * 4), BUCKETS);
     store<u32>(at, <u32>(at + agesAt(capacity)), AGES);
+    ConntrackRing.format(at + ringAt(capacity), capacity);
+    store<u32>(at, <u32>(at + ringAt(capacity)), RING);
     RecordPool.format(at + recordsAt(capacity), capacity, RECORD);
     store<u32>(at, <u32>(at + recordsAt(capacity)), POOL);
     return changetype<ConntrackTable>(at);
@@ -95,6 +100,11 @@ export class ConntrackTable {
 
   @inline get pool(): RecordPool {
     return changetype<RecordPool>(<usize>load<u32>(changetype<usize>(this), POOL));
+  }
+
+  /** In the order in which they began. */
+  @inline get ring(): ConntrackRing {
+    return ConntrackRing.at(<usize>load<u32>(changetype<usize>(this), RING));
   }
 
   /** Is there a connection of the key? Then foundRecord and foundWord are it. No lock. */
@@ -162,6 +172,7 @@ export class ConntrackTable {
     atomic.store<u32>(this.ageAt(pool.indexOf(record)), (opened & ~AGE_REPLIED) | 1);
     chain(bucket, pool.indexOf(record) + 1, record + RECORD_NEXT);
     unlockChain(bucket);
+    this.ring.append(pool.indexOf(record), word);
     foundRecord = record;
     foundWord = word;
     return MADE;
@@ -279,6 +290,10 @@ function agesAt(capacity: u32): usize {
   return HEADER + <usize>CLASSES * 4 + ((<usize>buckets(capacity)) << 2);
 }
 
-function recordsAt(capacity: u32): usize {
+function ringAt(capacity: u32): usize {
   return (agesAt(capacity) + ((<usize>capacity) << 2) + 63) & ~63;
+}
+
+function recordsAt(capacity: u32): usize {
+  return ringAt(capacity) + ConntrackRing.bytes(capacity);
 }
