@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { describeKernel } from "../support/namespace.ts";
-import { pktflow } from "../support/pktflow.ts";
+import { pktflow, until } from "../support/pktflow.ts";
 import { Scene } from "../support/scene.ts";
 
 /** Gives back what it gets, to each that comes. */
@@ -50,6 +50,9 @@ describeKernel("blocklist", () => {
         'devices.office.routes=["0.0.0.0/0"]',
         'devices.internet.routes=["0.0.0.0/0"]',
         { env, io },
+      );
+      await until("the routes are there", () =>
+        ["office", "internet"].every((host) => scene.host(host).ip("route show default") !== ""),
       );
       const server = scene.start("internet", "/usr/bin/python3", "-c", ECHO);
       await scene.says(server, "ready");
