@@ -16,6 +16,8 @@ export const PIPELINE_CONTROL = {
   GENERATION: 8,
   /** Address of what the last reload has changed (CHANGE in change.ts). */
   CHANGES: 12,
+  /** Pages of the memory when CHANGES were written: a thread whose views are shorter has not seen it grow. */
+  PAGES: 16,
 } as const;
 
 export const COMMAND = {

@@ -10,6 +10,7 @@ import { DROP_REASONS } from "../batches/counters.ts";
 import { BATCH_PACKETS, DESCRIPTOR, DEVICE_INFO } from "../batches/layout.ts";
 import { batchAt, batchCount, batchMove, counterAdd, type PacketMemory } from "../batches/memory.ts";
 import type { Engine } from "../io/types.ts";
+import { PAGE } from "../plan/memory.ts";
 import type { Plan, WorkerPlan } from "../plan/types.ts";
 import { Alarm } from "./alarm.ts";
 import type { Chain } from "./chain.ts";
@@ -20,6 +21,9 @@ import type { WorkerPort } from "./ports.ts";
 /** How often filters with a tick get one: while packets flow, and while the worker sleeps. ns */
 const TICK_BUSY = 100e6;
 const TICK_IDLE = 1e9;
+
+/** How often a worker looks for the memory that another thread has grown, ms apart. */
+const MOST_LOOKS = 5000;
 
 /** A worker that drains looks at its command this often, ms: nobody wakes it. */
 const LONGEST_DRAIN_SLEEP = 50;
@@ -295,8 +299,7 @@ export class Loop {
   /** The pipeline has been reloaded: between two rounds, all that this worker has in hand is what filters hold. */
   private reload(generation: number, now: number): void {
     const { m, plan } = this;
-    // What it is changed to may lie in memory that has been grown since.
-    m.renew();
+    this.seeAll();
     const mine = plan.workers.indexOf(this.worker) * plan.filters.length * CHANGE.SIZE;
     this.chain.setTime(now, now + this.clock.epochOffset);
     this.chain.reload(m.u32[(plan.control + PIPELINE_CONTROL.CHANGES) >>> 2] + mine, now);
@@ -305,6 +308,18 @@ export class Loop {
     if (!this.chain.holds) return;
     this.chain.run(now);
     this.exhale();
+  }
+
+  /** What a reload changes may lie in memory that has been grown on another thread, which this one is told of at its next loop or call. */
+  private seeAll(): void {
+    const { m, plan } = this;
+    const bytes = Atomics.load(m.u32, (plan.control + PIPELINE_CONTROL.PAGES) >>> 2) * PAGE;
+    for (let tries = 0; m.u8.length < bytes; tries++) {
+      if (tries > 0) Atomics.wait(m.i32, (plan.control + PIPELINE_CONTROL.PAGES) >>> 2, bytes / PAGE, 1);
+      if (tries > MOST_LOOKS)
+        throw new Error(`the memory has not grown here to the ${bytes} bytes of a reload`);
+      m.renew();
+    }
   }
 
   private tick(now: number, period: number): void {

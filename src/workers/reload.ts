@@ -14,6 +14,7 @@ import type { Pipeline } from "../config/types.ts";
 import { isBuiltin } from "../filters/build.ts";
 import { loadFilter } from "../filters/library.ts";
 import type { EncodedParams } from "../params/encode.ts";
+import { PAGE } from "../plan/memory.ts";
 import type { FilterFacts, FilterPlan, InstancePlan, Plan, Range } from "../plan/types.ts";
 import { goOver } from "./go-over.ts";
 import { type Filters, fillState, sizeFilter } from "./prepare.ts";
@@ -313,6 +314,8 @@ export class Reloader {
       }
     });
     this.plan = planWith(before, ready, generation);
+    const pages = this.m.memory.buffer.byteLength / PAGE;
+    Atomics.store(u32, (before.control + PIPELINE_CONTROL.PAGES) >>> 2, pages);
     Atomics.store(u32, (before.control + PIPELINE_CONTROL.CHANGES) >>> 2, table.address);
     Atomics.store(i32, (before.control + PIPELINE_CONTROL.GENERATION) >>> 2, generation);
     this.wake();

@@ -235,8 +235,8 @@ describeKernel("pktflow bench", () => {
           run.queues.reduce((sum, { packets }) => sum + packets, 0),
           3,
         );
-        // However many of them a packet carries.
-        expect((run.sum.gigabits * 1e9) / 8 / run.sum.datagrams).toBeCloseTo(run.size, 3);
+        // However many of them a packet carries; a host may say something of its own among ten thousands of them.
+        expect((run.sum.gigabits * 1e9) / 8 / run.sum.datagrams).toBeCloseTo(run.size, 1);
         expect(run.offered).toBeGreaterThan(0);
         expect(run.idle.received).toBeGreaterThan(0);
         expect(run.idle.received).toBeLessThanOrEqual(run.idle.sent);
