@@ -210,33 +210,23 @@ export class Instance {
       this.renew(now);
       return;
     }
-    m.i32[this.place] = this.number;
-    try {
-      this.wasm.reload(context);
-    } catch (error) {
-      this.trapped(error, now);
-    } finally {
-      m.i32[this.place] = 0;
-    }
+    this.callOnce("reload", now);
   }
 
   tick(now: number): void {
-    if (this.wasm?.tick === undefined) return;
-    this.m.i32[this.place] = this.number;
-    try {
-      this.wasm.tick(this.context);
-    } catch (error) {
-      this.trapped(error, now);
-    } finally {
-      this.m.i32[this.place] = 0;
-    }
+    this.callOnce("tick", now);
   }
 
   wake(now: number): void {
-    if (this.wasm?.wake === undefined) return;
+    this.callOnce("wake", now);
+  }
+
+  /** A call that is for no packet, if the filter is there and has it. */
+  private callOnce(name: "tick" | "wake" | "reload", now: number): void {
+    if (this.wasm?.[name] === undefined) return;
     this.m.i32[this.place] = this.number;
     try {
-      this.wasm.wake(this.context);
+      this.wasm[name](this.context);
     } catch (error) {
       this.trapped(error, now);
     } finally {
